@@ -1,0 +1,99 @@
+"""What synthdiv is, what it needs, and the extras that add an accelerator, evaluation or tests.
+
+The base installation scores and generates corpora and stays light: no JAX, no PyTorch. Lower
+bounds are versions that the test suite has passed with; the exact versions that are known to work
+together, one set per Python minor, are in third_party/locks/.
+"""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).resolve().parent
+
+
+def version() -> str:
+    """The version of synthdiv/__init__.py, read as text: nothing is imported to build."""
+    text = (HERE / "synthdiv" / "__init__.py").read_text(encoding="utf-8")
+    return re.search(r'^__version__ = "([^"]+)"$', text, re.MULTILINE).group(1)
+
+
+BASE = [
+    "absl-py>=2.1",
+    "gin-config>=0.5",
+    "jinja2>=3.1",
+    "numpy>=2.0",
+    "openai>=1.60",
+    "pyarrow>=18",
+    "pydantic>=2.10",
+    "scipy>=1.14",
+    "tqdm>=4.66",
+    "zstandard>=0.23",
+]
+TRAIN = [
+    "array_record>=0.8.1",
+    "flax>=0.12.8",
+    "grain>=0.2.18",
+    "jax>=0.10.2",
+    "optax>=0.2.8",
+    "orbax-checkpoint>=0.12.8",
+    "safetensors>=0.5",
+    "tensorboardX>=2.6",
+    "tokenizers>=0.21",
+]
+EVAL = [*TRAIN, "lm_eval>=0.4.13", "transformers>=5.0"]
+GEMINI = ["google-genai>=1.0"]
+# PyPI's default build of torch brings several GB of CUDA; launch/test.sh looks for the CPU build.
+PARITY = [*EVAL, "torch>=2.6"]
+DEV = [
+    *EVAL,
+    *GEMINI,
+    "import-linter>=2.5",
+    "pytest>=8.3",
+    "pytest-xdist>=3.6",
+    "pyyaml>=6.0",
+    "ruff>=0.12",
+]
+
+setup(
+    name="synthdiv",
+    version=version(),
+    description="Measures how diverse a synthetic corpus is, and what that does to a model.",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8")
+    if (HERE / "README.md").exists()
+    else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11,<3.14",
+    # configs/ lies beside the package in a checkout and inside it once installed;
+    # synthdiv.config.configs_dir() finds either.
+    packages=[*find_packages(include=["synthdiv", "synthdiv.*"]), "synthdiv.configs"],
+    package_dir={"synthdiv.configs": "configs"},
+    package_data={
+        "": ["*.jinja", "*.json", "*.jsonl", "*.css", "*.js", "*.txt"],
+        "synthdiv.configs": ["**/*"],
+    },
+    install_requires=BASE,
+    extras_require={
+        "train": TRAIN,
+        "cuda": [*TRAIN, "jax[cuda12]>=0.10.2; sys_platform == 'linux'"],
+        "tpu": [*TRAIN, "jax[tpu]>=0.10.2; sys_platform == 'linux'"],
+        "eval": EVAL,
+        "gemini": GEMINI,
+        # The retired SDK holds protobuf below 6, which the other extras do not: on its own only.
+        "gemini-retired": ["google-generativeai>=0.8.5"],
+        "parity": PARITY,
+        "dev": DEV,
+    },
+    entry_points={"console_scripts": ["synthdiv = synthdiv.cli:main"]},
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)
