@@ -1,0 +1,208 @@
+"""Binds gin files and flags to the library's dataclasses. The only file that knows gin.
+
+The library is made of plain frozen dataclasses. A command names the ones it takes; each becomes a
+gin scope of the same name without its suffix (`ScoreConfig` is bound as `Score.rounds = 5000`), and
+a dataclass inside another is bound in its own scope (`Model.hidden = 960`, not
+`Pretrain.model.hidden`). What is not bound keeps the default that the dataclass states.
+"""
+
+import dataclasses
+import importlib.util  # noqa: F401  gin uses it without importing it
+import logging
+import re
+import types
+import typing
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from synthdiv.errors import UserError, closest
+
+T = TypeVar("T")
+
+
+def configs_dir() -> Path:
+    """Returns the directory of gin files and prompts: of the checkout, or of the installed package."""
+    package = Path(__file__).resolve().parent
+    checkout = package.parent / "configs"
+    return checkout if checkout.is_dir() else package / "configs"
+
+
+def find(path: str | Path) -> Path:
+    """Returns the file that `path` names: as given, or inside the installed configs.
+
+    `configs/score/quick.gin` and `score/quick.gin` both work from any directory.
+
+    Raises:
+        UserError: there is no such file; names the nearest one that exists.
+    """
+    path = Path(path)
+    if path.exists():
+        return path
+    inside = Path(*path.parts[1:]) if path.parts[:1] == ("configs",) else path
+    if not path.is_absolute() and (configs_dir() / inside).exists():
+        return configs_dir() / inside
+    root = configs_dir()
+    known = [f"configs/{p.relative_to(root)}" for p in root.rglob("*") if p.is_file()]
+    raise UserError(f"no config file {str(path)!r}{closest(str(path), known)}")
+
+
+def _scope_name(target: type) -> str:
+    return target.__name__.removesuffix("Config")
+
+
+def _nested(target: type) -> dict[str, type]:
+    """Fields of `target` that are dataclasses themselves, by name."""
+    hints = typing.get_type_hints(target)
+    return {
+        f.name: hints[f.name]
+        for f in dataclasses.fields(target)
+        if dataclasses.is_dataclass(hints[f.name])
+    }
+
+
+def _with_nested(targets: Sequence[type]) -> list[type]:
+    found: dict[type, None] = {}
+    pending = list(targets)
+    while pending:
+        target = pending.pop(0)
+        if target not in found:
+            found[target] = None
+            pending.extend(_nested(target).values())
+    return list(found)
+
+
+class Config:
+    """What the gin files and bindings of one run say; made by `load`."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text  # every binding in force, as a gin file: kept beside results
+
+    def get(self, target: type[T], scope: str = "", **overrides: Any) -> T:
+        """Builds `target` from its bindings.
+
+        Args:
+            target: a dataclass given to `load`, or nested in one.
+            scope: gin scope whose bindings come first (`small/Model.hidden = 128`).
+            **overrides: values that win over the bindings, from flags; None is ignored.
+
+        Raises:
+            UserError: a bound value that the dataclass refuses.
+        """
+        import gin
+
+        with gin.config_scope(scope or None):
+            values = dict(gin.get_bindings(f"{_GIN_MODULE}.{_scope_name(target)}"))
+        values |= {k: v for k, v in overrides.items() if v is not None}
+        for name, nested in _nested(target).items():
+            if name not in values:
+                values[name] = self.get(nested, scope)
+        _check_types(target, values)
+        try:
+            return target(**values)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{_scope_name(target)}: {_first_line(error)}") from error
+
+
+def load(
+    targets: Sequence[type], files: Sequence[str | Path] = (), bindings: Sequence[str] = ()
+) -> Config:
+    """Reads gin files and bindings for the dataclasses `targets` and all that they contain.
+
+    Args:
+        targets: frozen dataclasses.
+        files: gin files, later ones win; searched by `find`.
+        bindings: single gin statements, which win over files ("Score.rounds=100").
+
+    Raises:
+        UserError: an unknown file, scope or parameter, or a statement that cannot be read; names
+            the nearest known name.
+    """
+    import gin
+
+    gin.clear_config(clear_constants=True)
+    targets = _with_nested(targets)
+    for target in targets:
+        _register(target)
+    known = {
+        f"{_scope_name(t)}.{f.name}"
+        for t in targets
+        for f in dataclasses.fields(t)
+        if f.init and f.name not in _nested(t)
+    }
+    for root in (configs_dir(), configs_dir().parent):
+        if str(root) not in gin.config._LOCATION_PREFIXES:
+            gin.add_config_file_search_path(str(root))
+    for file in files:
+        path = find(file)
+        _parse(known, str(file), lambda path=path: gin.parse_config_file(str(path)))
+    for binding in bindings:
+        if "=" not in binding:
+            raise UserError(f"--bind={binding!r} is not of the form Scope.parameter=value")
+        _parse(known, f"--bind={binding!r}", lambda binding=binding: gin.parse_config(binding))
+    return Config(gin.config_str())
+
+
+_GIN_MODULE = "synthdiv"
+_registered: set[type] = set()
+
+
+def _register(target: type) -> None:
+    """Gin keeps one registry a process, so each dataclass is registered once."""
+    import gin
+
+    if target not in _registered:
+        gin.external_configurable(target, name=_scope_name(target), module=_GIN_MODULE)
+        _registered.add(target)
+
+
+def _check_types(target: type, values: dict[str, Any]) -> None:
+    """Refuses "many" where a number belongs; an int where a float belongs is fine."""
+    hints = typing.get_type_hints(target)
+    for name, value in values.items():
+        hint = hints.get(name)
+        allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+        if not all(a in (int, float, str, bool, types.NoneType) for a in allowed):
+            continue
+        fits = type(value) in allowed or (type(value) is int and float in allowed)
+        if not fits:
+            wanted = " or ".join("None" if a is types.NoneType else a.__name__ for a in allowed)
+            raise UserError(f"{_scope_name(target)}.{name} takes {wanted}, not {value!r}")
+
+
+def _parse(known: set[str], where: str, parse: Callable[[], object]) -> None:
+    logging.disable(logging.ERROR)  # gin logs every place where it looked for an include
+    try:
+        parse()
+    except Exception as error:
+        raise UserError(f"{where}: {_explain(error, known)}") from error
+    finally:
+        logging.disable(logging.NOTSET)
+    import gin
+
+    for (_, selector), parameters in gin.config._CONFIG.items():
+        for parameter in parameters:
+            name = f"{selector.removeprefix(_GIN_MODULE + '.')}.{parameter}"
+            if name not in known and not name.startswith("gin."):
+                raise UserError(f"{where}: no parameter {name!r} here{closest(name, known)}")
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error.args[0] if isinstance(error, SyntaxError) and error.args else error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+def _explain(error: Exception, known: set[str]) -> str:
+    """Gin's complaints in one line that names the closest known parameter."""
+    text = str(error)
+    if unknown := re.search(r"No configurable matching '([^']+)'", text):
+        scope = unknown[1].split("/")[-1]
+        scopes = sorted({k.split(".")[0] for k in known})
+        hint = closest(scope.split(".")[0], scopes) or f"; known scopes: {', '.join(scopes)}"
+        return f"no scope {scope!r}{hint}"
+    if unknown := re.search(r"Configurable '([^']+)' doesn't have a parameter named '([^']+)'", text):
+        name = f"{unknown[1].lstrip('.')}.{unknown[2]}"
+        return f"no parameter {name!r}{closest(name, known)}"
+    if missing := re.search(r"Unable to open file: (.+?)\. Searched", text):
+        return f"it includes {missing[1]!r}, and there is no such file"
+    return _first_line(error)
