@@ -200,7 +200,9 @@ def _explain(error: Exception, known: set[str]) -> str:
         scopes = sorted({k.split(".")[0] for k in known})
         hint = closest(scope.split(".")[0], scopes) or f"; known scopes: {', '.join(scopes)}"
         return f"no scope {scope!r}{hint}"
-    if unknown := re.search(r"Configurable '([^']+)' doesn't have a parameter named '([^']+)'", text):
+    if unknown := re.search(
+        r"Configurable '([^']+)' doesn't have a parameter named '([^']+)'", text
+    ):
         name = f"{unknown[1].lstrip('.')}.{unknown[2]}"
         return f"no parameter {name!r}{closest(name, known)}"
     if missing := re.search(r"Unable to open file: (.+?)\. Searched", text):

@@ -3,6 +3,8 @@
 Used by `files.Corpus`, which is what everything else should use.
 """
 
+import gzip
+import io
 import itertools
 import json
 from collections.abc import Iterator
@@ -12,7 +14,13 @@ from typing import Any
 from synthdiv.errors import UserError
 
 _ENDINGS = (".parquet", ".jsonl", ".json", ".txt", ".arrow")
-_NOT_DATA = ("manifest.json", "dataset_info.json", "features.json", "state.json", "dataset_dict.json")
+_NOT_DATA = (
+    "manifest.json",
+    "dataset_info.json",
+    "features.json",
+    "state.json",
+    "dataset_dict.json",
+)
 
 
 def find_shards(path: Path) -> list[Path]:
@@ -66,6 +74,19 @@ def rows(path: Path) -> Iterator[dict[str, Any]]:
     return reader(path)
 
 
+def open_text(path: str | Path) -> io.TextIOBase:
+    """Opens a UTF-8 text file to read, through gzip or zstd where its name says so."""
+    path = Path(path)
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8")
+    if path.suffix == ".zst":
+        import zstandard
+
+        stream = zstandard.ZstdDecompressor().stream_reader(open(path, "rb"), closefd=True)  # noqa: SIM115
+        return io.TextIOWrapper(stream, encoding="utf-8")
+    return open(path, encoding="utf-8")
+
+
 def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -92,8 +113,6 @@ def _arrow_rows(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
-    from synthdiv.files import open_text
-
     try:
         with open_text(path) as file:
             head = file.readline()
@@ -126,8 +145,6 @@ def _checked_array(path: Path, text: str) -> Iterator[dict[str, Any]]:
 
 
 def _paragraphs(path: Path) -> Iterator[dict[str, Any]]:
-    from synthdiv.files import open_text
-
     lines: list[str] = []
     try:
         with open_text(path) as file:

@@ -6,7 +6,6 @@ when its `manifest.json` is there, which is always written last. Formats: docs/f
 
 import contextlib
 import dataclasses
-import gzip
 import hashlib
 import json
 import os
@@ -248,18 +247,3 @@ class CorpusWriter:
     def close(self, manifest: Mapping[str, Any]) -> None:
         """Writes the manifest: the corpus is complete."""
         write_manifest(self.directory, dict(manifest) | {"shards": [p.name for p in self.shards]})
-
-
-def open_text(path: str | Path) -> Any:
-    """Opens a UTF-8 text file to read, through gzip or zstd where its name says so."""
-    path = Path(path)
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8")
-    if path.suffix == ".zst":
-        import io
-
-        import zstandard
-
-        stream = zstandard.ZstdDecompressor().stream_reader(open(path, "rb"), closefd=True)  # noqa: SIM115
-        return io.TextIOWrapper(stream, encoding="utf-8")
-    return open(path, encoding="utf-8")

@@ -1,0 +1,179 @@
+"""What all commands share: their flags, how they end, and `synthdiv CMD`.
+
+A command module has a `FLAGS` made by `command`, a `main()`, and nothing that is slow to import. It
+ends with 0 when done, 2 after the user's mistake (one line on stderr), 75 when it was paused and
+goes on when run again, 130 after Ctrl-C, and 1 with a traceback after anything else.
+"""
+
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from absl import flags
+
+from synthdiv import config as configuration
+from synthdiv.errors import Paused, UserError, closest
+
+if TYPE_CHECKING:
+    from synthdiv.llm import Session
+
+COMMANDS = {
+    "topics": "topic seeds out of pages",
+    "generate": "a corpus out of topic seeds",
+    "score": "the diversity of a corpus, or of several compared",
+    "tokenize": "packed sequences of tokens out of a corpus",
+    "pretrain": "a model out of a mixture of tokens",
+    "sft": "a fine-tuned model out of a pre-trained one",
+    "evaluate": "the accuracy of a checkpoint",
+    "export": "a Hugging Face Llama out of a checkpoint",
+    "study": "all of these for several corpora, and how score relates to accuracy",
+}
+
+PAUSED_EXIT = 75  # EX_TEMPFAIL: "try again later"; launchers requeue on it
+
+
+def command(doc: str) -> flags.FlagValues:
+    """Returns the flag values of one command, with the flags that all commands have.
+
+    Each command has its own, so that several can be imported into one process.
+
+    Args:
+        doc: the module's docstring, which --help prints.
+    """
+    values = flags.FlagValues()
+    values.__dict__["__doc"] = doc  # past FlagValues' own __setattr__, which takes flags only
+    flags.DEFINE_multi_string(
+        "config", [], "Gin file; may be repeated, later ones win.", flag_values=values
+    )
+    flags.DEFINE_multi_string(
+        "bind", [], "Gin binding 'Scope.parameter=value'; may be repeated.", flag_values=values
+    )
+    flags.DEFINE_bool("dry_run", False, "Print the plan and touch nothing.", flag_values=values)
+    flags.DEFINE_bool("help", False, "Print this.", flag_values=values, short_name="h")
+    return values
+
+
+def judge_flags(values: flags.FlagValues) -> None:
+    """Adds the flags that say which language model answers the prompts."""
+    flags.DEFINE_enum(
+        "llm",
+        None,
+        ["offline", "openai", "gemini", "batch"],
+        "Who answers: a deterministic stand-in that is no LLM, an OpenAI-compatible server, "
+        "Gemini, or nobody yet (writes a batch file).",
+        flag_values=values,
+    )
+    flags.DEFINE_string("model", None, "The model's name at the server.", flag_values=values)
+    flags.DEFINE_string("base_url", None, "The server, as http://host:port/v1.", flag_values=values)
+    flags.DEFINE_integer(
+        "concurrency", None, "Calls in flight at most.", lower_bound=1, flag_values=values
+    )
+    flags.DEFINE_float(
+        "max_cost_usd", None, "Never spend more than this.", lower_bound=0.0, flag_values=values
+    )
+    flags.DEFINE_integer(
+        "max_calls", None, "Never send more calls than this.", lower_bound=0, flag_values=values
+    )
+    flags.DEFINE_bool("fresh", False, "Ask again what was answered before.", flag_values=values)
+
+
+def required(values: flags.FlagValues, *names: str) -> None:
+    """Refuses the command line if one of the flags `names` was not given."""
+    for name in names:
+        if values[name].value in (None, "", []):
+            raise UserError(f"--{name} is required; --help explains it")
+
+
+def load(values: flags.FlagValues, *targets: type) -> configuration.Config:
+    """Reads --config and --bind for the dataclasses that the command takes."""
+    return configuration.load(targets, values.config, values.bind)
+
+
+def open_session(
+    values: flags.FlagValues, config: configuration.Config, directory: Path | None
+) -> "Session":
+    """Opens the session that the judge flags describe; answers are kept in `directory`.
+
+    With `directory` None nothing is stored, as --dry_run wants it.
+    """
+    from synthdiv import llm
+
+    settings = config.get(
+        llm.LLMConfig,
+        backend=values.llm,
+        model=values.model,
+        base_url=values.base_url,
+        concurrency=values.concurrency,
+        max_cost_usd=values.max_cost_usd,
+        max_calls=values.max_calls,
+    )
+    store = directory / "answers.sqlite" if directory else None
+    return llm.open_session(settings, store, fresh=values.fresh)
+
+
+def run(
+    main: Callable[[], None], values: flags.FlagValues, argv: list[str] | None = None
+) -> NoReturn:
+    """Parses the command line, runs `main`, and exits with the code that says how it ended."""
+    argv = list(sys.argv if argv is None else argv)
+    try:
+        _parse(values, argv)
+        if values.help:
+            print(values.__dict__["__doc"].strip() + "\n" + values.get_help())
+            sys.exit(0)
+        main()
+        sys.stdout.flush()
+    except UserError as error:
+        _exit(2, f"error: {error}")
+    except Paused as pause:
+        _exit(PAUSED_EXIT, f"paused: {pause}")
+    except KeyboardInterrupt:
+        _exit(130, "interrupted; run the same command again to go on")
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    sys.exit(0)
+
+
+def _parse(values: flags.FlagValues, argv: list[str]) -> None:
+    try:
+        rest = values(argv)[1:]
+    except flags.UnrecognizedFlagError as error:
+        name = f"--{error.flagname}"
+        known = [f"--{flag}" for flag in values]
+        raise UserError(f"no flag {name}{closest(name, known)}") from None
+    except flags.Error as error:
+        raise UserError(" ".join(str(error).split())) from None
+    if rest:
+        raise UserError(f"unexpected argument {rest[0]!r}; flags are written --name=value")
+
+
+def _exit(code: int, line: str) -> NoReturn:
+    print(" ".join(line.split()), file=sys.stderr)
+    sys.exit(code)
+
+
+def main() -> NoReturn:
+    """`synthdiv CMD ...` is `python -m synthdiv.CMD ...`."""
+    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if name in ("--version", "version"):
+        from synthdiv import __version__
+
+        print(__version__)
+        sys.exit(0)
+    if name in ("--help", "-h", "help"):
+        lines = [f"  {command:<10} {what}" for command, what in COMMANDS.items()]
+        print("usage: synthdiv COMMAND [--flag=value ...]; COMMAND --help says more\n")
+        print("\n".join(lines))
+        sys.exit(0)
+    if name not in COMMANDS:
+        _exit(2, f"error: no command {name!r}{closest(name, COMMANDS)}; --help lists them")
+    module = importlib.import_module(f"synthdiv.{name}")
+    run(module.main, module.FLAGS, [f"synthdiv {name}", *sys.argv[2:]])
+
+
+if __name__ == "__main__":
+    main()
