@@ -1,3 +1,3 @@
-"""synthdiv: measure the diversity of a synthetic corpus, and what it does to a model trained on it."""
+"""synthdiv: is a synthetic corpus diverse, and does that make a model trained on it better."""
 
 __version__ = "0.1.0"

@@ -1,11 +1,11 @@
-"""The two ways in which work stops on purpose: the user's mistake, and a pause that can be resumed."""
+"""The two ways in which work stops on purpose: the user's mistake, and a pause."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """The user's mistake. The message is one line that says what to change; commands exit with 2."""
+    """The user's mistake. The message is one line saying what to change; commands exit with 2."""
 
 
 class Paused(Exception):
