@@ -171,7 +171,8 @@ def main() -> NoReturn:
         sys.exit(0)
     if name not in COMMANDS:
         _exit(2, f"error: no command {name!r}{closest(name, COMMANDS)}; --help lists them")
-    module = importlib.import_module(f"synthdiv.{name}")
+    # The study's command shares its name with its room, so it lives inside it.
+    module = importlib.import_module(f"synthdiv.{name}" + (".__main__" * (name == "study")))
     run(module.main, module.FLAGS, [f"synthdiv {name}", *sys.argv[2:]])
 
 

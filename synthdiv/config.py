@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 def configs_dir() -> Path:
-    """Returns the directory of gin files and prompts: of the checkout, or of the installed package."""
+    """Returns the directory of gin files and prompts, of the checkout or the installed package."""
     package = Path(__file__).resolve().parent
     checkout = package.parent / "configs"
     return checkout if checkout.is_dir() else package / "configs"

@@ -129,10 +129,10 @@ class Document:
 class Corpus:
     """Documents on disk, read as a stream; nothing is held in memory.
 
-    Reads a directory of Parquet shards (ours), `.parquet`, `.jsonl`/`.json` (one object a line, or one
-    array), `.txt` (paragraphs between blank lines) - each also as `.gz` or `.zst` -, a Hugging Face
-    `datasets` directory (`.arrow`), a TFDS dataset prepared as array_record, or a directory of such
-    files.
+    Reads a directory of Parquet shards (ours), `.parquet`, `.jsonl`/`.json` (one object a line, or
+    one array), `.txt` (paragraphs between blank lines) - each also as `.gz` or `.zst` -, a Hugging
+    Face `datasets` directory (`.arrow`), a TFDS dataset prepared as array_record, or a directory of
+    such files.
 
     Args:
         path: the file or directory.

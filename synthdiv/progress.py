@@ -20,8 +20,8 @@ def say(text: str) -> None:
 class Progress:
     """Counts work done out of `total` (None where it is not known) and shows it.
 
-    On a terminal this is a tqdm bar. Elsewhere it is one plain line every ten seconds and one at the
-    end, if the work lasted that long, so that logs stay short and quick work stays silent.
+    On a terminal this is a tqdm bar. Elsewhere it is one plain line every ten seconds and one at
+    the end, if the work lasted that long, so that logs stay short and quick work stays silent.
 
     Args:
         total: how many units of work there are.
@@ -59,7 +59,7 @@ class Progress:
             self._line()
 
     def update(self, n: int = 1, **figures: object) -> None:
-        """Adds `n` units of work done; `figures` are shown beside the count (loss=2.1, cost="$3")."""
+        """Adds `n` units of work; `figures` are shown beside the count (loss=2.1, cost="$3")."""
         self.done += n
         self._figures.update(figures)
         if self._bar is not None:
