@@ -1,0 +1,54 @@
+"""The regression against scipy's own, and what it says when there is too little to say."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from synthdiv.study.regression import line_band, regress
+
+
+def test_equals_scipy():
+    rng = np.random.default_rng(0)
+    x = rng.uniform(1, 6, 9)
+    y = 0.3 + 0.02 * x + rng.normal(0, 0.01, 9)
+    ours, theirs = regress(x, y), stats.linregress(x, y)
+    half = stats.t.ppf(0.975, 7) * theirs.stderr
+    assert ours["slope"] == pytest.approx(theirs.slope)
+    assert ours["intercept"] == pytest.approx(theirs.intercept)
+    assert ours["pearson"] == pytest.approx(theirs.rvalue)
+    assert ours["ci95"] == pytest.approx([theirs.slope - half, theirs.slope + half])
+    assert ours["spearman"] == pytest.approx(stats.spearmanr(x, y).statistic)
+
+
+def test_interval_covers_the_true_slope():
+    rng = np.random.default_rng(1)
+    x = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
+    covered = 0
+    for _ in range(2000):
+        low, high = regress(x, 0.4 + 0.05 * x + rng.normal(0, 0.1, 5))["ci95"]
+        covered += low <= 0.05 <= high
+    assert 0.93 <= covered / 2000 <= 0.97
+
+
+def test_too_few_corpora_have_no_interval():
+    assert regress([], [])["slope"] is None
+    assert regress([2.0], [0.3])["slope"] is None
+    two = regress([1.0, 3.0], [0.3, 0.5])
+    assert two["slope"] == pytest.approx(0.1) and two["ci95"] is None
+    assert regress([2.0, 2.0, 2.0], [0.3, 0.4, 0.5])["slope"] is None
+    with pytest.raises(ValueError, match="three corpora"):
+        line_band([1.0, 3.0], two, [2.0])
+
+
+def test_equal_accuracies_have_a_flat_line_and_no_correlation():
+    flat = regress([1.0, 2.0, 3.0], [0.25, 0.25, 0.25])
+    assert flat["slope"] == 0 and flat["pearson"] is None and flat["spearman"] is None
+
+
+def test_band_is_narrowest_at_the_mean_score():
+    x = [1.0, 2.0, 3.0, 4.0]
+    fit = regress(x, [0.2, 0.35, 0.3, 0.5])
+    line, low, high = line_band(x, fit, [1.0, 2.5, 4.0])
+    widths = np.subtract(high, low)
+    assert widths[1] < widths[0] == pytest.approx(widths[2])
+    assert line[1] == pytest.approx(np.mean([0.2, 0.35, 0.3, 0.5]))
