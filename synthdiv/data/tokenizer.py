@@ -1,0 +1,299 @@
+"""Tokenizers: Hugging Face `tokenizers` JSON and SentencePiece behind one interface; trained or loaded.
+
+Encoding never adds or reads special tokens: text that spells `<|endoftext|>` becomes ordinary tokens,
+so that a document cannot end itself. Only `eot_id` ends a document.
+"""
+
+import dataclasses
+import hashlib
+import io
+import itertools
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from synthdiv.errors import UserError
+from synthdiv.files import Corpus, atomic_path, output_dir, read_json, write_json
+
+EOT = "<|endoftext|>"  # of the tokenizers that we train, and of GPT-2, CodeGen and GPT-NeoX
+# Names under which known tokenizers have their end of text, where nothing beside them says it.
+_EOT_NAMES = (EOT, "</s>", "<|end_of_text|>", "<eos>", "<|eot|>", "<|im_end|>")
+_HF_FILE = "tokenizer.json"
+_SENTENCEPIECE_FILE = "tokenizer.model"
+_CONFIG_FILE = "tokenizer_config.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenizerConfig:
+    """Which tokenizer: one on disk, or one trained on the corpora at hand. Gin name `Tokenizer`.
+
+    Attributes:
+        path: see `load_tokenizer`; None trains one.
+        kind: of the one trained: "bpe" (byte-level BPE, as GPT-2's) or "sentencepiece" (unigram).
+        vocab_size: of the one trained, end-of-text included.
+        max_bytes: text that training reads; documents after that many bytes are not looked at.
+    """
+
+    path: str | None = None
+    kind: str = "bpe"
+    vocab_size: int = 32_768
+    max_bytes: int = 1_000_000_000
+
+
+class Tokenizer(Protocol):
+    """Text to token ids and back."""
+
+    vocab_size: int  # ids are below this; the model may pad its embedding further
+    eot_id: int  # ends every document and begins every segment
+    eot_token: str
+    sha256: str  # of the tokenizer's file: equal hash, equal tokens
+    cuttable: bool  # encoding "ab" and " cd" apart gives the tokens of "ab cd"
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """Returns the token ids of each text; no special tokens."""
+
+    def encode_flat(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Returns (tokens int32 [sum of n], n int64 [len(texts)]); the quick way for many texts."""
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        """Returns the text of token ids, end-of-text left out."""
+
+
+    def save(self, directory: str | Path) -> Path:
+        """Writes the tokenizer so that `load_tokenizer(directory)` gives it back."""
+
+
+class _Base:
+    file: bytes
+    eot_id: int
+    eot_token: str
+    _file_name: str
+    _hf_class: str
+
+    def _describe(self) -> None:
+        self.sha256 = hashlib.sha256(self.file).hexdigest()
+        apart = [i for ids in self.encode_batch(["Ab", " cd", "\n\n", "E f"]) for i in ids]
+        self.cuttable = self.encode_batch(["Ab cd\n\nE f"])[0] == apart
+
+    def encode_flat(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        ids = self.encode_batch(texts)
+        lengths = np.fromiter(map(len, ids), np.int64, len(ids))
+        flat = np.fromiter(itertools.chain.from_iterable(ids), np.int32, int(lengths.sum()))
+        return flat, lengths
+
+    def save(self, directory: str | Path) -> Path:
+        directory = output_dir(directory)
+        with atomic_path(directory / self._file_name) as temporary:
+            temporary.write_bytes(self.file)
+        write_json(
+            directory / _CONFIG_FILE,
+            {
+                "tokenizer_class": self._hf_class,
+                "bos_token": self.eot_token,
+                "eos_token": self.eot_token,
+                "clean_up_tokenization_spaces": False,
+            },
+        )
+        return directory
+
+
+class _HuggingFace(_Base):
+    _file_name, _hf_class = _HF_FILE, "PreTrainedTokenizerFast"
+
+    def __init__(self, file: bytes, eot_token: str | None, where: str) -> None:
+        import tokenizers
+
+        self.file = file
+        try:
+            self._tokenizer = tokenizers.Tokenizer.from_buffer(file)
+        except Exception as error:
+            raise UserError(f"{where} is not a tokenizer.json: {error}") from None
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self._tokenizer.encode_special_tokens = True
+        names = (eot_token,) if eot_token else _EOT_NAMES
+        found = [n for n in names if self._tokenizer.token_to_id(n) is not None]
+        if not found:
+            raise UserError(
+                f"{where} has no end-of-text token; looked for {', '.join(map(repr, names))}. "
+                f'Name it in {_CONFIG_FILE} beside it: {{"eos_token": "..."}}'
+            )
+        self.eot_token = found[0]
+        self.eot_id = self._tokenizer.token_to_id(self.eot_token)
+        self.vocab_size = max(self._tokenizer.get_vocab(with_added_tokens=True).values()) + 1
+        self._describe()
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        encoded = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [e.ids for e in encoded]
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        return self._tokenizer.decode(
+            [int(t) for t in tokens if t != self.eot_id], skip_special_tokens=False
+        )
+
+
+class _SentencePiece(_Base):
+    _file_name, _hf_class = _SENTENCEPIECE_FILE, "LlamaTokenizer"
+
+    def __init__(self, file: bytes, where: str) -> None:
+        try:
+            import sentencepiece
+        except ImportError:
+            raise UserError(f"{where} needs sentencepiece: pip install sentencepiece") from None
+        self.file = file
+        try:
+            self._model = sentencepiece.SentencePieceProcessor(model_proto=file)
+        except RuntimeError as error:
+            raise UserError(f"{where} is not a SentencePiece model: {error}") from None
+        self.eot_id = self._model.eos_id()
+        if self.eot_id < 0:
+            raise UserError(f"{where} has no end-of-sentence id, which ends documents here")
+        self.eot_token = self._model.id_to_piece(self.eot_id)
+        self.vocab_size = self._model.get_piece_size()
+        self._threads = int(os.environ.get("RAYON_NUM_THREADS", 0)) or os.cpu_count() or 1
+        self._describe()
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        return self._model.encode(list(texts), out_type=int, num_threads=self._threads)
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        return self._model.decode([int(t) for t in tokens if t != self.eot_id])
+
+
+def load_tokenizer(path: str | Path) -> Tokenizer:
+    """Loads a tokenizer.
+
+    Args:
+        path: a Hugging Face `tokenizer.json`, a SentencePiece `.model`, or a directory that holds
+            `tokenizer.json` or `tokenizer.model`, itself or in `tokenizer/` (a directory of tokens, a
+            checkpoint).
+
+    Raises:
+        UserError: nothing there, not a tokenizer, or no end-of-text token known.
+    """
+    path = Path(path)
+    if path.is_dir():
+        names = [_HF_FILE, _SENTENCEPIECE_FILE, f"tokenizer/{_HF_FILE}"]
+        names.append(f"tokenizer/{_SENTENCEPIECE_FILE}")
+        found = next((path / n for n in names if (path / n).exists()), None)
+        if found is None:
+            raise UserError(f"no {_HF_FILE} or {_SENTENCEPIECE_FILE} in {str(path)!r}")
+        path = found
+    if not path.is_file():
+        raise UserError(f"no tokenizer {str(path)!r}")
+    file = path.read_bytes()
+    if path.suffix == ".model":
+        return _SentencePiece(file, str(path))
+    return _HuggingFace(file, _named_eot(path), str(path))
+
+
+def _named_eot(path: Path) -> str | None:
+    """The end-of-text token that a Hugging Face directory's tokenizer_config.json names."""
+    beside = path.parent / _CONFIG_FILE
+    if not beside.exists():
+        return None
+    token: Any = read_json(beside).get("eos_token")
+    return token.get("content") if isinstance(token, dict) else token
+
+
+def train_tokenizer(
+    corpora: Sequence[Corpus],
+    output: str | Path,
+    vocab_size: int = 32_768,
+    kind: str = "bpe",
+    max_bytes: int = 1_000_000_000,
+) -> Tokenizer:
+    """Trains a tokenizer and saves it; the same corpora and settings give the same one.
+
+    Args:
+        corpora: read one after the other, up to `max_bytes` bytes in all, equally much of each.
+        output: directory for it.
+        vocab_size: number of ids, end-of-text included; a small corpus may give fewer.
+        kind: "bpe" is byte-level BPE with GPT-2's splitting; "sentencepiece" is a SentencePiece
+            unigram model without normalization and with bytes for rare characters. Both are lossless.
+        max_bytes: text read.
+
+    Raises:
+        UserError: an unknown kind, a vocabulary that the corpora cannot fill or that cannot hold the
+            256 bytes.
+    """
+    if kind not in ("bpe", "sentencepiece"):
+        raise UserError(f"tokenizer kind {kind!r} is not known; known: bpe, sentencepiece")
+    if vocab_size < 260:
+        raise UserError(f"a vocabulary of {vocab_size} cannot hold the 256 bytes; take 260 or more")
+    output = output_dir(output)
+    texts = _texts(corpora, max_bytes)
+    file = _train_bpe(texts, vocab_size) if kind == "bpe" else _train_unigram(texts, vocab_size)
+    where = str(output)
+    if kind == "bpe":
+        tokenizer: Tokenizer = _HuggingFace(file, EOT, where)
+    else:
+        tokenizer = _SentencePiece(file, where)
+    tokenizer.save(output)
+    return tokenizer
+
+
+def _texts(corpora: Sequence[Corpus], max_bytes: int) -> Iterator[str]:
+    for corpus in corpora:
+        left = max_bytes // len(corpora)
+        for document in corpus:
+            if left <= 0:
+                break
+            text = document.text.encode("utf-8", "replace").decode()
+            left -= len(text)
+            yield text
+
+
+def _train_bpe(texts: Iterator[str], vocab_size: int) -> bytes:
+    from tokenizers import Tokenizer as HFTokenizer
+    from tokenizers import decoders, models, pre_tokenizers, trainers
+
+    tokenizer = HFTokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[EOT],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer.to_str().encode("utf-8")
+
+
+def _train_unigram(texts: Iterator[str], vocab_size: int) -> bytes:
+    try:
+        import sentencepiece
+    except ImportError:
+        raise UserError("kind='sentencepiece' needs it: pip install sentencepiece") from None
+    # Training wants short texts: lines, of at most its limit of 4192 bytes.
+    lines = (line[:1000] for text in texts for line in text.splitlines() if line.strip())
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=lines,
+            model_writer=model,
+            vocab_size=vocab_size,
+            model_type="unigram",
+            byte_fallback=True,
+            normalization_rule_name="identity",
+            remove_extra_whitespaces=False,
+            add_dummy_prefix=False,
+            allow_whitespace_only_pieces=True,
+            split_digits=True,
+            character_coverage=0.9995,
+            hard_vocab_limit=False,
+            bos_id=-1,
+            eos_id=0,
+            unk_id=1,
+            eos_piece=EOT,
+            num_threads=os.cpu_count() or 1,
+            minloglevel=2,
+        )
+    except (RuntimeError, OSError) as error:
+        raise UserError(f"SentencePiece cannot train on this: {error}") from None
+    return model.getvalue()
