@@ -1,0 +1,94 @@
+"""How every command ends: the right code, one line for a mistake, no trace of a key."""
+
+import subprocess
+import sys
+
+import pytest
+
+COMMAND = '''
+"""Does what its flag says."""
+from absl import flags
+from synthdiv import cli
+from synthdiv.errors import Paused, UserError
+FLAGS = cli.command(__doc__)
+cli.judge_flags(FLAGS)
+flags.DEFINE_string("end", None, "How to end.", flag_values=FLAGS)
+def main():
+    cli.required(FLAGS, "end")
+    if FLAGS.end == "mistake":
+        raise UserError("not like\\nthis")
+    if FLAGS.end == "pause":
+        raise Paused("answers are awaited")
+    if FLAGS.end == "bug":
+        raise RuntimeError("a bug")
+    if FLAGS.end == "interrupt":
+        raise KeyboardInterrupt
+    print("done")
+if __name__ == "__main__":
+    cli.run(main, FLAGS)
+'''
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "line"),
+    [
+        (["--end=well"], 0, None),
+        (["--help"], 0, None),
+        (["--end=mistake"], 2, "error: not like this"),
+        (["--end=pause"], 75, "paused: answers are awaited"),
+        (["--end=interrupt"], 130, "interrupted; run the same command again to go on"),
+        ([], 2, "error: --end is required; --help explains it"),
+        (["--ende=well"], 2, "error: no flag --ende; did you mean '--end'?"),
+        (["--end=well", "more"], 2, "error: unexpected argument 'more'"),
+        (["--llm=me", "--end=well"], 2, "error: flag --llm=me"),
+        (["--concurrency=0", "--end=well"], 2, "error: flag --concurrency=0"),
+    ],
+)
+def test_ends(tmp_path, arguments, code, line):
+    (tmp_path / "command.py").write_text(COMMAND)
+    done = subprocess.run(
+        [sys.executable, tmp_path / "command.py", *arguments], capture_output=True, text=True
+    )
+    assert done.returncode == code
+    if line is not None:
+        assert done.stderr.startswith(line) and done.stderr.count("\n") == 1
+        assert not done.stdout
+    if arguments == ["--help"]:
+        assert "Does what its flag says." in done.stdout and "--max_cost_usd" in done.stdout
+
+
+def test_a_bug_shows_its_traceback(tmp_path):
+    (tmp_path / "command.py").write_text(COMMAND)
+    done = subprocess.run(
+        [sys.executable, tmp_path / "command.py", "--end=bug"], capture_output=True, text=True
+    )
+    assert done.returncode == 1 and "Traceback" in done.stderr
+
+
+def synthdiv(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "synthdiv.cli", *arguments], capture_output=True, text=True
+    )
+
+
+def test_the_list_of_commands_is_complete():
+    from synthdiv.cli import COMMANDS
+
+    shown = synthdiv("--help")
+    assert shown.returncode == 0 and all(f"  {c} " in shown.stdout for c in COMMANDS)
+    assert synthdiv().stdout == shown.stdout
+
+
+@pytest.mark.parametrize(
+    "name", "topics generate score tokenize pretrain sft evaluate export study".split()
+)
+def test_every_command_explains_itself_and_refuses_what_it_does_not_know(name):
+    assert "--dry_run" in synthdiv(name, "--help").stdout
+    unknown = synthdiv(name, "--no_such_flag=1")
+    assert unknown.returncode == 2 and unknown.stderr.count("\n") == 1
+
+
+def test_an_unknown_command_names_the_nearest():
+    refused = synthdiv("scroe")
+    assert refused.returncode == 2
+    assert refused.stderr == "error: no command 'scroe'; did you mean 'score'?; --help lists them\n"

@@ -1,0 +1,93 @@
+"""Bindings reach the dataclasses, and a wrong one is refused with the nearest right one."""
+
+import dataclasses
+
+import pytest
+
+from synthdiv import config
+from synthdiv.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class InnerConfig:
+    width: int = 4
+    rate: float = 0.1
+
+
+@dataclasses.dataclass(frozen=True)
+class OuterConfig:
+    steps: int = 10
+    name: str | None = None
+    inner: InnerConfig = InnerConfig()
+
+    def __post_init__(self):
+        if self.steps < 0:
+            raise ValueError("steps must not be negative")
+
+
+def load(*bindings, files=()):
+    return config.load([OuterConfig], files, bindings).get(OuterConfig)
+
+
+def test_defaults_bindings_scopes_and_overrides():
+    bound = config.load([OuterConfig], [], ["Outer.steps=5", "Inner.width=9", "s/Inner.width=3"])
+    assert bound.get(OuterConfig) == OuterConfig(5, None, InnerConfig(9))
+    assert bound.get(OuterConfig, "s", steps=7, name=None) == OuterConfig(7, None, InnerConfig(3))
+    assert load() == OuterConfig()  # nothing is left over from the load before
+
+
+def test_an_int_is_a_fine_float():
+    assert load("Inner.rate=1").inner.rate == 1
+
+
+def test_files_include_and_later_ones_win(tmp_path):
+    (tmp_path / "a.gin").write_text("n = 3\nOuter.steps = %n\nInner.width = 8\n")
+    (tmp_path / "b.gin").write_text(f"include '{tmp_path}/a.gin'\nInner.width = 5\n")
+    assert load(files=[tmp_path / "b.gin"]) == OuterConfig(3, None, InnerConfig(5))
+    assert load("n = 4", files=[tmp_path / "b.gin"]).steps == 4
+
+
+def test_the_text_in_force_can_be_loaded_again(tmp_path):
+    text = config.load([OuterConfig], [], ["Outer.steps=5", "s/Inner.width=3"]).text
+    (tmp_path / "again.gin").write_text(text)
+    again = config.load([OuterConfig], [tmp_path / "again.gin"])
+    assert again.text == text and again.get(OuterConfig, "s").inner.width == 3
+
+
+@pytest.mark.parametrize(
+    ("binding", "message"),
+    [
+        ("Outer.stps=5", "did you mean 'Outer.steps'"),
+        ("Outr.steps=5", "did you mean 'Outer'"),
+        ("Outer.inner=5", "no parameter 'Outer.inner'"),
+        ("Outer.steps", "Scope.parameter=value"),
+        ("Outer.steps=(1", "Outer.steps"),
+        ("Outer.steps='many'", "takes int, not 'many'"),
+        ("Outer.steps=-1", "must not be negative"),
+    ],
+)
+def test_a_wrong_binding_is_one_clear_line(binding, message):
+    with pytest.raises(UserError) as refusal:
+        load(binding)
+    assert message in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+def test_a_binding_of_another_commands_scope_is_refused():
+    config.load([InnerConfig, OuterConfig])
+    with pytest.raises(UserError, match=r"Outer\.steps"):
+        config.load([InnerConfig], [], ["Outer.steps=5"])
+
+
+def test_missing_files_name_the_nearest(tmp_path, caplog):
+    with pytest.raises(UserError, match="did you mean 'configs/"):
+        load(files=["configs/study/quickstat.gin"])
+    (tmp_path / "a.gin").write_text("include 'absent.gin'\n")
+    with pytest.raises(UserError, match=r"includes 'absent\.gin'"):
+        load(files=[tmp_path / "a.gin"])
+    assert not caplog.records
+
+
+def test_installed_configs_are_found_from_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    inside = config.find("configs/study/quickstart.gin")
+    assert inside == config.find("study/quickstart.gin") and inside.is_file()
