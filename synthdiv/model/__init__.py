@@ -1,0 +1,32 @@
+"""Llama in Flax NNX: sizes, layers, attention backends, loss, and Hugging Face weights in and out.
+
+Arrays carry their shape in their name, one letter a dimension:
+
+    B  sequences of a batch          T  positions of a sequence (of the queries)
+    S  positions (of the keys)       V  vocabulary
+    D  hidden width                  F  width of the MLP
+    N  query heads                   K  key/value heads        G  query heads a key head (N = K*G)
+    H  dimension of a head           L  layers                 C  chunk of positions
+    M  segments of a sequence
+
+The names here are imported when they are first used, so `synthdiv.model.ModelConfig` loads no JAX.
+"""
+
+import importlib
+
+_HOME = {
+    "ModelConfig": "config",
+    "Llama": "llama",
+    "cross_entropy": "loss",
+    "attend": "attention",
+    "choose_backend": "attention",
+    "load_model": "weights",
+    "save_hf": "weights",
+}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str):
+    if name in _HOME:
+        return getattr(importlib.import_module(f"synthdiv.model.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'synthdiv.model' has no attribute {name!r}")

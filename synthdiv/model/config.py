@@ -1,0 +1,119 @@
+"""The sizes and settings of one Llama, a frozen dataclass, with the figures derived from them."""
+
+import dataclasses
+
+from synthdiv.errors import UserError, closest
+
+ROPE_SCALINGS = ("none", "linear", "llama3", "yarn")
+REMAT_POLICIES = ("none", "full", "dots", "attention", "mlp")
+BACKENDS = ("auto", "xla", "cudnn", "splash")
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """A Llama. The defaults are the paper's 350M (appendix A).
+
+    `kv_heads` and `head_dim` of 0 mean "as many as heads" and "hidden / heads". Nothing that can be
+    computed from other fields is a field.
+
+    Raises:
+        UserError: the sizes do not fit each other; names the field.
+    """
+
+    vocab_size: int = 50304
+    hidden: int = 960
+    mlp: int = 2560
+    layers: int = 28
+    heads: int = 15
+    kv_heads: int = 0
+    head_dim: int = 0
+    max_length: int = 2048  # context: the longest sequence the model is asked to read
+    tie_embeddings: bool = True
+    norm_eps: float = 1e-5
+    init_std: float = 0.02
+
+    rope_theta: float = 10000.0
+    rope_scaling: str = "none"
+    rope_factor: float = 1.0
+    rope_low_freq_factor: float = 1.0  # llama3
+    rope_high_freq_factor: float = 4.0  # llama3
+    rope_beta_fast: float = 32.0  # yarn
+    rope_beta_slow: float = 1.0  # yarn
+    rope_original_length: int = 0  # llama3 and yarn: the context before scaling; 0: max_length
+
+    attention_dropout: float = 0.0  # the paper trains with 0.1
+    attention: str = "auto"  # backend; see synthdiv.model.attention
+    dtype: str = "bfloat16"  # of activations and of the weights as they are multiplied
+    scan_layers: bool = True  # one compiled layer, looped; False: every layer compiled on its own
+    remat: str = "none"  # what the backward pass recomputes; see synthdiv.model.llama
+    loss_chunk: int = 2048  # positions (of all sequences) whose logits exist at one time
+    vocab_chunk: int = 0  # vocabulary entries whose logits exist at one time; 0: all
+
+    def __post_init__(self) -> None:
+        for name in ("vocab_size", "hidden", "mlp", "layers", "heads", "max_length", "loss_chunk"):
+            if getattr(self, name) < 1:
+                raise UserError(f"Model.{name} must be at least 1, not {getattr(self, name)}")
+        if not self.head_dim and self.hidden % self.heads:
+            raise UserError(
+                f"Model.hidden={self.hidden} does not divide into Model.heads={self.heads}; "
+                "set Model.head_dim or change one of them"
+            )
+        if self.heads % self.groups_of:
+            raise UserError(
+                f"Model.heads={self.heads} does not divide into Model.kv_heads={self.kv_heads}"
+            )
+        if self.width_of_head % 2:
+            raise UserError(f"the head dimension must be even for RoPE, not {self.width_of_head}")
+        for name, known in (
+            ("rope_scaling", ROPE_SCALINGS),
+            ("remat", REMAT_POLICIES),
+            ("attention", BACKENDS),
+            ("dtype", DTYPES),
+        ):
+            value = getattr(self, name)
+            if value not in known:
+                raise UserError(
+                    f"Model.{name}={value!r} is not one of {', '.join(known)}"
+                    f"{closest(value, known)}"
+                )
+        if not 0 <= self.attention_dropout < 1:
+            raise UserError("Model.attention_dropout must be at least 0 and below 1")
+        if self.vocab_chunk and self.vocab_size % self.vocab_chunk:
+            raise UserError(
+                f"Model.vocab_chunk={self.vocab_chunk} does not divide "
+                f"Model.vocab_size={self.vocab_size}"
+            )
+
+    @property
+    def groups_of(self) -> int:
+        """K, the number of key/value heads."""
+        return self.kv_heads or self.heads
+
+    @property
+    def width_of_head(self) -> int:
+        """H, the dimension of one head."""
+        return self.head_dim or self.hidden // self.heads
+
+    @property
+    def matmul_parameters(self) -> int:
+        """Parameters that a token is multiplied with: all but the norms and the input embedding."""
+        per_head = self.hidden * self.width_of_head
+        attention = 2 * per_head * (self.heads + self.groups_of)
+        block = attention + 3 * self.hidden * self.mlp
+        return self.layers * block + self.hidden * self.vocab_size
+
+    @property
+    def parameters(self) -> int:
+        """All trained parameters."""
+        embedding = 0 if self.tie_embeddings else self.hidden * self.vocab_size
+        return self.matmul_parameters + embedding + self.hidden * (2 * self.layers + 1)
+
+    def flops_per_token(self, length: int) -> int:
+        """Training FLOPs a token: 6 * matmul parameters + 12 * layers * hidden * length.
+
+        The second term is attention without a discount for the causal mask; `hidden` is the heads'
+        whole width. Recomputation (remat) is not counted.
+        """
+        width = self.heads * self.width_of_head
+        return 6 * self.matmul_parameters + 12 * self.layers * width * length

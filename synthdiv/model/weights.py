@@ -1,0 +1,161 @@
+"""Loads a model from one of our checkpoints or from a Hugging Face Llama, and saves the latter.
+
+A checkpoint is `workdir/checkpoints/STEP/`, written by Orbax: `params/` (this module reads it),
+`about/metadata` (JSON: the model's config and more), `tokenizer/`, and the rest of the training
+state, which only `synthdiv.training` reads.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from synthdiv.errors import UserError
+from synthdiv.files import read_json
+from synthdiv.model import hf
+from synthdiv.model.config import ModelConfig
+from synthdiv.model.llama import Llama
+
+CHECKPOINTS = "checkpoints"
+ABOUT = "about/metadata"
+
+
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+    """A model with what is needed to use it. Unpacks as (model, config, tokenizer)."""
+
+    model: Llama
+    config: ModelConfig
+    tokenizer: Path | None  # directory
+
+    def __iter__(self):
+        return iter((self.model, self.config, self.tokenizer))
+
+
+def graph(config: ModelConfig) -> nnx.GraphDef:
+    """Returns the structure of the Llama of `config`; `nnx.merge(graph, params)` is the model."""
+    return nnx.split(_abstract(config))[0]
+
+
+def abstract_params(config: ModelConfig) -> dict[str, Any]:
+    """Returns shapes and dtypes (jax.ShapeDtypeStruct) of the parameters, as nested plain dicts."""
+    return nnx.to_pure_dict(nnx.split(_abstract(config))[1])
+
+
+def letters(config: ModelConfig) -> dict[str, Any]:
+    """Returns the dimensions' letters of each parameter, in the structure of the parameters."""
+    state = nnx.split(_abstract(config))[1]
+    return nnx.to_pure_dict(
+        jax.tree.map(
+            lambda v: v.replace(v.get_metadata("letters")),
+            state,
+            is_leaf=lambda v: isinstance(v, nnx.Variable),
+        )
+    )
+
+
+def _abstract(config: ModelConfig) -> Llama:
+    return nnx.eval_shape(lambda: Llama(config, nnx.Rngs(0)))
+
+
+def steps_in(directory: Path) -> list[int]:
+    """Returns the steps that have a finished checkpoint in `directory`, oldest first."""
+    if not directory.is_dir():
+        return []
+    return sorted(
+        int(p.name) for p in directory.iterdir() if p.name.isdigit() and (p / ABOUT).exists()
+    )
+
+
+def find_checkpoint(path: str | Path) -> Path:
+    """Returns the directory of one checkpoint: `path` itself, or the newest of a workdir.
+
+    Raises:
+        UserError: there is no checkpoint.
+    """
+    path = Path(path)
+    if (path / ABOUT).exists() or (path / "config.json").exists():
+        return path
+    for directory in (path / CHECKPOINTS, path):
+        steps = steps_in(directory)
+        if steps:
+            return directory / str(steps[-1])
+    raise UserError(f"no checkpoint in {path}: neither one of ours nor a Hugging Face Llama")
+
+
+def read_params(checkpoint: Path, config: ModelConfig, shardings: Any = None) -> dict[str, Any]:
+    """Reads the parameters, float32, of one of our checkpoints, placed as `shardings` says.
+
+    Args:
+        shardings: in the structure of the parameters; None: all on the default device.
+
+    Raises:
+        UserError: the parameters are missing, damaged, or of another architecture.
+    """
+    import orbax.checkpoint as ocp
+
+    if shardings is None:
+        device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        shardings = jax.tree.map(lambda _: device, abstract_params(config))
+    wanted = jax.tree.map(
+        lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s),
+        abstract_params(config),
+        shardings,
+    )
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            return checkpointer.restore((checkpoint / "params").absolute(), wanted)
+    except Exception as error:  # Orbax raises many kinds
+        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"cannot read the parameters in {checkpoint}: {line}") from error
+
+
+def load_params(path: str | Path) -> tuple[dict[str, Any], ModelConfig, Path | None]:
+    """Reads parameters, config and tokenizer directory of a checkpoint or Hugging Face Llama."""
+    checkpoint = find_checkpoint(path)
+    if (checkpoint / ABOUT).exists():
+        known = {f.name for f in dataclasses.fields(ModelConfig)}
+        saved = read_json(checkpoint / ABOUT)["model"]
+        config = ModelConfig(**{k: v for k, v in saved.items() if k in known})
+        tokenizer = checkpoint / "tokenizer"
+        return read_params(checkpoint, config), config, tokenizer if tokenizer.is_dir() else None
+    config = hf.config_from_hf(checkpoint)
+    has_tokenizer = any(
+        (checkpoint / name).exists() for name in ("tokenizer.json", "tokenizer.model")
+    )
+    params = jax.tree.map(jnp.asarray, hf.read_weights(checkpoint, config))
+    return params, config, checkpoint if has_tokenizer else None
+
+
+def load_model(path: str | Path, **overrides: Any) -> Loaded:
+    """Loads a model for use: evaluation, fine-tuning, export.
+
+    Args:
+        path: a checkpoint of ours, a workdir (its newest checkpoint), or a Hugging Face Llama.
+        overrides: fields of ModelConfig that do not change the parameters, e.g. dtype="float32".
+
+    Raises:
+        UserError: there is none, it is damaged, or it is not a Llama.
+    """
+    params, config, tokenizer = load_params(path)
+    config = dataclasses.replace(config, **overrides)
+    return Loaded(nnx.merge(graph(config), params), config, tokenizer)
+
+
+def save_hf(
+    model: Llama,
+    config: ModelConfig,
+    tokenizer_dir: Path | None,
+    output: str | Path,
+    dtype: str = "float32",
+) -> Path:
+    """Writes the model as a Hugging Face Llama directory that `transformers` loads.
+
+    Raises:
+        UserError: the directory cannot be written.
+    """
+    params = jax.device_get(nnx.to_pure_dict(nnx.split(model)[1]))
+    return hf.write(params, config, tokenizer_dir, Path(output), dtype)
