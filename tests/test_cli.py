@@ -80,7 +80,8 @@ def test_the_list_of_commands_is_complete():
 
 
 @pytest.mark.parametrize(
-    "name", "topics generate score tokenize pretrain sft evaluate export study".split()
+    "name",
+    ["topics", "generate", "score", "tokenize", "pretrain", "sft", "evaluate", "export", "study"],
 )
 def test_every_command_explains_itself_and_refuses_what_it_does_not_know(name):
     assert "--dry_run" in synthdiv(name, "--help").stdout
