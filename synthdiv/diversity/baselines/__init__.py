@@ -1,0 +1,6 @@
+"""Baseline metrics of diversity: streaming, on all cores, with direction and confounds stated."""
+
+from synthdiv.diversity.baselines.catalogue import METRICS, Metric
+from synthdiv.diversity.baselines.compute import BaselineConfig, compute_baselines
+
+__all__ = ["METRICS", "BaselineConfig", "Metric", "compute_baselines"]

@@ -1,0 +1,118 @@
+"""Document embeddings: LSA by default, sentence-transformers where that package is installed."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from synthdiv.diversity.baselines.words import batches, distinct_sorted, hash_batch
+from synthdiv.errors import UserError
+
+CHARACTERS = 8000  # of a document are embedded: its beginning, as embedding models cut it too
+VOCABULARY = 50_000
+
+
+def embed(
+    texts: Sequence[str], embedding: str = "lsa", dimensions: int = 64, seed: int = 0
+) -> np.ndarray:
+    """Returns float32 [documents, dimensions], rows of length 1 (0 for a document without words).
+
+    Args:
+        texts: documents; only their first 8,000 characters count.
+        embedding: "lsa", or the name or directory of a sentence-transformers model.
+        dimensions: of the LSA embedding.
+        seed: of the LSA's random projection.
+
+    Raises:
+        UserError: a sentence-transformers model is asked for and the package is not installed.
+    """
+    cut = [text[:CHARACTERS] for text in texts]
+    if embedding == "lsa":
+        return lsa(cut, dimensions, seed)
+    try:
+        from sentence_transformers import SentenceTransformer
+    except ImportError:
+        raise UserError(
+            f"embedding {embedding!r} needs the package sentence-transformers: "
+            "pip install sentence-transformers, or use 'lsa'"
+        ) from None
+    vectors = SentenceTransformer(embedding).encode(cut, show_progress_bar=False)
+    return normalized(np.asarray(vectors, np.float32))
+
+
+def normalized(vectors: np.ndarray) -> np.ndarray:
+    """Scales rows to length 1; a zero row stays zero."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.where(lengths > 0, lengths, 1)
+
+
+def term_matrix(texts: Sequence[str]):
+    """Returns a sparse float32 [documents, terms] of TF-IDF weights, rows of length 1.
+
+    Terms are lower-case words without the punctuation around them, in at least two documents and
+    at most half of them (in all, where that would leave none); the 50,000 most frequent are kept.
+    Weight: (1 + ln tf) * ln((1 + documents) / (1 + df)), then length 1.
+    """
+    from scipy import sparse
+
+    rows, hashes = [], []
+    for first, held in batches(map(_plain, texts)):
+        batch = hash_batch(first, held)
+        rows.append(np.repeat(np.arange(first, first + len(held)), batch.lengths))
+        hashes.append(batch.words)
+    if not hashes:
+        return sparse.csr_matrix((0, 0), dtype=np.float32)
+    row, word = np.concatenate(rows), np.concatenate(hashes)
+    terms = distinct_sorted(word.copy())
+    counts = sparse.csr_matrix(
+        (np.ones(len(word), np.float32), (row, np.searchsorted(terms, word))),
+        shape=(len(texts), len(terms)),
+    )
+    frequency = np.diff(counts.tocsc().indptr)
+    useful = (frequency >= 2) & (frequency <= max(len(texts) / 2, 2))
+    if not useful.any():
+        useful = frequency > 0
+    columns = np.flatnonzero(useful)
+    if len(columns) > VOCABULARY:
+        most = np.argsort(-frequency[columns], kind="stable")[:VOCABULARY]
+        columns = np.sort(columns[most])
+    counts = counts[:, columns]
+    counts.data = 1 + np.log(counts.data)
+    weights = np.log((1 + len(texts)) / (1 + frequency[columns])).astype(np.float32)
+    if not weights.any():
+        weights[:] = 1  # one document, or all the same
+    counts = (counts @ sparse.diags(weights)).tocsr().astype(np.float32)
+    lengths = np.sqrt(np.asarray(counts.multiply(counts).sum(axis=1)).ravel())
+    return sparse.diags((1 / np.where(lengths > 0, lengths, 1)).astype(np.float32)) @ counts
+
+
+_PLAIN = {
+    ord(c): " " for c in "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~\u2018\u2019\u201c\u201d\u2013\u2014"
+}
+
+
+def _plain(text: str) -> str:
+    return text.lower().translate(_PLAIN)
+
+
+def lsa(texts: Sequence[str], dimensions: int = 64, seed: int = 0) -> np.ndarray:
+    """Latent semantic analysis: the rows of U*S of the TF-IDF matrix's truncated SVD, length 1.
+
+    Source: Deerwester et al. 1990; the SVD by random projection with four power iterations
+    (Halko, Martinsson and Tropp 2011), so the same texts and seed give the same embedding.
+    """
+    matrix = term_matrix(texts)
+    rank = min(dimensions, *matrix.shape) if min(matrix.shape, default=0) else 0
+    if not rank:
+        return np.zeros((len(texts), dimensions), np.float32)
+    generator = np.random.Generator(np.random.PCG64(seed))
+    width = min(rank + 16, *matrix.shape)
+    basis = generator.standard_normal((matrix.shape[1], width)).astype(np.float32)
+    transposed = matrix.T.tocsr()
+    for _ in range(4):
+        left, _ = np.linalg.qr(matrix @ basis)
+        basis, _ = np.linalg.qr(transposed @ left)
+    projected = matrix @ basis
+    left, values, _ = np.linalg.svd(projected, full_matrices=False)
+    vectors = np.zeros((len(texts), dimensions), np.float32)
+    vectors[:, :rank] = (left * values)[:, :rank]
+    return normalized(vectors)
