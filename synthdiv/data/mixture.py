@@ -1,0 +1,372 @@
+"""Mixtures of tokenized sources: which sequence comes when, as a function of seed and position alone.
+
+Sequence i of a mixture is computed from i: which source (sources interleave evenly, in proportion to
+their effective tokens), which pass over it, and where in that pass's shuffled order. So the position
+in the data is one number, seeking costs nothing, and neither processes, workers nor interruptions
+change the order. Grain shuffles by index, prefetches and runs the workers.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from synthdiv.data.packing import Sequences
+from synthdiv.data.tokens import TokenSource
+from synthdiv.errors import UserError, closest
+
+_ENDLESS = 1 << 48  # batches; Grain wants a length
+
+
+@dataclasses.dataclass(frozen=True)
+class MixtureConfig:
+    """What a model is trained on. Gin name `Mixture`.
+
+    Attributes:
+        sources: (directory of tokens, effective tokens) of each. Effective tokens are what one pass
+            of the mixture takes of a source: 5e9 of a source of 1e9 tokens are five epochs of it, in
+            the paper's terms its up-weighting; None is one epoch.
+        names: what logs call the sources; None for their directories' names.
+    """
+
+    sources: tuple[tuple[str, float | None], ...] = ()
+    names: tuple[str, ...] | None = None
+
+
+class Source(Protocol):
+    """Sequences by number."""
+
+    sequence_length: int
+    tokens: int
+
+    def __len__(self) -> int: ...
+
+    def read(self, indices: np.ndarray) -> Sequences: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Order:
+    """The order of a mixture's sequences.
+
+    Attributes:
+        sizes: sequences of each source.
+        draws: sequences that one pass of the mixture takes of each source.
+        seed: of all shuffles.
+    """
+
+    sizes: tuple[int, ...]
+    draws: tuple[int, ...]
+    seed: int
+
+    @property
+    def total(self) -> int:
+        """Sequences in one pass of the mixture."""
+        return sum(self.draws)
+
+    def counts(self, position: int) -> list[int]:
+        """Returns how many of the mixture's first `position` sequences are of each source."""
+        passes, left = divmod(position, self.total)
+        remaining, counts = self.total, []
+        for draws in self.draws:
+            taken = -(-left * draws // remaining) if remaining else 0
+            counts.append(passes * draws + taken)
+            left, remaining = left - taken, remaining - draws
+        return counts
+
+    def locate(self, position: int) -> tuple[int, int]:
+        """Returns (source, number of the sequence in it) of the sequence at `position`."""
+        from grain.experimental import index_shuffle
+
+        before, after = self.counts(position), self.counts(position + 1)
+        source = next(s for s, (a, b) in enumerate(zip(before, after, strict=True)) if a != b)
+        epoch, index = divmod(before[source], self.sizes[source])
+        key = f"{self.seed}/{source}/{epoch}".encode()
+        seed = int.from_bytes(hashlib.blake2b(key, digest_size=4).digest(), "little")
+        return source, index_shuffle(index, max_index=self.sizes[source] - 1, seed=seed, rounds=4)
+
+
+class _BatchSource:
+    """Batch b of this process; what Grain reads from."""
+
+    def __init__(
+        self, sources: Sequence[Source], order: Order, first: int, rows: int, offset: int, step: int
+    ) -> None:
+        self._sources, self._order = sources, order
+        self._first, self._rows, self._offset, self._step = first, rows, offset, step
+
+    def __len__(self) -> int:
+        return _ENDLESS
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        begin = self._first + index * self._step + self._offset
+        where = np.array([self._order.locate(begin + row) for row in range(self._rows)])
+        which, numbers = where[:, 0], where[:, 1]
+        if len(self._sources) == 1:
+            return self._sources[0].read(numbers).batch(which)
+        parts, rows = [], []
+        for source in np.unique(which):
+            rows.append(np.flatnonzero(which == source))
+            parts.append(self._sources[source].read(numbers[rows[-1]]))
+        return Sequences.concatenate(parts)[np.argsort(np.concatenate(rows))].batch(which)
+
+
+class Batches(Iterator[dict[str, np.ndarray]]):
+    """Batches without end, with a position that can be saved and restored.
+
+    The global batch at a position is the same for any `process_count`: process p has its p-th
+    contiguous part of the rows. Made by `batches` and `sft_batches`.
+
+    Attributes:
+        batch_size: of the global batch, in sequences.
+        sequence_length: L.
+        source_names: of `batch["source"]`.
+        total_sequences: in one pass of the mixture; `steps` batches.
+        tokenizer_sha256, tokenizer_dir, vocab_size, eot_id: of the tokenizer that made the tokens.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        names: Sequence[str],
+        draws: Sequence[int],
+        batch_size: int,
+        *,
+        seed: int,
+        tokenizer: Mapping[str, Any],
+        process_index: int = 0,
+        process_count: int = 1,
+        workers: int = 0,
+        identity: str = "",
+    ) -> None:
+        if batch_size < 1 or batch_size % process_count:
+            raise UserError(
+                f"a batch of {batch_size} sequences does not divide among {process_count} processes"
+            )
+        self.batch_size = batch_size
+        self.sequence_length = sources[0].sequence_length
+        self.source_names = tuple(names)
+        self.vocab_size: int = tokenizer["vocab_size"]
+        self.eot_id: int = tokenizer["eot_id"]
+        self.tokenizer_sha256: str = tokenizer["tokenizer_sha256"]
+        self.tokenizer_dir: Path = Path(tokenizer["tokenizer_dir"])
+        self._sources = list(sources)
+        self._order = Order(tuple(map(len, sources)), tuple(draws), seed)
+        self._rows = batch_size // process_count
+        self._offset = process_index * self._rows
+        self._workers = workers
+        words = json.dumps([self._order.sizes, self._order.draws, seed, identity])
+        self._identity = hashlib.sha256(words.encode()).hexdigest()[:16]
+        self._position = 0  # sequences given out, of all processes
+        self._iterator: Any = None
+
+    @property
+    def total_sequences(self) -> int:
+        return self._order.total
+
+    @property
+    def steps(self) -> int:
+        """Batches in one pass of the mixture, the last one filled from the next pass."""
+        return -(-self.total_sequences // self.batch_size)
+
+    def __iter__(self) -> "Batches":
+        return self
+
+    def __next__(self) -> dict[str, np.ndarray]:
+        if self._iterator is None:
+            self._iterator = self._start()
+        batch = next(self._iterator)
+        self._position += self.batch_size
+        return batch
+
+    def _start(self) -> Iterator[dict[str, np.ndarray]]:
+        import grain
+
+        source = _BatchSource(
+            self._sources, self._order, self._position, self._rows, self._offset, self.batch_size
+        )
+        # One thread keeps the order of reads simple and is faster than a CPU can train; processes are
+        # for hosts whose accelerators outrun it.
+        options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=4)
+        dataset = grain.MapDataset.source(source).to_iter_dataset(options)
+        if self._workers:
+            dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=self._workers))
+        return iter(dataset)
+
+    def get_state(self) -> dict[str, Any]:
+        """Returns the position: a small dict for JSON, of the same size at any position."""
+        return {"sequences": self._position, "mixture": self._identity}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Goes to a position of `get_state`, at no cost, also of another batch size or process count.
+
+        Raises:
+            UserError: the position is of another mixture or seed.
+        """
+        if state["mixture"] != self._identity:
+            raise UserError(
+                "the position to resume from is of another data mixture (sources, effective tokens, "
+                "sequence length or seed): resume with the same Mixture or start in a new --workdir"
+            )
+        self._position = int(state["sequences"])
+        self.close()
+
+    def contributed(self) -> dict[str, dict[str, float]]:
+        """Returns, for each source, the sequences, tokens and epochs given out up to this position.
+
+        Tokens are sequences times the source's mean tokens a sequence, which is exact at whole epochs
+        and off by less than one padded sequence a shard in between.
+        """
+        counts = self._order.counts(self._position)
+        return {
+            name: {
+                "sequences": count,
+                "tokens": round(count * source.tokens / len(source)),
+                "epochs": count / len(source),
+            }
+            for name, source, count in zip(self.source_names, self._sources, counts, strict=True)
+        }
+
+    def plan(self) -> dict[str, dict[str, float]]:
+        """Returns what one pass of the mixture takes of each source, as `contributed` does."""
+        return {
+            name: {
+                "sequences": draws,
+                "tokens": round(draws * source.tokens / len(source)),
+                "epochs": draws / len(source),
+            }
+            for name, source, draws in zip(
+                self.source_names, self._sources, self._order.draws, strict=True
+            )
+        }
+
+    def close(self) -> None:
+        """Stops prefetching."""
+        iterator, self._iterator = self._iterator, None
+        if hasattr(iterator, "close"):
+            iterator.close()
+
+
+def batches(
+    config: MixtureConfig,
+    batch_size: int,
+    *,
+    seed: int = 0,
+    process_index: int = 0,
+    process_count: int = 1,
+    workers: int = 0,
+) -> Batches:
+    """Opens a mixture.
+
+    Args:
+        config: the sources and how much of each.
+        batch_size: sequences in the global batch.
+        seed: of the order, the only thing besides the sources that it depends on.
+        process_index, process_count: which part of each global batch is ours.
+        workers: processes that read; 0 reads in a thread, which is faster on small data.
+
+    Raises:
+        UserError: no sources; a source that is absent, incomplete, empty, twice there, or of another
+            tokenizer or sequence length than the first; effective tokens that are not above zero; a
+            batch that does not divide among the processes.
+    """
+    if not config.sources:
+        raise UserError("Mixture.sources is empty: give it (directory of tokens, effective tokens)")
+    opened, draws = [], []
+    for entry in config.sources:
+        path, effective = _entry(entry)
+        source = _open(path)
+        first = opened[0] if opened else source
+        for key, what in (("tokenizer_sha256", "tokenizer"), ("sequence_length", "sequence length")):
+            if source.manifest[key] != first.manifest[key]:
+                raise UserError(
+                    f"{path!r} and {str(first.directory)!r} were made with another {what}: tokenize "
+                    "one of them again"
+                )
+        opened.append(source)
+        draws.append(_draws(source, path, effective))
+    first = opened[0].manifest
+    return Batches(
+        opened,
+        _names(config, opened),
+        draws,
+        batch_size,
+        seed=seed,
+        tokenizer={**first, "tokenizer_dir": opened[0].directory / "tokenizer"},
+        process_index=process_index,
+        process_count=process_count,
+        workers=workers,
+        identity=json.dumps([[s.manifest["corpus_sha256"], first["tokenizer_sha256"]] for s in opened]),
+    )
+
+
+def _entry(entry: Any) -> tuple[str, float | None]:
+    if isinstance(entry, str | Path):
+        return str(entry), None
+    if not (isinstance(entry, Sequence) and len(entry) == 2):
+        raise UserError(f"Mixture.sources: {entry!r} is not (directory of tokens, effective tokens)")
+    return str(entry[0]), entry[1]
+
+
+def _open(path: str) -> TokenSource:
+    if not Path(path).is_dir():
+        parent = Path(path).parent
+        near = map(str, parent.iterdir()) if parent.is_dir() else ()
+        raise UserError(f"Mixture.sources: no tokens {path!r}{closest(path, near)}")
+    return TokenSource(path)
+
+
+def _draws(source: TokenSource, path: str, effective: float | None) -> int:
+    if effective is None:
+        return len(source)
+    if isinstance(effective, bool) or not isinstance(effective, int | float) or effective <= 0:
+        raise UserError(f"Mixture.sources: {path!r} has {effective!r} effective tokens")
+    return max(1, round(effective * len(source) / source.tokens))
+
+
+def _names(config: MixtureConfig, sources: Sequence[TokenSource]) -> list[str]:
+    if config.names is not None:
+        if len(config.names) != len(sources) or len(set(config.names)) != len(sources):
+            raise UserError(f"Mixture.names needs {len(sources)} different names")
+        return list(config.names)
+    names = [s.directory.resolve().name for s in sources]
+    if len({s.directory.resolve() for s in sources}) != len(sources):
+        raise UserError("Mixture.sources names a directory twice: give it once, with all its tokens")
+    # Directories of one name in different places: told apart by as much of their paths as it takes.
+    depth = 1
+    while len(set(names)) != len(names):
+        depth += 1
+        names = ["/".join(s.directory.resolve().parts[-depth:]) for s in sources]
+    return names
+
+
+def ordered_batches(
+    directory: str | Path, batch_size: int, limit: int | None = None
+) -> Iterator[dict[str, np.ndarray]]:
+    """Yields the sequences of a directory of tokens once, in order, for held-out loss.
+
+    Every batch has `batch_size` rows: the last one is filled with padding (`loss_mask` 0).
+
+    Args:
+        directory: what `tokenize_corpus` wrote.
+        batch_size: sequences a batch.
+        limit: sequences at most; None for all.
+    """
+    source = TokenSource(directory)
+    count = len(source) if limit is None else min(limit, len(source))
+    for begin in range(0, count, batch_size):
+        rows = np.arange(begin, min(begin + batch_size, count))
+        sequences = source.read(rows)
+        missing = batch_size - len(rows)
+        if missing:
+            blank = Sequences(
+                np.zeros((missing, source.sequence_length + 1), sequences.tokens.dtype),
+                np.zeros((missing, source.sequence_length), bool),
+                np.zeros(missing, np.uint32),
+                np.zeros(missing, np.uint32),
+            )
+            sequences = Sequences.concatenate([sequences, blank])
+        yield sequences.batch(np.zeros(batch_size))

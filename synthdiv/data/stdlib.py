@@ -1,0 +1,239 @@
+"""Real text that any machine has: the documentation of Python's own standard library.
+
+The quickstart and the tests need text written by people without a network. Every Python installation
+has about two megabytes of it: the docstrings of the library's modules, classes and functions, and
+the language reference's topics (pydoc). They are read from source files, nothing is imported.
+"""
+
+import ast
+import hashlib
+import inspect
+import json
+import random
+import re
+import sys
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+
+from synthdiv.files import CorpusWriter, atomic_path, read_manifest
+
+# Not documentation of the library: its tests, vendored wheels, tables, and a Python 2 grammar.
+_LEFT_OUT = frozenset(
+    "test tests idlelib lib2to3 site-packages dist-packages turtledemo ensurepip pydoc_data encodings "
+    "__pycache__ __phello__".split()
+)
+_SHORTEST, _LONGEST = 300, 3000  # characters a document
+_HELDOUT_PERCENT = 5
+_LICENCE = "Python Software Foundation License; read from this machine's own Python"
+
+
+def stdlib_corpus(output: str | Path, heldout: bool = False) -> Path:
+    """Writes the corpus, unless it is there.
+
+    A document is a module's text, a class with its methods, or a group of a module's functions, of
+    300 to 3000 characters. Modules, and with them all their documents, are held out by a hash of their
+    names, about one in twenty.
+
+    Args:
+        output: the corpus directory.
+        heldout: write the modules held out instead of the others.
+
+    Returns:
+        `output`; columns id, text, module.
+    """
+    output = Path(output)
+    if read_manifest(output):
+        return output
+    rows = [
+        {"id": f"{module}/{number}", "text": text, "module": module}
+        for module, texts in _modules()
+        if _is_heldout(module) == heldout
+        for number, text in enumerate(texts)
+    ]
+    writer = CorpusWriter(output)
+    writer.shards.clear()  # of a run that did not finish
+    writer.write(rows)
+    writer.close(
+        {
+            "documents": len(rows),
+            "bytes": sum(len(r["text"].encode()) for r in rows),
+            "generator": f"standard library of Python {sys.version.split()[0]}",
+            "heldout": heldout,
+            "licence": _LICENCE,
+        }
+    )
+    return output
+
+
+def _is_heldout(module: str) -> bool:
+    """Whole packages, as their modules repeat each other; topics one by one."""
+    name = module if module.startswith("topic.") else module.split(".")[0]
+    digest = hashlib.sha256(name.encode()).digest()
+    return int.from_bytes(digest[:4], "little") % 100 < _HELDOUT_PERCENT
+
+
+def _sources() -> Iterator[tuple[str, ast.Module]]:
+    """The library's modules, by name, parsed."""
+    root = Path(sysconfig.get_path("stdlib"))
+    for path in sorted(root.rglob("*.py")):
+        parts = path.relative_to(root).with_suffix("").parts
+        if _LEFT_OUT & set(parts) or any(p.startswith(("config-", "_sysconfigdata")) for p in parts):
+            continue
+        try:
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+        except (SyntaxError, UnicodeDecodeError, OSError):
+            continue  # templates and examples that are not modules
+        yield ".".join(parts).removesuffix(".__init__"), tree
+
+
+def _modules() -> Iterator[tuple[str, list[str]]]:
+    for module, tree in _sources():
+        texts = list(_documents(module, tree))
+        if texts:
+            yield module, texts
+    for name, text in sorted(_topics().items()):
+        texts = list(_cut(_clean(text)))
+        if texts:
+            yield f"topic.{name}", texts
+
+
+def _topics() -> dict[str, str]:
+    try:
+        from pydoc_data.topics import topics
+    except ImportError:  # some distributions leave it out
+        return {}
+    return topics
+
+
+def _documents(module: str, tree: ast.Module) -> Iterator[str]:
+    whole = _docstring(tree)
+    if whole:
+        yield from _cut(f"{module}\n\n{whole}")
+    functions: list[str] = []
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef):
+            about = [f"class {module}.{node.name}", _docstring(node)]
+            about += [_function(n, f"{node.name}.") for n in node.body]
+            if any(about[1:]):
+                yield from _cut("\n\n".join(filter(None, about)))
+        elif text := _function(node, f"{module}."):
+            functions.append(text)
+    yield from _cut("\n\n".join(functions))
+
+
+def _docstring(node: ast.AST) -> str:
+    return _clean(ast.get_docstring(node) or "")
+
+
+def _function(node: ast.AST, prefix: str) -> str:
+    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        return ""
+    text = _docstring(node)
+    return f"{prefix}{node.name}({_arguments(node.args)})\n{text}" if text else ""
+
+
+def _arguments(arguments: ast.arguments) -> str:
+    words = [a.arg for a in arguments.posonlyargs + arguments.args]
+    words += [f"*{arguments.vararg.arg}"] if arguments.vararg else []
+    words += [a.arg for a in arguments.kwonlyargs]
+    words += [f"**{arguments.kwarg.arg}"] if arguments.kwarg else []
+    return ", ".join(w for w in words if w not in ("self", "cls"))
+
+
+def _clean(text: str) -> str:
+    """Readable text: no trailing blanks, no rules of dashes, no runs of empty lines."""
+    text = inspect.cleandoc(text.replace("\r\n", "\n").replace("\f", "\n"))
+    text = "".join(c for c in text if c in "\n\t" or c.isprintable())
+    text = re.sub(r"[ \t]+$", "", text, flags=re.MULTILINE)
+    text = re.sub(r"^[-=~*#_+|]{4,}$\n?", "", text, flags=re.MULTILINE)
+    return re.sub(r"\n{3,}", "\n\n", text).strip()
+
+
+def _cut(text: str) -> Iterator[str]:
+    """Cuts a text at empty lines into documents; what is too short for one is left out."""
+    document = ""
+    for paragraph in text.split("\n\n"):
+        for start in range(0, len(paragraph), _LONGEST):
+            piece = paragraph[start : start + _LONGEST]
+            if document and len(document) + len(piece) + 2 > _LONGEST:
+                yield document
+                document = ""
+            document = f"{document}\n\n{piece}" if document else piece
+    if len(document) >= _SHORTEST:
+        yield document
+
+
+def stdlib_instructions(output: str | Path, limit: int = 2000, seed: int = 0) -> Path:
+    """Writes instruction data made of the same documentation, unless it is there.
+
+    Questions about functions and classes whose docstring begins with a sentence: what one does, which
+    one does something, and in which module one is; in free form, in the form "Q: ...\\nA:" of an
+    evaluation, and with four options. Modules that are held out are asked about nowhere.
+
+    Args:
+        output: the .jsonl file, one `{"messages": [...]}` a line.
+        limit: examples at most.
+        seed: of choice and order.
+
+    Returns:
+        `output`.
+    """
+    output = Path(output)
+    if output.exists():
+        return output
+    known = sorted(set(_summaries()))
+    draw = random.Random(seed)
+    modules = sorted({module for module, _, _ in known})
+    examples = [
+        asked
+        for module, name, summary in known
+        for asked in _questions(module, name, summary, modules, draw)
+    ]
+    draw.shuffle(examples)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(output) as temporary, temporary.open("w", encoding="utf-8") as file:
+        for question, answer in examples[:limit]:
+            messages = [
+                {"role": "user", "content": question},
+                {"role": "assistant", "content": answer},
+            ]
+            file.write(json.dumps({"messages": messages}, ensure_ascii=False) + "\n")
+    return output
+
+
+def _summaries() -> Iterator[tuple[str, str, str]]:
+    """(module, name, first sentence of its docstring) of what the library offers."""
+    for module, tree in _sources():
+        if _is_heldout(module) or any(p.startswith("_") for p in module.split(".")):
+            continue
+        for node in tree.body:
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                continue
+            first = _docstring(node).split("\n\n")[0].replace("\n", " ")
+            sentence = re.match(r"[A-Z][^.]{20,140}\.(?=\s|$)", re.sub(r"\s+", " ", first))
+            if sentence and not node.name.startswith("_") and node.name not in sentence[0]:
+                yield module, node.name, sentence[0]
+
+
+def _questions(
+    module: str, name: str, summary: str, modules: list[str], draw: random.Random
+) -> Iterator[tuple[str, str]]:
+    """Two questions about one function or class, each of a kind and a form drawn at random."""
+    other = [m for m in modules if m != module and not m.startswith(f"{module}.")]
+    place = f"Which module of Python's standard library has {name}?"
+    kinds = [
+        (f"What does {name} of Python's module {module} do?", summary, None),
+        (place, module, draw.sample(other, 3)),
+        (f"Which module helps with this? {summary}", module, draw.sample(other, 3)),
+        (f"Name what the module {module} has for this: {summary}", name, None),
+    ]
+    for question, answer, wrong in draw.sample(kinds, 2):
+        form = draw.choice(("free", "question", "options"))
+        if form == "question":
+            yield f"Q: {question}\nA:", answer
+        elif form == "options" and wrong:
+            options = draw.sample([answer, *wrong], 4)
+            yield f"Q: {question}\nOptions: {', '.join(options)}\nA:", answer
+        else:
+            yield question, answer
