@@ -1,0 +1,44 @@
+"""Who can answer, by name. A backend is one file here; nothing it needs is imported before use."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from synthdiv.errors import UserError, closest
+from synthdiv.llm.protocol import Backend
+
+if TYPE_CHECKING:
+    from synthdiv.llm.session import LLMConfig
+
+NAMES = ("offline", "openai", "gemini", "batch")
+
+
+def make_backend(config: "LLMConfig", directory: Path | None) -> Backend:
+    """Makes the backend that `config` names.
+
+    Args:
+        config: who answers.
+        directory: where a backend may write files for the user.
+
+    Raises:
+        UserError: there is no such backend, or it lacks a model, a key or a package.
+    """
+    if config.backend not in NAMES:
+        hint = closest(config.backend, NAMES)
+        raise UserError(f"no LLM backend {config.backend!r}{hint}; there are {', '.join(NAMES)}")
+    if config.backend == "offline":
+        from synthdiv.llm.offline.backend import OfflineBackend
+
+        return OfflineBackend()
+    if not config.model:
+        raise UserError(f"--llm={config.backend} needs --model (LLM.model): the model's name there")
+    if config.backend == "openai":
+        from synthdiv.llm.backends.openai import OpenAIBackend
+
+        return OpenAIBackend(config)
+    if config.backend == "gemini":
+        from synthdiv.llm.backends.gemini import GeminiBackend
+
+        return GeminiBackend(config)
+    from synthdiv.llm.backends.batch import BatchBackend
+
+    return BatchBackend(config, directory)

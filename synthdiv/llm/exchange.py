@@ -1,0 +1,376 @@
+"""One call's way to its answer: from the store, or claimed, sent, retried, and kept before use.
+
+Everything here runs in the session's event loop, except the store's writes, which a thread of their
+own does: whatever has gathered while one transaction was written goes into the next.
+"""
+
+import asyncio
+import contextlib
+import json
+import random
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from synthdiv.errors import Paused, UserError
+from synthdiv.llm import store as ledger
+from synthdiv.llm.limits import Breaker, Concurrency, Outage, Rate
+from synthdiv.llm.money import FREE, PICO, Price, likely_tokens, most_input_tokens
+from synthdiv.llm.protocol import Answer, Backend, Call, Deferred, Permanent, Transient, Usage
+from synthdiv.llm.store import Claim, Commit, Op, Release, Store
+
+_BACKOFF_S = 0.5
+_BACKOFF_MOST_S = 60.0
+_BEAT_S = 15.0
+_POLL_S = (0.05, 1.0)  # how often to look whether another process has the answer
+_REFUSALS_OF_ALL = 20  # calls refused in a row, with none ever answered: the set-up is at fault
+
+
+class CallFailed(Exception):
+    """A call has no answer and will have none in this run; the message says why."""
+
+
+@dataclass
+class Counts:
+    """What a session has done so far. Pico-dollars; `lost` may have been paid for nothing."""
+
+    sent: int = 0
+    cached: int = 0
+    retried: int = 0
+    repaired: int = 0
+    failed: int = 0
+    usage: Usage = field(default_factory=Usage)
+    spent: int = 0
+    lost: int = 0
+
+
+@dataclass(frozen=True)
+class Terms:
+    """On what terms calls are sent; from LLMConfig."""
+
+    concurrency: int
+    timeout: float
+    retries: int
+    patience: float
+    requests_per_minute: float | None
+    tokens_per_minute: float | None
+    max_cost_usd: float | None
+    max_calls: int | None
+    price: Price | None
+
+
+class GroupCommit:
+    """Writes to the store in one thread, as many operations a transaction as are waiting."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._thread = ThreadPoolExecutor(1, "synthdiv-store")
+        self._waiting: list[tuple[Op, asyncio.Future]] = []
+        self._writing: asyncio.Task | None = None
+
+    def put(self, op: Op) -> asyncio.Future:
+        """Returns what `Store.apply` will return for `op`, once it is on disk."""
+        done = asyncio.get_running_loop().create_future()
+        self._waiting.append((op, done))
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._write())
+        return done
+
+    async def _write(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._waiting:
+            batch = [(op, done) for op, done in self._waiting if not done.cancelled()]
+            self._waiting = []
+            try:
+                ops = [op for op, _ in batch]
+                results = await loop.run_in_executor(self._thread, self._store.apply, ops)
+            except BaseException as error:
+                for _, done in batch:
+                    if not done.done():
+                        done.set_exception(error)
+                        done.exception()  # seen here, so that nobody waiting is no complaint
+                if not isinstance(error, Exception):
+                    raise
+                continue
+            for (_, done), result in zip(batch, results, strict=True):
+                if not done.done():
+                    done.set_result(result)
+        self._writing = None
+
+    async def beat(self) -> None:
+        """Keeps the lease; runs until it is cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(_BEAT_S)
+            await loop.run_in_executor(self._thread, self._store.beat)
+
+    async def totals(self) -> ledger.Totals:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._store.totals)
+
+    async def close(self) -> None:
+        while self._writing is not None:
+            await asyncio.wait([self._writing])
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._thread, self._store.close)
+        self._thread.shutdown()
+
+
+class Exchange:
+    """Answers calls; one to a session."""
+
+    def __init__(self, backend: Backend, store: Store, terms: Terms) -> None:
+        self.counts = Counts()
+        self._backend, self._store, self._terms = backend, store, terms
+        self._writes = GroupCommit(store)
+        self._places = Concurrency(terms.concurrency)
+        self._breaker = Breaker(terms.patience)
+        self._requests = Rate(terms.requests_per_minute)
+        self._tokens = Rate(terms.tokens_per_minute)
+        self._capped = terms.max_cost_usd is not None or terms.max_calls is not None
+        self._asking: dict[bytes, asyncio.Future[Answer]] = {}
+        self._deferring = False
+        self._written = (0, 0)  # output tokens and answers so far, to guess the next by
+        self._room = asyncio.Event()
+        self._stopped = ""
+        self._beating = asyncio.create_task(self._writes.beat())
+
+    async def answer(self, call: Call) -> tuple[Answer, bool]:
+        """Returns the answer to `call`, and whether it was there already.
+
+        Raises:
+            CallFailed: there is none, after all retries.
+            Deferred: it will be answered outside this run.
+            Paused: a cap is reached, or the server has been away for too long.
+            UserError: the server refuses everything, or the store cannot be written.
+        """
+        kept = self._store.get(call.key)
+        if kept is None and (other := self._asking.get(call.key)):
+            kept = await asyncio.shield(other)
+        if kept is not None:
+            self.counts.cached += 1
+            return kept, True
+        asking = self._asking[call.key] = asyncio.get_running_loop().create_future()
+        try:
+            answer, cached = await self._obtain(call)
+        except BaseException as error:
+            asking.set_exception(
+                error if isinstance(error, Exception) else CallFailed("it was interrupted")
+            )
+            asking.exception()
+            raise
+        else:
+            asking.set_result(answer)
+            return answer, cached
+        finally:
+            del self._asking[call.key]
+
+    async def close(self) -> None:
+        self._beating.cancel()
+        await self._writes.close()
+        await self._backend.close()
+
+    async def _obtain(self, call: Call) -> tuple[Answer, bool]:
+        """Claims the call and sends it, or waits for whoever has claimed it."""
+        attempt = _Attempt(call, reserved := self._most(call))
+        poll = _POLL_S[0]
+        again = False
+        while True:
+            attempt.entered = await self._places.enter(again)
+            room = self._room
+            try:
+                if self._stopped:
+                    raise Paused(self._stopped)
+                outcome = await self._claim(call.key, reserved)
+                if outcome == ledger.GRANTED:
+                    answer = await self._send(attempt)
+                    if answer is not None:
+                        return answer, False
+                    again = True
+                    continue
+            finally:
+                self._places.leave()
+            if outcome == ledger.SPENT or (outcome == ledger.NO_ROOM and self._deferring):
+                raise self._stop(await self._spent_words())
+            if outcome == ledger.NO_ROOM:
+                with contextlib.suppress(TimeoutError):  # another process may end a call, too
+                    async with asyncio.timeout(0.5):
+                        await room.wait()
+                continue
+            if outcome == ledger.HELD:
+                await asyncio.sleep(poll)
+                poll = min(2 * poll, _POLL_S[1])
+            kept = self._store.get(call.key)
+            if kept is not None:
+                self.counts.cached += 1
+                return kept, True
+
+    async def _send(self, attempt: "_Attempt") -> Answer | None:
+        """Sends a claimed call until it is answered; None if it must be claimed once more."""
+        call = attempt.call
+        claimed = True
+        try:
+            while True:
+                await self._breaker.passage()
+                await self._requests.take(1)
+                guess = self._guess(call)
+                await self._tokens.take(guess)
+                attempt.calls += 1
+                attempt.tried += 1
+                if attempt.tried == 1:
+                    self.counts.sent += 1
+                else:
+                    self.counts.retried += 1
+                attempt.in_flight = True
+                try:
+                    async with asyncio.timeout(self._terms.timeout):
+                        answer = await self._backend.complete(call)
+                except TimeoutError:
+                    words = f"no answer within {self._terms.timeout:g} s"
+                    error = Transient(words, lost=True)
+                except Transient as failure:
+                    error = failure
+                else:
+                    attempt.in_flight = False
+                    claimed = False
+                    return await self._keep(attempt, answer, guess)
+                attempt.in_flight = False
+                await self._after(error, attempt)
+                if self._capped or self._places.over():
+                    claimed = False
+                    self._give_up(attempt)
+                    return None
+        except Deferred:
+            self._deferring = True
+            attempt.calls -= 1
+            self.counts.sent -= 1
+            claimed = False  # its cost stays reserved until the session ends
+            raise
+        except Permanent as refusal:
+            attempt.in_flight = False
+            self._breaker.refused()
+            alone = not self._breaker.succeeded_ever
+            if alone and (refusal.everywhere or self._breaker.refused_in_a_row >= _REFUSALS_OF_ALL):
+                raise UserError(f"{self._who()} refuses: {refusal}") from None
+            raise CallFailed(str(refusal)) from None
+        except Outage as outage:
+            raise self._stop(
+                f"{self._who()}: {outage}; every answer so far is kept, run the same command again"
+            ) from None
+        finally:
+            if claimed:
+                self._give_up(attempt)
+
+    async def _after(self, error: Transient, attempt: "_Attempt") -> None:
+        """Waits as long as a failed attempt asks for, or gives the call up."""
+        if error.overloaded:
+            self._places.overloaded(attempt.entered)
+        if error.lost:
+            attempt.lost += attempt.reserved
+        was_open = self._breaker.open
+        self._breaker.failed(str(error))
+        if not was_open:
+            attempt.failures += 1
+        if attempt.failures > self._terms.retries:
+            raise CallFailed(f"{error} ({attempt.failures} attempts)")
+        backoff = min(_BACKOFF_MOST_S, _BACKOFF_S * 2 ** (attempt.failures - 1))
+        jittered = backoff * random.uniform(0.5, 1.0)
+        await asyncio.sleep(max(jittered, error.retry_after * random.uniform(1.0, 1.1)))
+
+    async def _keep(self, attempt: "_Attempt", answer: Answer, guess: float) -> Answer:
+        """Commits an answer; it may be used once this returns."""
+        call, counts = attempt.call, self.counts
+        self._places.succeeded()
+        self._breaker.succeeded()
+        self._tokens.correct(answer.usage.input + answer.usage.output - guess)
+        self._written = (self._written[0] + answer.usage.output, self._written[1] + 1)
+        price = self._terms.price
+        if price is None:
+            cost = 0
+        elif answer.counted:
+            cost = price.cost(answer.usage)
+        else:
+            cost = attempt.reserved  # the server does not count: the most it can have been
+        counts.usage += answer.usage
+        counts.spent += cost
+        counts.lost += attempt.lost
+        commit = Commit(call.key, answer, call.stage, cost, attempt.lost, attempt.calls)
+        attempt.calls = attempt.lost = 0
+        kept = await asyncio.shield(self._writes.put(commit))
+        self._make_room()
+        return answer if kept else self._store.get(call.key) or answer
+
+    def _give_up(self, attempt: "_Attempt") -> None:
+        """Gives the claim back and settles what the attempts may have cost."""
+        if attempt.in_flight:  # cancelled with the call on its way
+            attempt.lost += attempt.reserved
+            attempt.in_flight = False
+        self.counts.lost += attempt.lost
+        self._writes.put(Release(attempt.call.key, attempt.lost, attempt.calls))
+        attempt.calls = attempt.lost = 0
+        self._make_room()
+
+    def _make_room(self) -> None:
+        """Wakes those who wait for a call in flight to end."""
+        self._room.set()
+        self._room = asyncio.Event()
+
+    async def _claim(self, key: bytes, reserved: int) -> object:
+        try:
+            return await self._writes.put(Claim(key, reserved))
+        except asyncio.CancelledError:
+            self._writes.put(Release(key, 0, 0))  # it may be granted all the same
+            raise
+
+    def _most(self, call: Call) -> int:
+        """The most that a call can cost, in pico-dollars."""
+        price = self._terms.price
+        if not price or price == FREE:
+            return 0
+        schema_bytes = len(json.dumps(call.schema).encode()) if call.schema else 0
+        prompt = most_input_tokens(call.messages, schema_bytes)
+        return price.cost(Usage(prompt, 0, call.max_tokens))
+
+    def _stop(self, words: str) -> Paused:
+        """Sends nothing more; what is in flight comes home."""
+        self._stopped = words
+        return Paused(words)
+
+    def _guess(self, call: Call) -> float:
+        """About how many tokens the call will take, for the limit a minute."""
+        if self._terms.tokens_per_minute is None:
+            return 0
+        tokens, answers = self._written
+        output = tokens / answers if answers >= 8 else call.max_tokens / 4
+        return likely_tokens(sum(len(m["content"]) for m in call.messages)) + output
+
+    def _who(self) -> str:
+        return f"{self._backend.name} ({self._backend.model})"
+
+    async def _spent_words(self) -> str:
+        totals = await self._writes.totals()
+        used = [f"{totals.calls:,} calls"]
+        if self._terms.price is not None:
+            used.append(f"${(totals.spent + totals.lost) / PICO:.4f}")
+        caps = []
+        if self._terms.max_cost_usd is not None:
+            caps.append(f"--max_cost_usd={self._terms.max_cost_usd:g}")
+        if self._terms.max_calls is not None:
+            caps.append(f"--max_calls={self._terms.max_calls}")
+        return (
+            f"the next call could exceed {' or '.join(caps)} ({' and '.join(used)} are behind"
+            f" {self._store.path}); run the same command again with a higher limit to go on"
+        )
+
+
+@dataclass
+class _Attempt:
+    """A call on its way: what was tried, and what may have been paid in vain."""
+
+    call: Call
+    reserved: int  # the most that one attempt can cost
+    entered: float = field(default_factory=time.monotonic)
+    tried: int = 0  # attempts in all
+    failures: int = 0  # of them, those that count against the retries
+    calls: int = 0  # sent since the ledger was last told
+    lost: int = 0  # pico-dollars that failed attempts may have cost, since then
+    in_flight: bool = False

@@ -1,0 +1,91 @@
+"""What calls cost: the price table, exact sums, and the most that a call can cost.
+
+Sums are whole pico-dollars (1e-12 USD), so that a cap is kept to the last cent over millions of
+calls. The table is configs/prices.json, in USD per million tokens; `LLM.prices` names another file,
+whose models are added to it.
+"""
+
+import json
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from synthdiv.errors import UserError
+from synthdiv.llm.protocol import Message, Usage
+
+PICO = 10**12
+_DATED = re.compile(r"-(?:\d{4}-\d{2}-\d{2}|\d{8}|\d{4}|\d{3}|latest|preview(?:-[\d-]+)?)$")
+
+# Chat templates put a few tokens around each message and some before the first.
+_TOKENS_A_MESSAGE = 16
+_TOKENS_A_CALL = 256
+
+
+@dataclass(frozen=True)
+class Price:
+    """Pico-dollars a token: of the prompt, of the prompt's part the server had cached, written."""
+
+    input: int
+    cached: int
+    output: int
+
+    def cost(self, usage: Usage) -> int:
+        """Returns what `usage` costs, in pico-dollars."""
+        cached = min(usage.cached, usage.input)
+        return (
+            (usage.input - cached) * self.input + cached * self.cached + usage.output * self.output
+        )
+
+
+FREE = Price(0, 0, 0)
+
+
+def price_of(model: str, files: list[Path], factor: str | None = None) -> Price | None:
+    """Looks a model up; a dated name (`gpt-4o-2024-08-06`) falls back to the undated one.
+
+    Args:
+        model: the name that is sent to the server.
+        files: price tables, later ones win.
+        factor: a key of the table's "factors" ("batch": half price) to multiply by.
+
+    Returns:
+        the price, or None if no table has the model.
+
+    Raises:
+        UserError: a table that cannot be read.
+    """
+    models: dict[str, dict[str, float]] = {}
+    factors: dict[str, float] = {}
+    for file in files:
+        try:
+            table = json.loads(file.read_text(encoding="utf-8"))
+            models |= {name: dict(price) for name, price in table["models"].items()}
+            factors |= table.get("factors", {})
+        except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+            raise UserError(f"{file} is not a price table: {error}") from error
+    name = model.split("/")[-1] if model not in models else model
+    found = models.get(name) or models.get(_DATED.sub("", name))
+    if found is None:
+        return None
+    try:
+        share = factors.get(factor, 1.0) if factor else 1.0
+        prompt, written = float(found["input"]), float(found["output"])
+        cached = float(found.get("cached", prompt))
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f"the price of {name!r} needs numbers for input and output") from None
+    return Price(*(math.ceil(usd * share * PICO / 1e6) for usd in (prompt, cached, written)))
+
+
+def most_input_tokens(messages: tuple[Message, ...], schema_bytes: int) -> int:
+    """Returns a bound on a prompt's tokens that no byte-level tokenizer exceeds.
+
+    A token stands for at least one byte; servers put a schema into the prompt at most once.
+    """
+    content = sum(len(m["content"].encode("utf-8", "replace")) for m in messages)
+    return content + schema_bytes + _TOKENS_A_MESSAGE * len(messages) + _TOKENS_A_CALL
+
+
+def likely_tokens(text_bytes: int) -> int:
+    """Returns about how many tokens a text has: four bytes each, as English does."""
+    return -(-text_bytes // 4)

@@ -1,0 +1,184 @@
+"""What a run would take, before anything is sent: calls, tokens and money of each stage."""
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from synthdiv.llm.conversation import Manners, first_call
+from synthdiv.llm.money import PICO, Price, likely_tokens, most_input_tokens
+from synthdiv.llm.protocol import Request, Usage
+
+_GUESSED_SHARE = 0.25  # of max_tokens, for a reply nobody has seen the like of
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage whose requests are not known yet: examples of them, and how many there will be."""
+
+    examples: Sequence[Request]
+    calls: int
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """One stage: calls to send and found in the store, tokens, USD (None without a price).
+
+    `output` and `cost_usd` are likely, `most_output` and `most_cost_usd` cannot be exceeded by the
+    calls counted here; a reply that has to be asked for again is not among them.
+    """
+
+    stage: str
+    calls: int
+    cached: int
+    input: int
+    output: int
+    most_output: int
+    cost_usd: float | None
+    most_cost_usd: float | None
+    seen: bool  # whether `output` follows answers of this stage in the store
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all stages would take; printed, it is a table."""
+
+    stages: tuple[StagePlan, ...]
+
+    @property
+    def calls(self) -> int:
+        return sum(stage.calls for stage in self.stages)
+
+    @property
+    def cost_usd(self) -> float | None:
+        return _sum(stage.cost_usd for stage in self.stages)
+
+    @property
+    def most_cost_usd(self) -> float | None:
+        return _sum(stage.most_cost_usd for stage in self.stages)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the plan as JSON would have it."""
+        return {
+            "stages": [vars(stage) for stage in self.stages],
+            "calls": self.calls,
+            "cost_usd": self.cost_usd,
+            "most_cost_usd": self.most_cost_usd,
+        }
+
+    def __str__(self) -> str:
+        head = ("stage", "calls", "cached", "input tokens", "output tokens", "USD", "USD at most")
+        rows = [
+            (
+                stage.stage,
+                f"{stage.calls:,}",
+                f"{stage.cached:,}",
+                f"{stage.input:,}",
+                f"{'' if stage.seen or not stage.calls else '~'}{stage.output:,}",
+                _usd(stage.cost_usd),
+                _usd(stage.most_cost_usd),
+            )
+            for stage in self.stages
+        ]
+        if len(rows) > 1:
+            rows.append(
+                (
+                    "all",
+                    f"{self.calls:,}",
+                    f"{sum(s.cached for s in self.stages):,}",
+                    f"{sum(s.input for s in self.stages):,}",
+                    f"{sum(s.output for s in self.stages):,}",
+                    _usd(self.cost_usd),
+                    _usd(self.most_cost_usd),
+                )
+            )
+        widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
+        return "\n".join(
+            "  ".join(
+                cell.rjust(width) if i else cell.ljust(width)
+                for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+            ).rstrip()
+            for row in (head, *rows)
+        )
+
+
+def make_plan(
+    stages: Mapping[str, Sequence[Request] | Stage],
+    manners: Manners,
+    price: Price | None,
+    store: Path | None,
+    fresh: bool,
+) -> Plan:
+    """Estimates `stages`; a store is read if it is there, and never made."""
+    written, kept = {}, None
+    if store is not None and store.exists():
+        kept = sqlite3.connect(f"file:{store}?mode=ro", uri=True)
+        try:
+            written = dict(kept.execute("SELECT stage, avg(output) FROM answers GROUP BY stage"))
+        except sqlite3.Error:
+            kept = None
+    plans = []
+    for name, stage in stages.items():
+        if not isinstance(stage, Stage):
+            stage = Stage(stage, len(stage))
+        plans.append(_plan_stage(name, stage, manners, price, None if fresh else kept, written))
+    if kept is not None:
+        kept.close()
+    return Plan(tuple(plans))
+
+
+def _plan_stage(
+    name: str,
+    stage: Stage,
+    manners: Manners,
+    price: Price | None,
+    kept: sqlite3.Connection | None,
+    written: Mapping[str, float],
+) -> StagePlan:
+    keys: set[bytes] = set()
+    more = stage.calls > len(stage.examples)  # the others are like the examples
+    cached = calls = prompt = most_prompt = output = most_output = 0
+    for request in stage.examples:
+        call = first_call(request, manners)
+        if call.key in keys:
+            continue
+        keys.add(call.key)
+        if kept and kept.execute("SELECT 1 FROM answers WHERE key = ?", (call.key,)).fetchone():
+            cached += 1
+            if not more:
+                continue
+        schema_bytes = len(str(call.schema)) if call.schema else 0
+        text = sum(len(m["content"].encode("utf-8", "replace")) for m in call.messages)
+        calls += 1
+        prompt += likely_tokens(text + schema_bytes)
+        most_prompt += most_input_tokens(call.messages, schema_bytes)
+        likely = written.get(request.stage, _GUESSED_SHARE * call.max_tokens)
+        output += min(round(likely), call.max_tokens)
+        most_output += call.max_tokens
+    if more:
+        calls = stage.calls - cached
+        factor = calls / max(len(keys), 1)
+        prompt, most_prompt, output, most_output = (
+            round(n * factor) for n in (prompt, most_prompt, output, most_output)
+        )
+    return StagePlan(
+        stage=name,
+        calls=calls,
+        cached=cached,
+        input=prompt,
+        output=output,
+        most_output=most_output,
+        cost_usd=price and price.cost(Usage(prompt, 0, output)) / PICO,
+        most_cost_usd=price and price.cost(Usage(most_prompt, 0, most_output)) / PICO,
+        seen=name in written,
+    )
+
+
+def _sum(values: Any) -> float | None:
+    values = list(values)
+    return None if None in values else sum(values)
+
+
+def _usd(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:,.2f}"

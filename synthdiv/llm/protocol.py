@@ -1,0 +1,195 @@
+"""What is asked and what comes back: the words that sessions, backends and callers share.
+
+A caller makes a `Request` and gets a `Reply`. Between them a request becomes one or more `Call`s
+(the first question, a question with more room, a question that quotes a fault), each answered by a
+backend with an `Answer`. A backend is anything with the methods of `Backend`; it tells what went
+wrong by raising `Transient`, `Permanent` or `Deferred`, and never retries on its own.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+Message = Mapping[str, str]  # {"role": "system" | "user" | "assistant", "content": text}
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How a model draws its reply; all of it is part of what an answer is stored under.
+
+    Args:
+        temperature: 0 is greedy.
+        top_p: the share of probability that is drawn from.
+        max_tokens: room for the reply; a reply that is cut off is asked again with more.
+        seed: for servers that take one, and for the offline stand-in.
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    max_tokens: int = 2048
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One question to a language model.
+
+    Args:
+        messages: {"role", "content"} dicts, in order.
+        schema: pydantic class of the wanted JSON; None for free text.
+        sampling: how to draw.
+        stage: what the question is for, a word ("clustering"); names batch files and plans.
+        repeat: the same question may be asked several times; each repeat has its own answer.
+    """
+
+    messages: tuple[Message, ...]
+    schema: "type[BaseModel] | None" = None
+    sampling: Sampling = Sampling()
+    stage: str = ""
+    repeat: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens, as the server counts them: of the prompt, of it from the server's cache, written."""
+
+    input: int = 0
+    cached: int = 0
+    output: int = 0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            self.input + other.input, self.cached + other.cached, self.output + other.output
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a request came to.
+
+    `failure` is None, or says in words why there is no usable reply. `value` is the validated
+    instance of the request's schema; after a failure it is None, except where only the caller's own
+    check found fault: then it is the last value that fits the schema, for the caller to repair.
+    `usage` counts every call that the reply took, and `cached` tells whether all of them were
+    answered by the store.
+    """
+
+    text: str
+    value: "BaseModel | None"
+    usage: Usage
+    finish_reason: str
+    cached: bool
+    failure: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A server's answer to one call, as it is stored.
+
+    `finish_reason` is "stop", "length" (cut off), "refusal" (the text holds the model's words), or
+    whatever else the server says. `counted` is False where the server did not count the tokens.
+    """
+
+    text: str
+    usage: Usage
+    finish_reason: str = "stop"
+    counted: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One question as a backend sees it: all that a server is told, and nothing else.
+
+    `schema` is the JSON schema of the wanted reply, with the pydantic class's name as its title.
+    `key` is what the answer is stored under.
+    """
+
+    messages: tuple[Message, ...]
+    schema: dict[str, Any] | None
+    temperature: float
+    top_p: float
+    max_tokens: int
+    seed: int | None
+    stage: str = ""
+    key: bytes = b""
+
+    def keyed(self, *asked_of: object) -> "Call":
+        """Returns the call with its key: a hash of everything that shapes the answer.
+
+        Args:
+            *asked_of: what the call itself does not tell: backend, model, the server's extra
+                parameters, the schema's digest, the repeat.
+        """
+        messages = [[m["role"], m["content"]] for m in self.messages]
+        shape = [*asked_of, self.temperature, self.top_p, self.max_tokens, self.seed, messages]
+        text = json.dumps(shape, ensure_ascii=False, sort_keys=True)
+        try:
+            return replace(self, key=hashlib.sha256(text.encode()).digest())
+        except UnicodeEncodeError:  # half a surrogate pair, which no server could be sent
+            clean = tuple(dict(m, content=encodable(m["content"])) for m in self.messages)
+            return replace(self, messages=clean).keyed(*asked_of)
+
+
+def encodable(text: str) -> str:
+    """Returns `text` with whatever UTF-8 cannot hold replaced by question marks."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+class BackendError(Exception):
+    """What a backend raises; the message is the server's words, without any key."""
+
+
+class Transient(BackendError):
+    """It may pass: a timeout, 429, 5xx, a broken connection. Worth another attempt.
+
+    Args:
+        message: the server's words.
+        overloaded: the server asks for less (429, 503): concurrency goes down.
+        retry_after: seconds that the server asks to wait.
+        lost: the server may have answered, and charged, without the answer getting here.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        overloaded: bool = False,
+        retry_after: float = 0.0,
+        lost: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.overloaded = overloaded
+        self.retry_after = retry_after
+        self.lost = lost
+
+
+class Permanent(BackendError):
+    """It will not pass: 400, 401, 404. `everywhere` if every other call would meet the same."""
+
+    def __init__(self, message: str, everywhere: bool = False) -> None:
+        super().__init__(message)
+        self.everywhere = everywhere
+
+
+class Deferred(BackendError):
+    """The call was put down to be answered later, outside this run."""
+
+
+class Backend(Protocol):
+    """Who answers: one file each in synthdiv/llm/backends/, one contract test over all of them."""
+
+    name: str
+    model: str
+
+    async def complete(self, call: Call) -> Answer:
+        """Answers one call, or raises Transient, Permanent or Deferred."""
+
+    async def close(self) -> None:
+        """Gives connections back."""
+
+    def deferred(self) -> str | None:
+        """Closes what `Deferred` calls were written to; returns what the user is to do, if any."""
