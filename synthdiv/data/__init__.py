@@ -23,10 +23,22 @@ from synthdiv.data.chat import ChatTemplate
 from synthdiv.data.mixture import Batches, MixtureConfig, batches, ordered_batches
 from synthdiv.data.sft import sft_batches, sft_examples
 from synthdiv.data.stdlib import stdlib_corpus, stdlib_instructions
-from synthdiv.data.tokenizer import Tokenizer, TokenizerConfig, load_tokenizer, train_tokenizer
-from synthdiv.data.tokens import TokenizeConfig, tokenize_corpus
+from synthdiv.data.tokenizer import (
+    TOKENIZER_KINDS,
+    Tokenizer,
+    TokenizerConfig,
+    load_tokenizer,
+    train_tokenizer,
+)
+from synthdiv.data.tokens import (
+    TokenizeConfig,
+    estimate_tokens,
+    tokenize_corpora,
+    tokenize_corpus,
+)
 
 __all__ = [
+    "TOKENIZER_KINDS",
     "Batches",
     "ChatTemplate",
     "MixtureConfig",
@@ -34,12 +46,14 @@ __all__ = [
     "Tokenizer",
     "TokenizerConfig",
     "batches",
+    "estimate_tokens",
     "load_tokenizer",
     "ordered_batches",
     "sft_batches",
     "sft_examples",
     "stdlib_corpus",
     "stdlib_instructions",
+    "tokenize_corpora",
     "tokenize_corpus",
     "train_tokenizer",
 ]

@@ -2,14 +2,13 @@
 
 A template is a Jinja file in the form that Hugging Face calls a chat template: it sees `messages`
 (dicts of `role` and `content`), `add_generation_prompt`, `bos_token` and `eos_token`. Tokens that
-stand for the end of text are put in by id, never read out of a message, so that no message can forge
-one.
+stand for the end of text are put in by id, never read out of a message, so that no message can
+forge one.
 """
 
 import dataclasses
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -159,7 +158,11 @@ class ChatTemplate:
     def encode_prompt(
         self, messages: Sequence[Mapping[str, str]], tokenizer: Tokenizer
     ) -> np.ndarray:
-        """Tokenizes what comes before an answer, cut as in `encode`; int32 [n], end-of-text first."""
+        """Tokenizes what comes before an answer, cut as in `encode`.
+
+        Returns:
+            int32 [n], end-of-text first.
+        """
         pieces = [p for p, _ in self.pieces(messages)]
         prompt = self.render(messages, True, _END)
         pieces.append(prompt[sum(map(len, pieces)) :])
@@ -169,4 +172,3 @@ class ChatTemplate:
                 ids += [tokenizer.eot_id] * bool(part)
                 ids += list(encoded)
         return np.asarray(ids, np.int32)
-

@@ -1,12 +1,13 @@
-"""Mixtures of tokenized sources: which sequence comes when, as a function of seed and position alone.
+"""Mixtures of tokenized sources: which sequence comes when, out of seed and position alone.
 
-Sequence i of a mixture is computed from i: which source (sources interleave evenly, in proportion to
-their effective tokens), which pass over it, and where in that pass's shuffled order. So the position
-in the data is one number, seeking costs nothing, and neither processes, workers nor interruptions
-change the order. Grain shuffles by index, prefetches and runs the workers.
+Sequence i of a mixture is computed from i: which source (sources interleave evenly, in proportion
+to their effective tokens), which pass over it, and where in that pass's shuffled order. So the
+position in the data is one number, seeking costs nothing, and neither processes, workers nor
+interruptions change the order. Grain shuffles by index, prefetches and runs the workers.
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,8 +29,8 @@ class MixtureConfig:
 
     Attributes:
         sources: (directory of tokens, effective tokens) of each. Effective tokens are what one pass
-            of the mixture takes of a source: 5e9 of a source of 1e9 tokens are five epochs of it, in
-            the paper's terms its up-weighting; None is one epoch.
+            of the mixture takes of a source: 5e9 of a source of 1e9 tokens are five epochs of it,
+            in the paper's terms its up-weighting; None is one epoch.
         names: what logs call the sources; None for their directories' names.
     """
 
@@ -48,70 +49,80 @@ class Source(Protocol):
     def read(self, indices: np.ndarray) -> Sequences: ...
 
 
-@dataclasses.dataclass(frozen=True)
 class Order:
     """The order of a mixture's sequences.
 
-    Attributes:
+    Args:
         sizes: sequences of each source.
         draws: sequences that one pass of the mixture takes of each source.
         seed: of all shuffles.
     """
 
-    sizes: tuple[int, ...]
-    draws: tuple[int, ...]
-    seed: int
-
-    @property
-    def total(self) -> int:
-        """Sequences in one pass of the mixture."""
-        return sum(self.draws)
-
-    def counts(self, position: int) -> list[int]:
-        """Returns how many of the mixture's first `position` sequences are of each source."""
-        passes, left = divmod(position, self.total)
-        remaining, counts = self.total, []
-        for draws in self.draws:
-            taken = -(-left * draws // remaining) if remaining else 0
-            counts.append(passes * draws + taken)
-            left, remaining = left - taken, remaining - draws
-        return counts
-
-    def locate(self, position: int) -> tuple[int, int]:
-        """Returns (source, number of the sequence in it) of the sequence at `position`."""
+    def __init__(self, sizes: Sequence[int], draws: Sequence[int], seed: int) -> None:
         from grain.experimental import index_shuffle
 
-        before, after = self.counts(position), self.counts(position + 1)
-        source = next(s for s, (a, b) in enumerate(zip(before, after, strict=True)) if a != b)
-        epoch, index = divmod(before[source], self.sizes[source])
-        key = f"{self.seed}/{source}/{epoch}".encode()
-        seed = int.from_bytes(hashlib.blake2b(key, digest_size=4).digest(), "little")
-        return source, index_shuffle(index, max_index=self.sizes[source] - 1, seed=seed, rounds=4)
+        self.sizes, self.draws, self.seed = tuple(sizes), tuple(draws), seed
+        self.total = sum(draws)  # sequences in one pass of the mixture
+        if max(self.total, *sizes) >= 1 << 31:
+            raise UserError("a mixture is of fewer than 2^31 sequences: take longer ones")
+        self._shuffle = index_shuffle
+
+    def counts(self, positions: np.ndarray) -> np.ndarray:
+        """Returns how many of the first `positions` [n] sequences are of each source: [sources, n].
+
+        Of the first k that are not of the sources before it, a source has its share rounded up.
+        That is exact at every whole pass and off by less than a sequence a source in between.
+        """
+        passes, left = np.divmod(np.asarray(positions, np.int64), self.total)
+        remaining, counts = self.total, []
+        for draws in self.draws:
+            taken = -(-left * draws // remaining)
+            counts.append(passes * draws + taken)
+            left, remaining = left - taken, remaining - draws
+        return np.stack(counts)
+
+    def locate(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns (source [n], number of the sequence in it [n]) for `positions` [n]."""
+        before, after = self.counts(positions), self.counts(positions + 1)
+        sources = np.argmax(after - before, axis=0)
+        ranks = np.take_along_axis(before, sources[None], axis=0)[0]
+        numbers = [
+            self._number(source, *divmod(rank, self.sizes[source]))
+            for source, rank in zip(sources.tolist(), ranks.tolist(), strict=True)
+        ]
+        return sources, np.array(numbers)
+
+    def _number(self, source: int, epoch: int, index: int) -> int:
+        seed = _epoch_seed(self.seed, source, epoch)
+        return self._shuffle(index, max_index=self.sizes[source] - 1, seed=seed, rounds=4)
 
 
-class _BatchSource:
+@functools.lru_cache(maxsize=1024)
+def _epoch_seed(seed: int, source: int, epoch: int) -> int:
+    digest = hashlib.blake2b(f"{seed}/{source}/{epoch}".encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "little")
+
+
+class _LocalBatches:
     """Batch b of this process; what Grain reads from."""
 
     def __init__(
-        self, sources: Sequence[Source], order: Order, first: int, rows: int, offset: int, step: int
+        self, sources: Sequence[Source], order: Order, first: int, step: int, rows: int
     ) -> None:
         self._sources, self._order = sources, order
-        self._first, self._rows, self._offset, self._step = first, rows, offset, step
+        self._first, self._step, self._rows = first, step, np.arange(rows)
 
     def __len__(self) -> int:
         return _ENDLESS
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        begin = self._first + index * self._step + self._offset
-        where = np.array([self._order.locate(begin + row) for row in range(self._rows)])
-        which, numbers = where[:, 0], where[:, 1]
-        if len(self._sources) == 1:
-            return self._sources[0].read(numbers).batch(which)
+        which, numbers = self._order.locate(self._first + index * self._step + self._rows)
         parts, rows = [], []
         for source in np.unique(which):
             rows.append(np.flatnonzero(which == source))
             parts.append(self._sources[source].read(numbers[rows[-1]]))
-        return Sequences.concatenate(parts)[np.argsort(np.concatenate(rows))].batch(which)
+        sequences = Sequences.concatenate(parts)[np.argsort(np.concatenate(rows))]
+        return sequences.batch(which)
 
 
 class Batches(Iterator[dict[str, np.ndarray]]):
@@ -154,7 +165,7 @@ class Batches(Iterator[dict[str, np.ndarray]]):
         self.tokenizer_sha256: str = tokenizer["tokenizer_sha256"]
         self.tokenizer_dir: Path = Path(tokenizer["tokenizer_dir"])
         self._sources = list(sources)
-        self._order = Order(tuple(map(len, sources)), tuple(draws), seed)
+        self._order = Order([len(s) for s in sources], draws, seed)
         self._rows = batch_size // process_count
         self._offset = process_index * self._rows
         self._workers = workers
@@ -185,11 +196,15 @@ class Batches(Iterator[dict[str, np.ndarray]]):
     def _start(self) -> Iterator[dict[str, np.ndarray]]:
         import grain
 
-        source = _BatchSource(
-            self._sources, self._order, self._position, self._rows, self._offset, self.batch_size
+        source = _LocalBatches(
+            self._sources,
+            self._order,
+            self._position + self._offset,
+            self.batch_size,
+            self._rows,
         )
-        # One thread keeps the order of reads simple and is faster than a CPU can train; processes are
-        # for hosts whose accelerators outrun it.
+        # One thread keeps the order of reads simple and is faster than a CPU can train; processes
+        # are for hosts whose accelerators outrun it.
         options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=4)
         dataset = grain.MapDataset.source(source).to_iter_dataset(options)
         if self._workers:
@@ -201,15 +216,15 @@ class Batches(Iterator[dict[str, np.ndarray]]):
         return {"sequences": self._position, "mixture": self._identity}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Goes to a position of `get_state`, at no cost, also of another batch size or process count.
+        """Goes to a position of `get_state`, also of another batch size or process count.
 
         Raises:
             UserError: the position is of another mixture or seed.
         """
         if state["mixture"] != self._identity:
             raise UserError(
-                "the position to resume from is of another data mixture (sources, effective tokens, "
-                "sequence length or seed): resume with the same Mixture or start in a new --workdir"
+                "the position to resume from is of another data mixture (sources, effective "
+                "tokens, sequence length or seed): resume with the same, or in a new --workdir"
             )
         self._position = int(state["sequences"])
         self.close()
@@ -217,10 +232,16 @@ class Batches(Iterator[dict[str, np.ndarray]]):
     def contributed(self) -> dict[str, dict[str, float]]:
         """Returns, for each source, the sequences, tokens and epochs given out up to this position.
 
-        Tokens are sequences times the source's mean tokens a sequence, which is exact at whole epochs
-        and off by less than one padded sequence a shard in between.
+        Tokens are sequences times the source's mean tokens a sequence, which is exact at whole
+        epochs and off by less than one padded sequence a shard in between.
         """
-        counts = self._order.counts(self._position)
+        return self._shares(self._order.counts(np.array([self._position]))[:, 0].tolist())
+
+    def plan(self) -> dict[str, dict[str, float]]:
+        """Returns what one pass of the mixture takes of each source, as `contributed` does."""
+        return self._shares(self._order.draws)
+
+    def _shares(self, counts: Sequence[int]) -> dict[str, dict[str, float]]:
         return {
             name: {
                 "sequences": count,
@@ -228,19 +249,6 @@ class Batches(Iterator[dict[str, np.ndarray]]):
                 "epochs": count / len(source),
             }
             for name, source, count in zip(self.source_names, self._sources, counts, strict=True)
-        }
-
-    def plan(self) -> dict[str, dict[str, float]]:
-        """Returns what one pass of the mixture takes of each source, as `contributed` does."""
-        return {
-            name: {
-                "sequences": draws,
-                "tokens": round(draws * source.tokens / len(source)),
-                "epochs": draws / len(source),
-            }
-            for name, source, draws in zip(
-                self.source_names, self._sources, self._order.draws, strict=True
-            )
         }
 
     def close(self) -> None:
@@ -269,25 +277,19 @@ def batches(
         workers: processes that read; 0 reads in a thread, which is faster on small data.
 
     Raises:
-        UserError: no sources; a source that is absent, incomplete, empty, twice there, or of another
-            tokenizer or sequence length than the first; effective tokens that are not above zero; a
-            batch that does not divide among the processes.
+        UserError: no sources; a source that is absent, incomplete, twice there, or of another
+            tokenizer or sequence length than the first; effective tokens that are not above zero;
+            a batch that does not divide among the processes.
     """
     if not config.sources:
         raise UserError("Mixture.sources is empty: give it (directory of tokens, effective tokens)")
-    opened, draws = [], []
-    for entry in config.sources:
-        path, effective = _entry(entry)
-        source = _open(path)
-        first = opened[0] if opened else source
-        for key, what in (("tokenizer_sha256", "tokenizer"), ("sequence_length", "sequence length")):
-            if source.manifest[key] != first.manifest[key]:
-                raise UserError(
-                    f"{path!r} and {str(first.directory)!r} were made with another {what}: tokenize "
-                    "one of them again"
-                )
-        opened.append(source)
-        draws.append(_draws(source, path, effective))
+    entries = [_entry(entry) for entry in config.sources]
+    opened = [_open(path) for path, _ in entries]
+    for source in opened[1:]:
+        _match(source, opened[0])
+    draws = [
+        _draws(source, effective) for source, (_, effective) in zip(opened, entries, strict=True)
+    ]
     first = opened[0].manifest
     return Batches(
         opened,
@@ -299,7 +301,8 @@ def batches(
         process_index=process_index,
         process_count=process_count,
         workers=workers,
-        identity=json.dumps([[s.manifest["corpus_sha256"], first["tokenizer_sha256"]] for s in opened]),
+        identity=json.dumps([s.manifest["corpus_sha256"] for s in opened])
+        + first["tokenizer_sha256"],
     )
 
 
@@ -307,7 +310,7 @@ def _entry(entry: Any) -> tuple[str, float | None]:
     if isinstance(entry, str | Path):
         return str(entry), None
     if not (isinstance(entry, Sequence) and len(entry) == 2):
-        raise UserError(f"Mixture.sources: {entry!r} is not (directory of tokens, effective tokens)")
+        raise UserError(f"Mixture.sources: {entry!r} is not (directory, effective tokens)")
     return str(entry[0]), entry[1]
 
 
@@ -319,11 +322,23 @@ def _open(path: str) -> TokenSource:
     return TokenSource(path)
 
 
-def _draws(source: TokenSource, path: str, effective: float | None) -> int:
+def _match(source: TokenSource, first: TokenSource) -> None:
+    for key in ("tokenizer_sha256", "sequence_length"):
+        if source.manifest[key] != first.manifest[key]:
+            what = key.removesuffix("_sha256").replace("_", " ")
+            raise UserError(
+                f"{str(source.directory)!r} and {str(first.directory)!r} were not made with the "
+                f"same {what}: tokenize one of them again"
+            )
+
+
+def _draws(source: TokenSource, effective: float | None) -> int:
     if effective is None:
         return len(source)
     if isinstance(effective, bool) or not isinstance(effective, int | float) or effective <= 0:
-        raise UserError(f"Mixture.sources: {path!r} has {effective!r} effective tokens")
+        raise UserError(
+            f"Mixture.sources: {str(source.directory)!r} has {effective!r} effective tokens"
+        )
     return max(1, round(effective * len(source) / source.tokens))
 
 
@@ -334,8 +349,8 @@ def _names(config: MixtureConfig, sources: Sequence[TokenSource]) -> list[str]:
         return list(config.names)
     names = [s.directory.resolve().name for s in sources]
     if len({s.directory.resolve() for s in sources}) != len(sources):
-        raise UserError("Mixture.sources names a directory twice: give it once, with all its tokens")
-    # Directories of one name in different places: told apart by as much of their paths as it takes.
+        raise UserError("Mixture.sources names a directory twice: give it once, with more tokens")
+    # Directories of one name in several places: told apart by as much of their paths as it takes.
     depth = 1
     while len(set(names)) != len(names):
         depth += 1

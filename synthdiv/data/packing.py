@@ -1,9 +1,10 @@
 """Packed sequences: what one holds, how it is stored, and how many become a batch.
 
-The documents of a shard are one stream of tokens, `eot d1 ... dn eot e1 ... em ... eot`: end-of-text
-begins each document and is the last target of the one before. Sequence k reads the stream's tokens
-[kL, kL + L) and predicts [kL + 1, kL + L + 1), so each token is read once and predicted once, whether
-or not its document goes on into the next sequence. The last sequence of a shard is padded.
+The documents of a shard are one stream of tokens, `eot d1 ... dn eot e1 ... em ... eot`:
+end-of-text begins each document and is the last target of the one before. Sequence k reads the
+stream's tokens [kL, kL + L) and predicts [kL + 1, kL + L + 1), so each token is read once and
+predicted once, whether or not its document goes on into the next sequence. The last sequence of a
+shard is padded.
 """
 
 import dataclasses
@@ -49,7 +50,7 @@ class Sequences:
         column = np.arange(length, dtype=np.int32)
         real = column < self.targets[:, None]
         starts = self.starts.copy()
-        starts[:, 0] = True  # a document that goes on from another sequence is a segment of this one
+        starts[:, 0] = True  # also where a document goes on from the sequence before
         segment_ids = np.cumsum(starts, axis=1, dtype=np.int32)
         first = np.maximum.accumulate(np.where(starts, column, 0), axis=1)
         counts = real if self.answer is None else real & self.answer
@@ -70,8 +71,11 @@ def token_dtype(vocab_size: int) -> np.dtype:
 
 
 def encode_records(sequences: Sequences, dtype: np.dtype) -> list[bytes]:
-    """Returns one record a sequence: targets and bytes (two uint32), starts (L bits, first the lowest
-    bit of the first byte), tokens (L + 1 of `dtype`); all little-endian."""
+    """Returns one record a sequence.
+
+    A record is `targets` and `bytes` (two uint32), `starts` (L bits in whole bytes, the first is
+    the lowest bit of the first byte) and `tokens` (L + 1 of `dtype`); all little-endian.
+    """
     header = np.empty(len(sequences), _HEADER)
     header["targets"], header["bytes"] = sequences.targets, sequences.bytes
     starts = np.packbits(sequences.starts, axis=1, bitorder="little")
@@ -108,10 +112,6 @@ class StreamPacker:
         self.length, self.eot_id, self.dtype = sequence_length, eot_id, dtype
         self._tokens = np.empty(0, dtype)
         self._starts = np.empty(0, bool)
-        self._bytes_before = 0  # bytes of targets that have gone out
-        self._bytes_in = 0
-        # The document that was going on when the last sequence went out: bytes are dealt to the parts
-        # of a document in proportion to its tokens, and their sum is exact.
         self._marks = _ByteMarks()
 
     def add(self, tokens: np.ndarray, lengths: np.ndarray, sizes: np.ndarray) -> Sequences | None:
@@ -169,7 +169,10 @@ class StreamPacker:
 
 
 class _ByteMarks:
-    """How many bytes of text the first p tokens of a stream stand for."""
+    """How many bytes of text a stretch of a stream stands for.
+
+    A document's bytes are dealt to its parts in proportion to their tokens; the sum is exact.
+    """
 
     def __init__(self) -> None:
         self._firsts = np.empty(0, np.int64)
@@ -182,7 +185,7 @@ class _ByteMarks:
         self._sizes = np.concatenate([self._sizes, sizes])
 
     def between(self, length: int, number: int) -> np.ndarray:
-        """Returns the bytes of the targets of the next `number` windows, uint32, and forgets them."""
+        """Returns the bytes of the next `number` windows' targets, uint32, and forgets them."""
         edges = np.arange(number + 1, dtype=np.int64) * length + 1
         at = np.searchsorted(self._firsts, edges, side="right") - 1
         before = np.concatenate([[0], np.cumsum(self._sizes)])

@@ -40,7 +40,8 @@ _SPEAKERS = {
 
 
 def _first(row: Mapping[str, Any], *names: str) -> str:
-    return next((row[n].strip() for n in names if isinstance(row.get(n), str) and row[n].strip()), "")
+    texts = (row[n].strip() for n in names if isinstance(row.get(n), str))
+    return next(filter(None, texts), "")
 
 
 def _asked(prompt: str, answer: str, system: str = "") -> Messages:
@@ -108,9 +109,9 @@ def _recognize(row: Mapping[str, Any], path: Path) -> str:
     ):
         return "flan"
     raise UserError(
-        f"{str(path)!r} is of no known instruction format: it has {', '.join(map(repr, row))}; known "
-        "are messages, conversations (ShareGPT), instruction with output or response (Alpaca), and "
-        "question with answer or inputs with targets (FLAN)"
+        f"{str(path)!r} is of no known instruction format: it has {', '.join(map(repr, row))}; "
+        "known are messages, conversations (ShareGPT), instruction with output or response "
+        "(Alpaca), and question with answer or inputs with targets (FLAN)"
     )
 
 
@@ -230,7 +231,7 @@ def pack_examples(
 
 
 def _best_fit(sizes: Sequence[int], room: int) -> list[list[int]]:
-    """Returns bins of indices into `sizes`, each bin at most `room`; each goes to the fullest it fits."""
+    """Returns bins of indices into `sizes`, none above `room`; each went to the fullest it fit."""
     bins: list[list[int]] = []
     by_room: list[list[int]] = [[] for _ in range(room + 1)]  # bins by the room left in them
     open_rooms = 0  # bit r is set where by_room[r] is not empty

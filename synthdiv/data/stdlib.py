@@ -1,11 +1,13 @@
 """Real text that any machine has: the documentation of Python's own standard library.
 
-The quickstart and the tests need text written by people without a network. Every Python installation
-has about two megabytes of it: the docstrings of the library's modules, classes and functions, and
-the language reference's topics (pydoc). They are read from source files, nothing is imported.
+The quickstart and the tests need text written by people without a network. Every Python
+installation has about two megabytes of it: the docstrings of the library's modules, classes and
+functions, and the language reference's topics (pydoc). They are read from source files, nothing is
+imported.
 """
 
 import ast
+import functools
 import hashlib
 import inspect
 import json
@@ -15,14 +17,13 @@ import sys
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from synthdiv.files import CorpusWriter, atomic_path, read_manifest
 
 # Not documentation of the library: its tests, vendored wheels, tables, and a Python 2 grammar.
-_LEFT_OUT = frozenset(
-    "test tests idlelib lib2to3 site-packages dist-packages turtledemo ensurepip pydoc_data encodings "
-    "__pycache__ __phello__".split()
-)
+_LEFT_OUT = {"test", "tests", "idlelib", "lib2to3", "site-packages", "dist-packages"}
+_LEFT_OUT |= {"turtledemo", "ensurepip", "pydoc_data", "encodings", "__pycache__", "__phello__"}
 _SHORTEST, _LONGEST = 300, 3000  # characters a document
 _HELDOUT_PERCENT = 5
 _LICENCE = "Python Software Foundation License; read from this machine's own Python"
@@ -32,8 +33,8 @@ def stdlib_corpus(output: str | Path, heldout: bool = False) -> Path:
     """Writes the corpus, unless it is there.
 
     A document is a module's text, a class with its methods, or a group of a module's functions, of
-    300 to 3000 characters. Modules, and with them all their documents, are held out by a hash of their
-    names, about one in twenty.
+    300 to 3000 characters. Modules, and with them all their documents, are held out by a hash of
+    their names, about one in twenty.
 
     Args:
         output: the corpus directory.
@@ -73,28 +74,59 @@ def _is_heldout(module: str) -> bool:
     return int.from_bytes(digest[:4], "little") % 100 < _HELDOUT_PERCENT
 
 
-def _sources() -> Iterator[tuple[str, ast.Module]]:
-    """The library's modules, by name, parsed."""
+class _Member(NamedTuple):
+    """A function or class of a module, with its documentation."""
+
+    name: str
+    title: str
+    text: str
+    methods: tuple[str, ...] | None  # texts of a class's methods; None for a function
+
+
+class _Module(NamedTuple):
+    name: str
+    text: str
+    members: tuple[_Member, ...]
+
+
+@functools.cache
+def _library() -> tuple[_Module, ...]:
+    """The documentation of the library's modules, by name."""
     root = Path(sysconfig.get_path("stdlib"))
+    modules = []
     for path in sorted(root.rglob("*.py")):
         parts = path.relative_to(root).with_suffix("").parts
-        if _LEFT_OUT & set(parts) or any(p.startswith(("config-", "_sysconfigdata")) for p in parts):
+        generated = any(p.startswith(("config-", "_sysconfigdata")) for p in parts)
+        if generated or _LEFT_OUT & set(parts):
             continue
         try:
             tree = ast.parse(path.read_text(encoding="utf-8"))
         except (SyntaxError, UnicodeDecodeError, OSError):
             continue  # templates and examples that are not modules
-        yield ".".join(parts).removesuffix(".__init__"), tree
+        name = ".".join(parts).removesuffix(".__init__")
+        members = tuple(m for m in (_member(node, name) for node in tree.body) if m)
+        modules.append(_Module(name, _docstring(tree), members))
+    return tuple(modules)
+
+
+def _member(node: ast.AST, module: str) -> _Member | None:
+    if isinstance(node, ast.ClassDef):
+        methods = (_member(n, node.name) for n in node.body)
+        texts = tuple(f"{m.title}\n{m.text}" for m in methods if m and m.methods is None and m.text)
+        return _Member(node.name, f"class {module}.{node.name}", _docstring(node), texts)
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        title = f"{module}.{node.name}({_arguments(node.args)})"
+        return _Member(node.name, title, _docstring(node), None)
+    return None
 
 
 def _modules() -> Iterator[tuple[str, list[str]]]:
-    for module, tree in _sources():
-        texts = list(_documents(module, tree))
-        if texts:
-            yield module, texts
+    """(name, documents) of what has any: the modules, then the reference's topics."""
+    for module in _library():
+        if texts := list(_documents(module)):
+            yield module.name, texts
     for name, text in sorted(_topics().items()):
-        texts = list(_cut(_clean(text)))
-        if texts:
+        if texts := list(_cut(_clean(text))):
             yield f"topic.{name}", texts
 
 
@@ -106,31 +138,20 @@ def _topics() -> dict[str, str]:
     return topics
 
 
-def _documents(module: str, tree: ast.Module) -> Iterator[str]:
-    whole = _docstring(tree)
-    if whole:
-        yield from _cut(f"{module}\n\n{whole}")
-    functions: list[str] = []
-    for node in tree.body:
-        if isinstance(node, ast.ClassDef):
-            about = [f"class {module}.{node.name}", _docstring(node)]
-            about += [_function(n, f"{node.name}.") for n in node.body]
-            if any(about[1:]):
-                yield from _cut("\n\n".join(filter(None, about)))
-        elif text := _function(node, f"{module}."):
-            functions.append(text)
+def _documents(module: _Module) -> Iterator[str]:
+    if module.text:
+        yield from _cut(f"{module.name}\n\n{module.text}")
+    functions = []
+    for member in module.members:
+        if member.methods is None:
+            functions += [f"{member.title}\n{member.text}"] * bool(member.text)
+        elif member.text or member.methods:
+            yield from _cut("\n\n".join(filter(None, [member.title, member.text, *member.methods])))
     yield from _cut("\n\n".join(functions))
 
 
 def _docstring(node: ast.AST) -> str:
     return _clean(ast.get_docstring(node) or "")
-
-
-def _function(node: ast.AST, prefix: str) -> str:
-    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-        return ""
-    text = _docstring(node)
-    return f"{prefix}{node.name}({_arguments(node.args)})\n{text}" if text else ""
 
 
 def _arguments(arguments: ast.arguments) -> str:
@@ -167,9 +188,9 @@ def _cut(text: str) -> Iterator[str]:
 def stdlib_instructions(output: str | Path, limit: int = 2000, seed: int = 0) -> Path:
     """Writes instruction data made of the same documentation, unless it is there.
 
-    Questions about functions and classes whose docstring begins with a sentence: what one does, which
-    one does something, and in which module one is; in free form, in the form "Q: ...\\nA:" of an
-    evaluation, and with four options. Modules that are held out are asked about nowhere.
+    Questions about functions and classes whose docstring begins with a sentence: what one does,
+    which one does something, and in which module one is; in free form, in the form "Q: ...\\nA:" of
+    an evaluation, and with four options. Modules that are held out are asked about nowhere.
 
     Args:
         output: the .jsonl file, one `{"messages": [...]}` a line.
@@ -204,16 +225,14 @@ def stdlib_instructions(output: str | Path, limit: int = 2000, seed: int = 0) ->
 
 def _summaries() -> Iterator[tuple[str, str, str]]:
     """(module, name, first sentence of its docstring) of what the library offers."""
-    for module, tree in _sources():
-        if _is_heldout(module) or any(p.startswith("_") for p in module.split(".")):
+    for module in _library():
+        if _is_heldout(module.name) or any(p.startswith("_") for p in module.name.split(".")):
             continue
-        for node in tree.body:
-            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                continue
-            first = _docstring(node).split("\n\n")[0].replace("\n", " ")
-            sentence = re.match(r"[A-Z][^.]{20,140}\.(?=\s|$)", re.sub(r"\s+", " ", first))
-            if sentence and not node.name.startswith("_") and node.name not in sentence[0]:
-                yield module, node.name, sentence[0]
+        for member in module.members:
+            first = re.sub(r"\s+", " ", member.text.split("\n\n")[0])
+            sentence = re.match(r"[A-Z][^.]{20,140}\.(?=\s|$)", first)
+            if sentence and not member.name.startswith("_") and member.name not in sentence[0]:
+                yield module.name, member.name, sentence[0]
 
 
 def _questions(

@@ -1,7 +1,7 @@
-"""Tokenizers: Hugging Face `tokenizers` JSON and SentencePiece behind one interface; trained or loaded.
+"""Tokenizers, trained or loaded: Hugging Face `tokenizers` JSON and SentencePiece, one interface.
 
-Encoding never adds or reads special tokens: text that spells `<|endoftext|>` becomes ordinary tokens,
-so that a document cannot end itself. Only `eot_id` ends a document.
+Encoding never adds or reads special tokens: text that spells `<|endoftext|>` becomes ordinary
+tokens, so that a document cannot end itself. Only `eot_id` ends a document.
 """
 
 import dataclasses
@@ -24,6 +24,8 @@ _EOT_NAMES = (EOT, "</s>", "<|end_of_text|>", "<eos>", "<|eot|>", "<|im_end|>")
 _HF_FILE = "tokenizer.json"
 _SENTENCEPIECE_FILE = "tokenizer.model"
 _CONFIG_FILE = "tokenizer_config.json"
+_TRAINING_FILE = "training.json"
+TOKENIZER_KINDS = ("bpe", "sentencepiece")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +62,6 @@ class Tokenizer(Protocol):
 
     def decode(self, tokens: Iterable[int]) -> str:
         """Returns the text of token ids, end-of-text left out."""
-
 
     def save(self, directory: str | Path) -> Path:
         """Writes the tokenizer so that `load_tokenizer(directory)` gives it back."""
@@ -169,8 +170,8 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
 
     Args:
         path: a Hugging Face `tokenizer.json`, a SentencePiece `.model`, or a directory that holds
-            `tokenizer.json` or `tokenizer.model`, itself or in `tokenizer/` (a directory of tokens, a
-            checkpoint).
+            `tokenizer.json` or `tokenizer.model`, itself or in `tokenizer/` (a directory of tokens,
+            a checkpoint).
 
     Raises:
         UserError: nothing there, not a tokenizer, or no end-of-text token known.
@@ -207,25 +208,34 @@ def train_tokenizer(
     kind: str = "bpe",
     max_bytes: int = 1_000_000_000,
 ) -> Tokenizer:
-    """Trains a tokenizer and saves it; the same corpora and settings give the same one.
+    """Trains a tokenizer and saves it, unless it is there, of the same corpora and settings.
 
     Args:
         corpora: read one after the other, up to `max_bytes` bytes in all, equally much of each.
         output: directory for it.
         vocab_size: number of ids, end-of-text included; a small corpus may give fewer.
         kind: "bpe" is byte-level BPE with GPT-2's splitting; "sentencepiece" is a SentencePiece
-            unigram model without normalization and with bytes for rare characters. Both are lossless.
+            unigram model without normalization and with bytes for rare characters. Both are
+            lossless.
         max_bytes: text read.
 
     Raises:
-        UserError: an unknown kind, a vocabulary that the corpora cannot fill or that cannot hold the
-            256 bytes.
+        UserError: an unknown kind, or a vocabulary that cannot hold the 256 bytes.
     """
-    if kind not in ("bpe", "sentencepiece"):
-        raise UserError(f"tokenizer kind {kind!r} is not known; known: bpe, sentencepiece")
+    if kind not in TOKENIZER_KINDS:
+        raise UserError(f"no tokenizer kind {kind!r}; known: {', '.join(TOKENIZER_KINDS)}")
     if vocab_size < 260:
         raise UserError(f"a vocabulary of {vocab_size} cannot hold the 256 bytes; take 260 or more")
     output = output_dir(output)
+    training = {
+        "kind": kind,
+        "vocab_size": vocab_size,
+        "max_bytes": max_bytes,
+        "corpora": [[fingerprint(c), c.text_column] for c in corpora],
+    }
+    done = output / _TRAINING_FILE
+    if done.exists() and read_json(done) == training:
+        return load_tokenizer(output)
     texts = _texts(corpora, max_bytes)
     file = _train_bpe(texts, vocab_size) if kind == "bpe" else _train_unigram(texts, vocab_size)
     where = str(output)
@@ -234,7 +244,17 @@ def train_tokenizer(
     else:
         tokenizer = _SentencePiece(file, where)
     tokenizer.save(output)
+    write_json(done, training)
     return tokenizer
+
+
+def fingerprint(corpus: Corpus) -> str:
+    """Tells corpora apart by their files' names, sizes and first bytes, without reading them."""
+    digest = hashlib.sha256()
+    for shard in corpus.shards:
+        with shard.open("rb") as file:
+            digest.update(repr((shard.name, shard.stat().st_size, file.read(1 << 16))).encode())
+    return digest.hexdigest()
 
 
 def _texts(corpora: Sequence[Corpus], max_bytes: int) -> Iterator[str]:

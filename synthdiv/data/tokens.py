@@ -9,10 +9,7 @@ import collections
 import dataclasses
 import hashlib
 import itertools
-import os
-import threading
-from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +22,14 @@ from synthdiv.data.packing import (
     encode_records,
     token_dtype,
 )
-from synthdiv.data.tokenizer import Tokenizer, load_tokenizer
+from synthdiv.data.tokenizer import (
+    Tokenizer,
+    TokenizerConfig,
+    fingerprint,
+    load_tokenizer,
+    train_tokenizer,
+)
+from synthdiv.data.workers import Workers
 from synthdiv.errors import UserError
 from synthdiv.files import (
     MANIFEST,
@@ -42,8 +46,6 @@ from synthdiv.progress import Progress
 FORMAT = "synthdiv-tokens-1"
 _PLAN = "plan.json"
 _CHUNK_BYTES = 1 << 20  # text handed to a worker at a time
-_INLINE_BYTES = 8 << 20  # a corpus below this is done before worker processes have started
-_PIECE_CHARS = 1 << 18  # a document above this is tokenized in pieces, where that changes nothing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +62,91 @@ class TokenizeConfig:
     sequence_length: int = 2048
     shard_bytes: int = 1 << 28
     workers: int | None = None
+
+
+def tokenize_corpora(
+    corpora: Sequence[Corpus],
+    output: str | Path,
+    tokenizer: TokenizerConfig,
+    config: TokenizeConfig = TokenizeConfig(),  # noqa: B008  frozen
+) -> list[dict[str, Any]]:
+    """Tokenizes corpora with one tokenizer, which is loaded, or trained on them.
+
+    Args:
+        corpora: one goes to `output`, several to `output/NAME` each.
+        output: a tokenizer that was trained is in `output/tokenizer`.
+        tokenizer: which one.
+        config: how.
+
+    Returns:
+        The manifests.
+
+    Raises:
+        UserError: as `load_tokenizer`, `train_tokenizer` and `tokenize_corpus`; two corpora of one
+            name.
+    """
+    output = Path(output)
+    names = [c.name for c in corpora]
+    if len(set(names)) != len(names):
+        raise UserError(f"two corpora are called {max(names, key=names.count)!r}: rename one")
+    if tokenizer.path is not None:
+        loaded = load_tokenizer(tokenizer.path)
+    else:
+        loaded = train_tokenizer(
+            corpora,
+            output_dir(output) / "tokenizer",
+            tokenizer.vocab_size,
+            tokenizer.kind,
+            tokenizer.max_bytes,
+        )
+    return [
+        tokenize_corpus(
+            corpus,
+            output if len(corpora) == 1 else output / corpus.name,
+            loaded,
+            config.sequence_length,
+            config.shard_bytes,
+            config.workers,
+        )
+        for corpus in corpora
+    ]
+
+
+def estimate_tokens(
+    corpora: Sequence[Corpus],
+    tokenizer: TokenizerConfig,
+    config: TokenizeConfig = TokenizeConfig(),  # noqa: B008  frozen
+) -> list[dict[str, Any]]:
+    """Returns what tokenizing would give, from the sizes of all documents and the tokens of a few.
+
+    Writes nothing. For a tokenizer that is still to be trained, 4 bytes a token are assumed.
+    """
+    loaded = load_tokenizer(tokenizer.path) if tokenizer.path is not None else None
+    width = token_dtype(loaded.vocab_size if loaded else tokenizer.vocab_size).itemsize
+    estimates = []
+    for corpus in corpora:
+        sizes, sample = [], []
+        for document in corpus:
+            sizes.append(len(document.text.encode("utf-8", "surrogatepass")))
+            if sum(map(len, sample)) < _CHUNK_BYTES:
+                sample.append(document.text.encode("utf-8", "replace").decode())
+        bytes_a_token = 4.0
+        if loaded:
+            sampled = sum(sizes[: len(sample)])
+            bytes_a_token = sampled / max(1, int(loaded.encode_flat(sample)[1].sum()))
+        tokens = round(sum(sizes) / bytes_a_token) + len(sizes)
+        estimates.append(
+            {
+                "corpus_name": corpus.name,
+                "documents": len(sizes),
+                "bytes": sum(sizes),
+                "tokens": tokens,
+                "sequences": -(-tokens // config.sequence_length),
+                "shards": max(1, round(sum(sizes) / config.shard_bytes)),
+                "disk_bytes": tokens * width,
+            }
+        )
+    return estimates
 
 
 def tokenize_corpus(
@@ -90,7 +177,7 @@ def tokenize_corpus(
     output = output_dir(output)
     plan = {
         "format": FORMAT,
-        "corpus": _fingerprint(corpus),
+        "corpus": fingerprint(corpus),
         "text_column": corpus.text_column,
         "tokenizer_sha256": tokenizer.sha256,
         "eot_id": tokenizer.eot_id,
@@ -108,7 +195,7 @@ def tokenize_corpus(
     left_out = _skip(documents, sum(s["documents"] for s in done))
     with (
         Progress(None, f"tokenizing {corpus.name}", "documents") as progress,
-        _Workers(tokenizer, output / "tokenizer", workers) as pool,
+        Workers(tokenizer, output / "tokenizer", workers) as pool,
     ):
         progress.update(sum(s["documents"] for s in done))
         shards = _split(documents, shard_bytes, left_out)
@@ -126,12 +213,6 @@ def tokenize_corpus(
     }
     write_manifest(output, manifest)
     return manifest
-
-
-def _fingerprint(corpus: Corpus) -> str:
-    """Tells corpora apart by their files' names and sizes, without reading them."""
-    files = [(p.name, p.stat().st_size) for p in corpus.shards]
-    return hashlib.sha256(repr(files).encode()).hexdigest()
 
 
 def _same_plan(output: Path, plan: dict[str, Any]) -> None:
@@ -227,7 +308,7 @@ def _write_shard(
     output: Path,
     number: int,
     documents: Iterator[bytes],
-    pool: "_Workers",
+    pool: Workers,
     tokenizer: Tokenizer,
     plan: dict[str, Any],
     progress: Progress,
@@ -263,115 +344,6 @@ def _write_shard(
     return statistics
 
 
-def _encode_chunk(
-    tokenizer: Tokenizer, chunk: list[bytes]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Tokens of a chunk's documents, their lengths, and their sizes in bytes."""
-    sizes = np.fromiter(map(len, chunk), np.int64, len(chunk))
-    texts, parts = [], np.ones(len(chunk), np.int64)
-    for index, document in enumerate(chunk):
-        text = document.decode("utf-8", "replace")  # what was a lone surrogate
-        if tokenizer.cuttable and len(text) > _PIECE_CHARS:
-            pieces = list(_pieces(text))
-            parts[index] = len(pieces)
-            texts += pieces
-        else:
-            texts.append(text)
-    tokens, lengths = tokenizer.encode_flat(texts)
-    if len(texts) > len(chunk):
-        lengths = np.add.reduceat(lengths, np.concatenate([[0], np.cumsum(parts)[:-1]]))
-    return tokens.astype(token_dtype(tokenizer.vocab_size)), lengths, sizes
-
-
-def _pieces(text: str) -> Iterator[str]:
-    """Cuts a long text before single spaces between letters, where no tokenizer's word can span."""
-    begin = 0
-    while len(text) - begin > _PIECE_CHARS:
-        at = begin + _PIECE_CHARS
-        while at < len(text) and not (
-            text[at] == " " and text[at - 1].isalpha() and text[at + 1 : at + 2].isalpha()
-        ):
-            at += 1
-        yield text[begin:at]
-        begin = at
-    if begin < len(text):
-        yield text[begin:]
-
-
-_worker_tokenizer: Tokenizer | None = None
-
-
-def _start_worker(directory: str) -> None:
-    global _worker_tokenizer
-    import multiprocessing
-
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    os.environ["RAYON_NUM_THREADS"] = "1"
-    parent = multiprocessing.parent_process()
-
-    def leave_with_parent() -> None:  # a parent that is killed cannot tell its workers
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=leave_with_parent, daemon=True).start()
-    _worker_tokenizer = load_tokenizer(directory)
-
-
-def _work(chunk: list[bytes]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return _encode_chunk(_worker_tokenizer, chunk)
-
-
-class _Workers:
-    """Tokenizes chunks in order: in this process at first, in others once it is worth their start."""
-
-    def __init__(self, tokenizer: Tokenizer, directory: Path, workers: int | None) -> None:
-        self._tokenizer, self._directory = tokenizer, directory
-        self._number = (os.cpu_count() or 1) if workers is None else workers
-        if self._number == 1 and workers is None:
-            self._number = 0
-        self._inline_bytes = _INLINE_BYTES if workers is None else 0
-        self._pool: ProcessPoolExecutor | None = None
-
-    def __enter__(self) -> "_Workers":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
-
-    def encode(
-        self, chunks: Iterator[list[bytes]]
-    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        if self._pool is None:
-            for chunk in chunks:
-                yield _encode_chunk(self._tokenizer, chunk)
-                self._inline_bytes -= sum(map(len, chunk))
-                if self._number and self._inline_bytes <= 0:
-                    break
-            else:
-                return
-            self._start()
-        pending: collections.deque[Future] = collections.deque()
-        for chunk in chunks:
-            pending.append(self._pool.submit(_work, chunk))
-            if len(pending) > 2 * self._number:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-
-    def _start(self) -> None:
-        import multiprocessing
-
-        # Not fork: the caller may have started JAX, whose threads do not survive it.
-        context = multiprocessing.get_context("spawn")
-        self._pool = ProcessPoolExecutor(
-            self._number,
-            mp_context=context,
-            initializer=_start_worker,
-            initargs=(str(self._directory),),
-        )
-
-
 class TokenSource:
     """The sequences of a directory of tokens, by number.
 
@@ -390,13 +362,12 @@ class TokenSource:
             raise UserError(f"no tokens {str(directory)!r}: make them with synthdiv tokenize")
         self.manifest = read_manifest(self.directory)
         if self.manifest is None:
-            unfinished = (self.directory / _PLAN).exists()
-            raise UserError(
-                f"the tokens in {str(directory)!r} are not complete: run the same synthdiv tokenize "
-                "again"
-                if unfinished
-                else f"{str(directory)!r} holds no tokens ({MANIFEST} is missing)"
-            )
+            if (self.directory / _PLAN).exists():
+                raise UserError(
+                    f"the tokens in {str(directory)!r} are not complete: "
+                    "run the same synthdiv tokenize again"
+                )
+            raise UserError(f"{str(directory)!r} holds no tokens ({MANIFEST} is missing)")
         if self.manifest.get("format") != FORMAT:
             raise UserError(f"{str(directory)!r} is not a directory of tokens ({FORMAT})")
         self.sequence_length: int = self.manifest["sequence_length"]
@@ -417,4 +388,3 @@ class TokenSource:
         """Returns the sequences numbered `indices`, in that order."""
         records = self._records.__getitems__([int(i) for i in indices])
         return decode_records(records, self.sequence_length, self._dtype)
-

@@ -1,0 +1,132 @@
+"""Tokenizes in parallel: chunks of documents go to processes and come back in order.
+
+A small corpus is tokenized in this process, by the tokenizer's own threads: it is done before other
+processes have started. The tokens are the same either way.
+"""
+
+import collections
+import multiprocessing
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from synthdiv.data.packing import token_dtype
+from synthdiv.data.tokenizer import Tokenizer, load_tokenizer
+
+# Tokens of a chunk's documents one after the other, the number of each, and their sizes in bytes.
+Encoded = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+_INLINE_BYTES = 8 << 20  # text that is tokenized before other processes have started
+_PIECE_CHARS = 1 << 18  # a document above this is tokenized in pieces, where that changes nothing
+
+
+def encode_chunk(tokenizer: Tokenizer, chunk: list[bytes]) -> Encoded:
+    """Tokenizes documents given in UTF-8; a lone surrogate counts as U+FFFD."""
+    sizes = np.fromiter(map(len, chunk), np.int64, len(chunk))
+    texts, parts = [], np.ones(len(chunk), np.int64)
+    for index, document in enumerate(chunk):
+        text = document.decode("utf-8", "replace")
+        if tokenizer.cuttable and len(text) > _PIECE_CHARS:
+            pieces = list(_pieces(text))
+            parts[index] = len(pieces)
+            texts += pieces
+        else:
+            texts.append(text)
+    tokens, lengths = tokenizer.encode_flat(texts)
+    if len(texts) > len(chunk):
+        lengths = np.add.reduceat(lengths, np.concatenate([[0], np.cumsum(parts)[:-1]]))
+    return tokens.astype(token_dtype(tokenizer.vocab_size)), lengths, sizes
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """Cuts a long text before single spaces between letters, where no tokenizer's word can span."""
+    begin = 0
+    while len(text) - begin > _PIECE_CHARS:
+        at = begin + _PIECE_CHARS
+        while at < len(text) and not (
+            text[at] == " " and text[at - 1].isalpha() and text[at + 1 : at + 2].isalpha()
+        ):
+            at += 1
+        yield text[begin:at]
+        begin = at
+    if begin < len(text):
+        yield text[begin:]
+
+
+_worker_tokenizer: Tokenizer | None = None
+
+
+def _start_worker(directory: str) -> None:
+    global _worker_tokenizer
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    os.environ["RAYON_NUM_THREADS"] = "1"
+    parent = multiprocessing.parent_process()
+
+    def leave_with_parent() -> None:  # a parent that is killed cannot tell its workers
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=leave_with_parent, daemon=True).start()
+    _worker_tokenizer = load_tokenizer(directory)
+
+
+def _work(chunk: list[bytes]) -> Encoded:
+    return encode_chunk(_worker_tokenizer, chunk)
+
+
+class Workers:
+    """Tokenizes chunks of documents; a context manager.
+
+    Args:
+        tokenizer: for the chunks that are done here.
+        directory: where it is saved, for the workers to load.
+        workers: processes; 0 for none, None for one a core once 8 MB have been tokenized here.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, directory: Path, workers: int | None) -> None:
+        self._tokenizer, self._directory = tokenizer, directory
+        self._number = (os.cpu_count() or 1) if workers is None else workers
+        if self._number == 1 and workers is None:
+            self._number = 0
+        self._inline_bytes = _INLINE_BYTES if workers is None else 0
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> "Workers":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def encode(self, chunks: Iterator[list[bytes]]) -> Iterator[Encoded]:
+        """Yields the tokens of each chunk, in order; reads ahead by two chunks a worker."""
+        if self._pool is None:
+            for chunk in chunks:
+                yield encode_chunk(self._tokenizer, chunk)
+                self._inline_bytes -= sum(map(len, chunk))
+                if self._number and self._inline_bytes <= 0:
+                    break
+            else:
+                return
+            self._start()
+        pending: collections.deque[Future] = collections.deque()
+        for chunk in chunks:
+            pending.append(self._pool.submit(_work, chunk))
+            if len(pending) > 2 * self._number:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+
+    def _start(self) -> None:
+        # Not fork: the caller may have started JAX, whose threads do not survive it.
+        context = multiprocessing.get_context("spawn")
+        self._pool = ProcessPoolExecutor(
+            self._number,
+            mp_context=context,
+            initializer=_start_worker,
+            initargs=(str(self._directory),),
+        )
