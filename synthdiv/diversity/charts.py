@@ -1,0 +1,370 @@
+"""Charts as SVG text: scatter with intervals and a fitted line, lines with bands, histograms.
+
+No script and no network. Colours come from CSS variables (`report.css`), so light and dark follow
+the page; groups differ in shape as well as colour. Every chart has a title and a description for
+screen readers. All text is escaped here.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+WIDTH, HEIGHT = 480, 300
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 14, 14, 48
+SERIES = 6  # colours and shapes before they come round again
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """One point of a scatter chart.
+
+    Attributes:
+        x, y: where it is.
+        label: written beside it.
+        x_interval, y_interval: (low, high), drawn as error bars.
+        size: relative area, 1 is usual.
+        group: number of its colour and shape.
+    """
+
+    x: float
+    y: float
+    label: str = ""
+    x_interval: tuple[float, float] | None = None
+    y_interval: tuple[float, float] | None = None
+    size: float = 1.0
+    group: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Series:
+    """One line of a chart.
+
+    Attributes:
+        label: its name in the legend.
+        xs, ys: its points.
+        low, high: a band around it, or nothing.
+        group: number of its colour.
+        dashed: drawn in dashes.
+    """
+
+    label: str
+    xs: Sequence[float]
+    ys: Sequence[float]
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
+    group: int = 0
+    dashed: bool = False
+
+
+def ticks(low: float, high: float, about: int = 5) -> list[float]:
+    """Round numbers (1, 2 or 5 times a power of ten apart) that cover [low, high] from inside."""
+    span = high - low
+    if not math.isfinite(span) or span <= 0:
+        return [low]
+    raw = span / about
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(m * power for m in (1, 2, 5, 10) if m * power >= raw * 0.999)
+    first = math.ceil(low / step - 1e-9)
+    count = math.floor(high / step + 1e-9) - first + 1
+    return [round((first + i) * step, 12) for i in range(count)]
+
+
+def number(value: float) -> str:
+    """A number as a reader wants it: four significant digits, thousands apart, no exponent."""
+    if not math.isfinite(value):
+        return "-"
+    if value == int(value) and abs(value) < 1e15:
+        return f"{int(value):,}"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    digits = max(3 - math.floor(math.log10(abs(value))), 0)
+    return f"{value:.{min(digits, 8)}f}"
+
+
+class _Plane:
+    """Maps data to the page and draws the axes."""
+
+    def __init__(self, x_range, y_range, x_label: str, y_label: str) -> None:
+        self.x_low, self.x_high = _spread(*x_range)
+        self.y_low, self.y_high = _spread(*y_range)
+        self.x_label, self.y_label = x_label, y_label
+
+    def x(self, value: float) -> float:
+        share = (value - self.x_low) / (self.x_high - self.x_low)
+        return round(_LEFT + share * (WIDTH - _LEFT - _RIGHT), 2)
+
+    def y(self, value: float) -> float:
+        share = (value - self.y_low) / (self.y_high - self.y_low)
+        return round(HEIGHT - _BOTTOM - share * (HEIGHT - _TOP - _BOTTOM), 2)
+
+    def axes(self) -> str:
+        parts = []
+        bottom, right = HEIGHT - _BOTTOM, WIDTH - _RIGHT
+        for value in ticks(self.y_low, self.y_high):
+            y = self.y(value)
+            parts.append(f'<line class="grid" x1="{_LEFT}" x2="{right}" y1="{y}" y2="{y}"/>')
+            parts.append(
+                f'<text x="{_LEFT - 7}" y="{y + 4}" text-anchor="end">{number(value)}</text>'
+            )
+        for value in ticks(self.x_low, self.x_high):
+            x = self.x(value)
+            parts.append(f'<line class="axis" x1="{x}" x2="{x}" y1="{bottom}" y2="{bottom + 4}"/>')
+            parts.append(
+                f'<text x="{x}" y="{bottom + 18}" text-anchor="middle">{number(value)}</text>'
+            )
+        parts.append(f'<line class="axis" x1="{_LEFT}" x2="{right}" y1="{bottom}" y2="{bottom}"/>')
+        middle = (_LEFT + right) / 2
+        label = escape(self.x_label)
+        parts.append(f'<text x="{middle}" y="{HEIGHT - 8}" text-anchor="middle">{label}</text>')
+        height = (_TOP + bottom) / 2
+        parts.append(
+            f'<text transform="translate(14 {height}) rotate(-90)" text-anchor="middle">'
+            f"{escape(self.y_label)}</text>"
+        )
+        return "".join(parts)
+
+
+def _spread(low: float, high: float) -> tuple[float, float]:
+    """A range that is never empty."""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return 0.0, 1.0
+    if high - low <= abs(high) * 1e-9:
+        pad = abs(high) * 0.1 or 0.5
+        return low - pad, high + pad
+    return low, high
+
+
+def _padded(values: Sequence[float], share: float = 0.06) -> tuple[float, float]:
+    finite = [v for v in values if math.isfinite(v)]
+    if not finite:
+        return 0.0, 1.0
+    low, high = _spread(min(finite), max(finite))
+    pad = (high - low) * share
+    return low - pad, high + pad
+
+
+def _svg(title: str, description: str, body: str) -> str:
+    return (
+        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'aria-label="{escape(f"{title}. {description}", quote=True)}">{body}</svg>'
+    )
+
+
+def _legend(labels: Sequence[tuple[str, int]]) -> str:
+    """Names of the groups, below the chart, as text that wraps on a narrow page."""
+    marks = "".join(
+        f'<li><svg class="mark g{group % SERIES}" viewBox="-6 -6 12 12" aria-hidden="true">'
+        f"{_shape(0, 0, 5, group)}</svg>{escape(label)}</li>"
+        for label, group in labels
+    )
+    return f'<ul class="legend">{marks}</ul>'
+
+
+def _shape(x: float, y: float, radius: float, group: int) -> str:
+    r = round(radius, 2)
+    kind = group % SERIES
+    if kind == 0:
+        return f'<circle class="mark" cx="{x}" cy="{y}" r="{r}"/>'
+    outlines = [
+        [(-0.88, -0.88), (0.88, -0.88), (0.88, 0.88), (-0.88, 0.88)],
+        [(0, -1.15), (1.05, 0.8), (-1.05, 0.8)],
+        [(0, -1.2), (1.2, 0), (0, 1.2), (-1.2, 0)],
+        [(0, 1.15), (1.05, -0.8), (-1.05, -0.8)],
+        [(-1, -0.35), (-0.35, -0.35), (-0.35, -1), (0.35, -1), (0.35, -0.35), (1, -0.35)]
+        + [(1, 0.35), (0.35, 0.35), (0.35, 1), (-0.35, 1), (-0.35, 0.35), (-1, 0.35)],
+    ]
+    corners = " ".join(f"{x + a * r:.2f},{y + b * r:.2f}" for a, b in outlines[kind - 1])
+    return f'<polygon class="mark" points="{corners}"/>'
+
+
+def _path(xs: Sequence[float], ys: Sequence[float]) -> str:
+    return "M" + "L".join(f"{x} {y}" for x, y in zip(xs, ys, strict=True))
+
+
+def _draw(plane: _Plane, series: Series) -> str:
+    shown = [plane.x(v) for v in series.xs]
+    parts = [f'<g class="g{series.group % SERIES}">']
+    if len(series.low):
+        up = [plane.y(_within(v, plane)) for v in series.high]
+        down = [plane.y(_within(v, plane)) for v in series.low]
+        outline = _path([*shown, *shown[::-1]], [*up, *down[::-1]])
+        parts.append(f'<path class="band" d="{outline}Z"/>')
+    dashed = " dashed" if series.dashed else ""
+    line = _path(shown, [plane.y(_within(v, plane)) for v in series.ys])
+    parts.append(f'<path class="line{dashed}" d="{line}"/></g>')
+    return "".join(parts)
+
+
+def _within(value: float, plane: _Plane) -> float:
+    return min(max(value, plane.y_low), plane.y_high)
+
+
+def scatter(
+    points: Sequence[Point],
+    *,
+    title: str,
+    x_label: str,
+    y_label: str,
+    description: str = "",
+    fit: Series | None = None,
+    groups: Sequence[str] = (),
+) -> str:
+    """Points with labels and error bars; `fit` is a fitted line with its band.
+
+    Args:
+        points: what is drawn, in this order.
+        title, description: what a screen reader says.
+        x_label, y_label: of the axes.
+        fit: a regression line (`xs, ys`) with `low, high`, or nothing.
+        groups: names of the groups 0, 1, ...; more than one makes a legend.
+    """
+    xs = [v for p in points for v in (p.x, *(p.x_interval or ()))]
+    ys = [v for p in points for v in (p.y, *(p.y_interval or ()))]
+    if fit and not points:
+        xs, ys = list(fit.xs), list(fit.ys)
+    plane = _Plane(_padded(xs, 0.1), _padded(ys, 0.1), x_label, y_label)
+    parts = [plane.axes()]
+    if fit:
+        parts.append(_draw(plane, _cut(fit, plane)))
+    for point in points:
+        parts.append(_scatter_point(plane, point))
+    body = _svg(title, description or f"{y_label} against {x_label}.", "".join(parts))
+    return body + (_legend([(g, i) for i, g in enumerate(groups)]) if len(groups) > 1 else "")
+
+
+def _cut(series: Series, plane: _Plane) -> Series:
+    """Leaves out what is beyond the sides of the chart."""
+    kept = [i for i, x in enumerate(series.xs) if plane.x_low <= x <= plane.x_high]
+    picked = {
+        name: [getattr(series, name)[i] for i in kept] if len(getattr(series, name)) else []
+        for name in ("xs", "ys", "low", "high")
+    }
+    return dataclasses.replace(series, **picked)
+
+
+def _scatter_point(plane: _Plane, point: Point) -> str:
+    x, y = plane.x(point.x), plane.y(point.y)
+    parts = [f'<g class="g{point.group % SERIES}">']
+    if point.x_interval:
+        low, high = map(plane.x, point.x_interval)
+        parts.append(
+            f'<path class="error" d="M{low} {y}H{high}M{low} {y - 4}v8M{high} {y - 4}v8"/>'
+        )
+    if point.y_interval:
+        low, high = map(plane.y, point.y_interval)
+        parts.append(
+            f'<path class="error" d="M{x} {low}V{high}M{x - 4} {low}h8M{x - 4} {high}h8"/>'
+        )
+    radius = 5 * math.sqrt(max(point.size, 0.05))
+    tip = f"{point.label}: {plane.x_label} {number(point.x)}, {plane.y_label} {number(point.y)}"
+    parts.append(f"<g><title>{escape(tip)}</title>{_shape(x, y, radius, point.group)}</g>")
+    if point.label:
+        anchor, shift = ("end", -radius - 4) if x > WIDTH * 0.7 else ("start", radius + 4)
+        parts.append(
+            f'<text class="label" x="{x + shift:.2f}" y="{y - 6}" text-anchor="{anchor}">'
+            f"{escape(point.label)}</text>"
+        )
+    return "".join(parts) + "</g>"
+
+
+def lines(
+    series: Sequence[Series],
+    *,
+    title: str,
+    x_label: str,
+    y_label: str,
+    description: str = "",
+    y_range: tuple[float, float] | None = None,
+) -> str:
+    """Lines, each with its band; a legend where there is more than one."""
+    xs = [v for s in series for v in s.xs]
+    ys = [v for s in series for v in (*s.ys, *s.low, *s.high)]
+    plane = _Plane(_padded(xs, 0.0), y_range or _padded(ys), x_label, y_label)
+    body = plane.axes() + "".join(_draw(plane, s) for s in series)
+    legend = _legend([(s.label, s.group) for s in series]) if len(series) > 1 else ""
+    return _svg(title, description or f"{y_label} against {x_label}.", body) + legend
+
+
+def histogram(
+    values: Sequence[float],
+    *,
+    title: str,
+    x_label: str,
+    y_label: str = "share of rounds",
+    description: str = "",
+    low: float,
+    high: float,
+    width: float,
+    group: int = 0,
+    mark: float | None = None,
+) -> str:
+    """Shares of values in bins of `width` centred on low, low + width, ...; `mark` is a mean."""
+    count = max(round((high - low) / width), 0) + 1
+    shares = [0.0] * count
+    for value in values:
+        place = min(max(math.floor((value - low) / width + 0.5), 0), count - 1)
+        shares[place] += 1 / len(values)
+    plane = _Plane((low - width / 2, high + width / 2), (0, max(shares) * 1.08), x_label, y_label)
+    parts = [plane.axes(), f'<g class="g{group % SERIES}">']
+    floor = plane.y(0)
+    gap = 1 if count < 60 else 0
+    for place, share in enumerate(shares):
+        if not share:
+            continue
+        left = plane.x(low + (place - 0.5) * width) + gap
+        right = plane.x(low + (place + 0.5) * width) - gap
+        top = plane.y(share)
+        tip = f"{number(round(low + place * width, 6))}: {100 * share:.1f}%"
+        parts.append(
+            f'<rect class="bar" x="{left:.2f}" y="{top}" width="{right - left:.2f}" '
+            f'height="{floor - top:.2f}"><title>{tip}</title></rect>'
+        )
+    parts.append("</g>")
+    if mark is not None:
+        x = plane.x(mark)
+        side, shift = ("end", -5) if x > WIDTH * 0.75 else ("start", 5)
+        parts.append(
+            f'<line class="mean" x1="{x}" x2="{x}" y1="{_TOP}" y2="{floor}"/>'
+            f'<text class="label" x="{x + shift}" y="{_TOP + 8}" text-anchor="{side}">'
+            f"mean {number(mark)}</text>"
+        )
+    return _svg(title, description or f"{y_label} by {x_label}.", "".join(parts))
+
+
+def density(
+    series: Sequence[tuple[str, Sequence[float]]],
+    *,
+    title: str,
+    x_label: str,
+    low: float,
+    high: float,
+    bandwidth: float,
+    description: str = "",
+) -> str:
+    """Gaussian kernel densities of several samples over [low, high]."""
+    import numpy as np
+
+    grid = np.linspace(low, high, 160)
+    drawn = []
+    for group, (label, values) in enumerate(series):
+        points, counts = np.unique(np.asarray(values, float), return_counts=True)
+        kernel = np.exp(-0.5 * ((grid[:, None] - points) / bandwidth) ** 2)
+        area = bandwidth * math.sqrt(2 * math.pi) * max(counts.sum(), 1)
+        ys = kernel @ counts / area
+        drawn.append(Series(label, grid.tolist(), ys.tolist(), group=group))
+    top = max((max(s.ys) for s in drawn), default=1.0)
+    return lines(
+        drawn,
+        title=title,
+        x_label=x_label,
+        y_label="density",
+        description=description,
+        y_range=(0, top * 1.08),
+    )
+
+
+def stylesheet() -> str:
+    """The CSS of a report page and its charts, light and dark."""
+    return Path(__file__).with_name("report.css").read_text(encoding="utf-8")
