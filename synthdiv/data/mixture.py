@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from synthdiv.data.packing import Sequences
-from synthdiv.data.tokens import TokenSource
+from synthdiv.data.token_source import TokenSource
 from synthdiv.errors import UserError, closest
 
 _ENDLESS = 1 << 48  # batches; Grain wants a length

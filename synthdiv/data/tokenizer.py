@@ -220,7 +220,8 @@ def train_tokenizer(
         max_bytes: text read.
 
     Raises:
-        UserError: an unknown kind, or a vocabulary that cannot hold the 256 bytes.
+        UserError: an unknown kind, a vocabulary that cannot hold the 256 bytes, or a tokenizer
+            of other corpora or settings in `output`.
     """
     if kind not in TOKENIZER_KINDS:
         raise UserError(f"no tokenizer kind {kind!r}; known: {', '.join(TOKENIZER_KINDS)}")
@@ -233,8 +234,14 @@ def train_tokenizer(
         "max_bytes": max_bytes,
         "corpora": [[fingerprint(c), c.text_column] for c in corpora],
     }
-    done = output / _TRAINING_FILE
-    if done.exists() and read_json(done) == training:
+    told = output / _TRAINING_FILE
+    made = [n for n in (_HF_FILE, _SENTENCEPIECE_FILE) if (output / n).exists()]
+    if made and not (told.exists() and read_json(told) == training):
+        raise UserError(
+            f"{str(output)!r} has a tokenizer of other corpora or settings: remove it or choose "
+            "another --output"
+        )
+    if made:
         return load_tokenizer(output)
     texts = _texts(corpora, max_bytes)
     file = _train_bpe(texts, vocab_size) if kind == "bpe" else _train_unigram(texts, vocab_size)
@@ -243,8 +250,8 @@ def train_tokenizer(
         tokenizer: Tokenizer = _HuggingFace(file, EOT, where)
     else:
         tokenizer = _SentencePiece(file, where)
+    write_json(told, training)
     tokenizer.save(output)
-    write_json(done, training)
     return tokenizer
 
 

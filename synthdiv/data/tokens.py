@@ -13,15 +13,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from synthdiv.data.packing import (
     Sequences,
     StreamPacker,
-    decode_records,
     encode_records,
     token_dtype,
 )
+from synthdiv.data.token_source import FORMAT, PLAN
 from synthdiv.data.tokenizer import (
     Tokenizer,
     TokenizerConfig,
@@ -32,7 +30,6 @@ from synthdiv.data.tokenizer import (
 from synthdiv.data.workers import Workers
 from synthdiv.errors import UserError
 from synthdiv.files import (
-    MANIFEST,
     Corpus,
     atomic_path,
     output_dir,
@@ -43,8 +40,6 @@ from synthdiv.files import (
 )
 from synthdiv.progress import Progress
 
-FORMAT = "synthdiv-tokens-1"
-_PLAN = "plan.json"
 _CHUNK_BYTES = 1 << 20  # text handed to a worker at a time
 
 
@@ -216,7 +211,7 @@ def tokenize_corpus(
 
 
 def _same_plan(output: Path, plan: dict[str, Any]) -> None:
-    path = output / _PLAN
+    path = output / PLAN
     if not path.exists():
         if any(output.glob("tokens-*.array_record")):
             raise UserError(f"{str(output)!r} has tokens that this command did not write")
@@ -342,49 +337,3 @@ def _write_shard(
     statistics = {"name": f"{name}.array_record", **counts}
     write_json(output / f"{name}.json", statistics)
     return statistics
-
-
-class TokenSource:
-    """The sequences of a directory of tokens, by number.
-
-    Args:
-        directory: what `tokenize_corpus` wrote.
-
-    Raises:
-        UserError: no such directory, not tokens, or not complete.
-    """
-
-    def __init__(self, directory: str | Path) -> None:
-        from array_record.python.array_record_data_source import ArrayRecordDataSource
-
-        self.directory = Path(directory)
-        if not self.directory.is_dir():
-            raise UserError(f"no tokens {str(directory)!r}: make them with synthdiv tokenize")
-        self.manifest = read_manifest(self.directory)
-        if self.manifest is None:
-            if (self.directory / _PLAN).exists():
-                raise UserError(
-                    f"the tokens in {str(directory)!r} are not complete: "
-                    "run the same synthdiv tokenize again"
-                )
-            raise UserError(f"{str(directory)!r} holds no tokens ({MANIFEST} is missing)")
-        if self.manifest.get("format") != FORMAT:
-            raise UserError(f"{str(directory)!r} is not a directory of tokens ({FORMAT})")
-        self.sequence_length: int = self.manifest["sequence_length"]
-        self._dtype = token_dtype(self.manifest["vocab_size"])
-        self._records = ArrayRecordDataSource(
-            [f"{self.directory / s['name']}[0:{s['sequences']}]" for s in self.manifest["shards"]]
-        )
-
-    def __len__(self) -> int:
-        return self.manifest["sequences"]
-
-    @property
-    def tokens(self) -> int:
-        """Targets in one epoch."""
-        return self.manifest["tokens"]
-
-    def read(self, indices: np.ndarray) -> Sequences:
-        """Returns the sequences numbered `indices`, in that order."""
-        records = self._records.__getitems__([int(i) for i in indices])
-        return decode_records(records, self.sequence_length, self._dtype)
