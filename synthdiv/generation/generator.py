@@ -1,0 +1,175 @@
+"""Corpora out of topic seeds: asks for every text of a plan and writes the documents.
+
+Documents are written in the order of their requests, whatever order the replies come in, so equal
+answers make equal corpora. A run can be killed at any moment: finished shards stay, and answers
+that are not in a shard yet are in the session's store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from synthdiv import __version__, files
+from synthdiv.errors import UserError
+from synthdiv.generation.plan import CorpusPlan, GenerateConfig
+from synthdiv.llm import Reply
+from synthdiv.progress import Progress
+
+if TYPE_CHECKING:
+    from synthdiv.llm import Session
+
+FINGERPRINT = "fingerprint.json"
+TOKENS_PER_WORD = 4 / 3  # a rule of thumb for English and vocabularies of 30,000 and more
+
+
+def estimated_tokens(text: str) -> int:
+    """Tokens of an English text, estimated from its words (TOKENS_PER_WORD)."""
+    return round(len(text.split()) * TOKENS_PER_WORD)
+
+
+def generate(
+    topics: Path, output: Path, config: GenerateConfig, session: Session
+) -> dict[str, Any]:
+    """Generates a corpus; one that is complete is left alone, an unfinished one goes on.
+
+    Args:
+      topics: JSONL of topic seeds.
+      output: directory of the corpus.
+      config: what to generate.
+      session: who writes, and where answers are kept.
+
+    Returns:
+      The corpus's manifest.
+
+    Raises:
+      UserError: bad seeds or configuration, `output` holds another corpus, or every request failed.
+      Paused: the money is spent or a batch is to be answered; the same call goes on from there.
+    """
+    plan = CorpusPlan(topics, config)
+    output = files.output_dir(output)
+    _claim(output, plan.fingerprint(session))
+    complete = files.read_manifest(output)
+    if complete is not None:
+        return complete
+    writer = files.CorpusWriter(output)
+    tally = _Tally.of_shards(writer.shards)
+    rows: list[dict[str, Any]] = []
+    replies = session.iter(plan.requests(tally.requests), check=plan.check)
+    with Progress(len(plan), f"generating {output.name}", "requests") as progress:
+        progress.update(tally.requests)
+        for number, reply in _in_order(replies, tally.requests):
+            if config.token_budget and tally.tokens >= config.token_budget:
+                break
+            tally.requests += 1
+            if reply.failure is None:
+                rows.append(plan.document(number, reply, session.model))
+                tally.add(rows[-1]["text"])
+            else:
+                tally.failure = tally.failure or reply.failure
+            progress.update(1, tokens=f"{tally.tokens:,}", failed=tally.failed)
+            if len(rows) >= config.shard_requests:
+                writer.write(rows)
+                rows = []
+    if rows:
+        writer.write(rows)
+    if not tally.documents:
+        raise UserError(f"none of {tally.requests} requests was answered: {tally.failure}")
+    writer.close(_manifest(plan, tally, session))
+    return files.read_manifest(output) or {}
+
+
+class _Tally:
+    """What a corpus holds so far."""
+
+    def __init__(self) -> None:
+        self.requests = self.documents = self.words = self.characters = self.tokens = 0
+        self.failure: str | None = None  # the first one's words
+
+    @classmethod
+    def of_shards(cls, shards: Iterable[Path]) -> _Tally:
+        """Counts what an earlier run left; requests after its last document are asked again."""
+        tally = cls()
+        for shard in shards:
+            for document in files.Corpus(shard):
+                tally.add(document.text)
+                tally.requests = document.provenance["request"] + 1
+        return tally
+
+    @property
+    def failed(self) -> int:
+        return self.requests - self.documents
+
+    def add(self, text: str) -> None:
+        self.documents += 1
+        self.words += len(text.split())
+        self.characters += len(text)
+        self.tokens += estimated_tokens(text)
+
+
+def _claim(output: Path, fingerprint: dict[str, Any]) -> None:
+    path = output / FINGERPRINT
+    if not path.exists():
+        files.write_json(path, fingerprint)
+        return
+    before = files.read_json(path)
+    if before == fingerprint:
+        return
+    old, new = _flat(before), _flat(fingerprint)
+    name = next(n for n in [*new, *old] if old.get(n) != new.get(n))
+    raise UserError(
+        f"{str(output)!r} holds another corpus ({name} was {old.get(name)!r} and is now "
+        f"{new.get(name)!r}): take another --output, or remove that one"
+    )
+
+
+def _flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in nested.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def _in_order(replies: Iterable[tuple[int, Reply]], start: int) -> Iterator[tuple[int, Reply]]:
+    """Replies in the order of their requests, numbered from `start`; early ones wait their turn."""
+    waiting: dict[int, Reply] = {}
+    turn = 0
+    for index, reply in replies:
+        waiting[index] = reply
+        while turn in waiting:
+            yield start + turn, waiting.pop(turn)
+            turn += 1
+
+
+def _manifest(plan: CorpusPlan, tally: _Tally, session: Session) -> dict[str, Any]:
+    fingerprint = plan.fingerprint(session)
+    return {
+        "kind": "corpus",
+        "documents": tally.documents,
+        "requests": {"sent": tally.requests, "planned": len(plan), "failed": tally.failed},
+        "first_failure": tally.failure,
+        "topics": len(plan.topics),
+        "generations": plan.config.generations,
+        "family": plan.config.family,
+        "words": tally.words,
+        "characters": tally.characters,
+        "tokens": {"estimated": tally.tokens, "method": "words x 4/3"},
+        "seed": plan.config.seed,
+        "licence": plan.config.licence or _licence(session.backend),
+        "usage": session.stats,
+        "synthdiv_version": __version__,
+        **fingerprint,
+    }
+
+
+def _licence(backend: str) -> str:
+    if backend == "offline":
+        return (
+            "written by synthdiv's offline stand-in, not by an LLM; its facts are invented and it "
+            "is of use for trying the pipeline only; no rights reserved in the texts"
+        )
+    return "the terms of the generating model apply; state them with Generate.licence"
