@@ -42,9 +42,6 @@ class TokenSource:
         self._firsts = np.cumsum([0] + [n["sequences"] for n in self.manifest["shards"]])
         self._readers: dict[int, Any] = {}
 
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_readers": {}}  # what a reading process gets: it opens its own
-
     def __len__(self) -> int:
         return self.manifest["sequences"]
 
