@@ -1,8 +1,16 @@
 """What a study is made of: its corpora (cells), its models, and what all of them share."""
 
 import dataclasses
+from pathlib import Path
 
+from synthdiv.config import Config, find
+from synthdiv.data import MixtureConfig, TokenizeConfig, TokenizerConfig
+from synthdiv.diversity import ScoreConfig
 from synthdiv.errors import UserError
+from synthdiv.evaluation import EvaluateConfig
+from synthdiv.generation import GenerateConfig
+from synthdiv.llm import LLMConfig
+from synthdiv.training import PretrainConfig, SFTConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,21 +28,19 @@ class CellConfig:
 class StudyConfig:
     """Corpora x models, all trained on equally many tokens and tested on the same questions.
 
-    Everything that a cell or a model does not set in its own scope is common to all, so that two
-    cells differ in what their scopes say and in nothing else.
+    What a cell or a model does not set in its own scope is common to all, so that two cells differ
+    in what their scopes say and in nothing else.
 
     Raises:
         UserError: no cells or models, or one named twice.
     """
 
     cells: tuple[str, ...] = ()  # names; each is a gin scope of Cell and Generate
-    models: tuple[str, ...] = ("tiny",)  # names; each is a gin scope of Model, Pretrain and SFT
+    models: tuple[str, ...] = ()  # names; each is a gin scope of Model, Pretrain, SFT, ...
     topics: str = "configs/topics/seeds.jsonl"
-    real: str = "stdlib"  # corpora mixed into every cell, comma-separated; or Python's own docs
-    heldout: str = ""  # corpus for bits per byte; empty: a part kept out of Python's own docs
-    instructions: str = "stdlib"  # instruction data of the fine-tuning; or made of Python's docs
-    tokenizer: str = ""  # a tokenizer file; empty: one is trained on the real text and all cells
-    vocab_size: int = 4096  # of a tokenizer that is trained
+    real: tuple[str, ...] = ("stdlib",)  # corpora mixed into every cell; stdlib: Python's own docs
+    heldout: str = "stdlib"  # corpus for bits per byte; stdlib: modules that `real` leaves out
+    instructions: str = "stdlib"  # a file of conversations; stdlib: made of Python's docs
     real_tokens: int = 200_000  # effective tokens of real text per model (paper section 3)
     synthetic_tokens: int = 200_000  # effective tokens of the cell's corpus per model
     tasks: tuple[str, ...] = ("world_facts",)
@@ -53,3 +59,96 @@ class StudyConfig:
             for name in names:
                 if not name.replace("_", "").replace("-", "").isalnum():
                     raise UserError(f"Study.{field}: {name!r} is not letters, digits, '_' and '-'")
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """A corpus of the study, and how it is generated."""
+
+    name: str
+    config: CellConfig
+    generate: GenerateConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A model of the study, and how it is trained."""
+
+    name: str
+    pretrain: PretrainConfig
+    sft: SFTConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """All that a study is made of. `settings` is the gin text in force."""
+
+    config: StudyConfig
+    cells: tuple[Cell, ...]
+    models: tuple[Model, ...]
+    topics: Path
+    tokenizer: TokenizerConfig
+    tokenize: TokenizeConfig
+    score: ScoreConfig
+    evaluate: EvaluateConfig
+    writer: LLMConfig
+    judge: LLMConfig
+    settings: str
+
+
+TARGETS = (
+    StudyConfig,
+    CellConfig,
+    GenerateConfig,
+    PretrainConfig,
+    SFTConfig,
+    MixtureConfig,
+    TokenizerConfig,
+    TokenizeConfig,
+    ScoreConfig,
+    EvaluateConfig,
+    LLMConfig,
+)
+
+
+def read_plan(config: Config, real: tuple[str, ...] | None = None) -> Plan:
+    """Builds a study's plan from its bindings; `TARGETS` are the dataclasses to load.
+
+    Scopes: a cell's name binds its `Cell` and `Generate`, a model's name whatever it is made of,
+    and `writer/LLM` and `judge/LLM` say who answers the prompts of either.
+
+    Args:
+        config: the bindings.
+        real: corpora to mix in, instead of the ones bound.
+    """
+    study = config.get(StudyConfig, real=real)
+    cells = tuple(
+        Cell(
+            name,
+            config.get(CellConfig, name),
+            config.get(GenerateConfig, name, seed=study.seed),
+        )
+        for name in study.cells
+    )
+    models = tuple(
+        Model(
+            name,
+            config.get(PretrainConfig, name, seed=study.seed),
+            config.get(SFTConfig, name, seed=study.seed),
+        )
+        for name in study.models
+    )
+    settings = config.text if real is None else f"{config.text}\n# --input={','.join(real)}\n"
+    return Plan(
+        config=study,
+        cells=cells,
+        models=models,
+        topics=find(study.topics),
+        tokenizer=config.get(TokenizerConfig),
+        tokenize=config.get(TokenizeConfig),
+        score=config.get(ScoreConfig, seed=study.seed),
+        evaluate=config.get(EvaluateConfig),
+        writer=config.get(LLMConfig, "writer"),
+        judge=config.get(LLMConfig, "judge"),
+        settings=settings,
+    )

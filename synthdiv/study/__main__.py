@@ -1,0 +1,45 @@
+"""Generates, scores, trains and evaluates every corpus of a study, and relates score to accuracy.
+
+  synthdiv study --config=configs/study/quickstart.gin --workdir=runs/quickstart
+
+Writes WORKDIR/study.json, WORKDIR/report.html, WORKDIR/figures/ and one folder a corpus. Run again
+after an interruption, it goes on where it was.
+"""
+
+import shlex
+import sys
+
+from absl import flags
+
+from synthdiv import cli
+
+FLAGS = cli.command(__doc__)
+flags.DEFINE_string("workdir", None, "Directory of the study.", flag_values=FLAGS)
+flags.DEFINE_list(
+    "input",
+    None,
+    "Corpora of real text that every model reads beside its own corpus; by default Python's own "
+    "documentation.",
+    flag_values=FLAGS,
+)
+
+
+def main() -> None:
+    cli.required(FLAGS, "workdir", "config")
+    from synthdiv.study.config import TARGETS, read_plan
+    from synthdiv.study.report import text_table
+    from synthdiv.study.run import run_study
+
+    plan = read_plan(cli.load(FLAGS, *TARGETS), tuple(FLAGS.input) if FLAGS.input else None)
+    if FLAGS.dry_run:
+        from synthdiv.study.preview import preview
+
+        print(preview(plan))
+        return
+    command = shlex.join(["synthdiv", "study", *sys.argv[1 + (sys.argv[1:2] == ["study"]) :]])
+    study = run_study(plan, FLAGS.workdir, command)
+    print(text_table(study))
+
+
+if __name__ == "__main__":
+    cli.run(main, FLAGS)

@@ -1,0 +1,187 @@
+"""The study's report: one HTML page and its figures, made from `study.json` and nothing else."""
+
+from collections.abc import Sequence
+from html import escape
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from synthdiv import files
+from synthdiv.diversity import charts
+from synthdiv.study.regression import line_band, regress
+
+PHASES = {"pretrain": "pre-trained", "sft": "fine-tuned"}
+
+
+def write_report(workdir: Path, study: dict[str, Any]) -> Path:
+    """Writes `report.html` and `figures/*.svg` beside `study.json`.
+
+    Args:
+        workdir: the study's directory.
+        study: the content of `study.json`.
+
+    Returns:
+        The page's path. It is self-contained and opens without a network.
+    """
+    from jinja2 import Environment, PackageLoader
+
+    panels = [_panel(study, model, phase) for model in study["regression"] for phase in PHASES]
+    figures = files.output_dir(workdir / "figures")
+    for panel in panels:
+        name = f"{panel['model']}_{panel['phase']}".replace(" ", "_").replace("-", "_")
+        files.write_text(figures / f"{name}.svg", _standalone(panel["svg"]))
+    environment = Environment(
+        loader=PackageLoader("synthdiv.study", "."), autoescape=True, trim_blocks=True
+    )
+    page = environment.get_template("report.html.jinja").render(
+        study=study,
+        models=list(study["regression"]),
+        panels=panels,
+        table=_table(study),
+        baselines=_baselines(study),
+        notices=study["notices"],
+        css=_css(),
+    )
+    files.write_text(workdir / "report.html", page)
+    return workdir / "report.html"
+
+
+def text_table(study: dict[str, Any]) -> str:
+    """The main table as plain text, for the terminal."""
+    table = _table(study)
+    rows = [table["head"], *table["rows"]]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [v.rjust(w) for v, w in zip(row, widths, strict=True)]
+        lines.append("  ".join([row[0].ljust(widths[0]), *cells[1:]]))
+    lines.insert(1, "  ".join("-" * w for w in widths))
+    return "\n".join(lines)
+
+
+def _css() -> str:
+    """The style of all reports, light and dark."""
+    return resources.files("synthdiv.diversity").joinpath("report.css").read_text()
+
+
+def _standalone(svg: str) -> str:
+    """A chart of the page as an SVG file of its own, on a background that its colours need."""
+    opening = '<svg class="chart"'
+    root = '<svg xmlns="http://www.w3.org/2000/svg" class="chart" style="background: var(--card)"'
+    rest = svg.removeprefix(opening)
+    head, _, body = rest.partition(">")
+    return f"{root}{head}><style>{escape(_css(), quote=False)}</style>{body}\n"
+
+
+def _panel(study: dict[str, Any], model: str, phase: str) -> dict[str, str]:
+    """One panel of Figure 1: a model in a phase, all corpora."""
+    fit = study["regression"][model][phase]
+    points, scores = [], []
+    tokens = [cell["corpus"]["tokens"] for cell in study["cells"]]
+    for cell in study["cells"]:
+        outcome = cell["models"][model][phase]
+        accuracy, half = 100 * outcome["accuracy"], 196 * outcome["stderr"]
+        scores.append(cell["score"]["mean"])
+        points.append(
+            charts.Point(
+                x=cell["score"]["mean"],
+                y=accuracy,
+                label=cell["corpus"]["name"],
+                x_interval=tuple(cell["score"]["ci95"]),
+                y_interval=(accuracy - half, accuracy + half),
+                size=cell["corpus"]["tokens"] / (sum(tokens) / len(tokens)),
+            )
+        )
+    series = None
+    if fit["ci95"] is not None:
+        grid = np.linspace(min(scores) - 0.5, max(scores) + 0.5, 60).tolist()
+        line, low, high = (
+            [100 * value for value in values] for values in line_band(scores, fit, grid)
+        )
+        series = charts.Series("least squares", grid, line, low, high)
+    says = _says(fit)
+    svg = charts.scatter(
+        points,
+        title=f"{model}, {PHASES[phase]}",
+        x_label="LLM cluster score",
+        y_label="accuracy, %",
+        description=says,
+        fit=series,
+    )
+    return {"model": model, "phase": PHASES[phase], "svg": svg, "says": says}
+
+
+def _says(fit: dict[str, Any]) -> str:
+    """The regression in a sentence that claims no more than the interval allows."""
+    if fit["slope"] is None:
+        return f"No line can be fitted through {fit['n']} corpora of these scores."
+    slope = f"{100 * fit['slope']:+.2f} points of accuracy per unit of score"
+    if fit["ci95"] is None:
+        return f"{slope}, over {fit['n']} corpora: too few for an interval."
+    low, high = (100 * bound for bound in fit["ci95"])
+    verdict = (
+        "The interval holds zero: these corpora do not show that the two go together."
+        if low <= 0 <= high
+        else "The interval excludes zero."
+    )
+    pearson = "not defined" if fit["pearson"] is None else f"{fit['pearson']:.2f}"
+    return (
+        f"{slope}, 95% interval {low:+.2f} to {high:+.2f}; Pearson {pearson}, "
+        f"{fit['n']} corpora. {verdict}"
+    )
+
+
+def _table(study: dict[str, Any]) -> dict[str, list]:
+    """Rows like the paper's Table 6: a corpus, its score, what each model made of it."""
+    head = ["Corpus", "Topics", "Generations", "Documents", "Tokens", "Score", "95% interval"]
+    for model in study["regression"]:
+        for words in PHASES.values():
+            head += [f"{model} {words}", f"bits per byte, {words}"]
+    rows = []
+    for cell in study["cells"]:
+        corpus, score = cell["corpus"], cell["score"]
+        row = [corpus["name"]]
+        row += [_whole(corpus[k]) for k in ("topics", "generations", "documents", "tokens")]
+        row += [f"{score['mean']:.2f}", "{:.2f} to {:.2f}".format(*score["ci95"])]
+        for model in study["regression"]:
+            for phase in PHASES:
+                outcome = cell["models"][model][phase]
+                row.append(f"{100 * outcome['accuracy']:.1f} \u00b1 {100 * outcome['stderr']:.1f}")
+                row.append(f"{outcome['bits_per_byte']:.3f}")
+        rows.append(row)
+    return {"head": head, "rows": rows}
+
+
+def _baselines(study: dict[str, Any]) -> dict[str, list]:
+    """Baseline metrics of each corpus, and how each ranks the corpora beside their accuracy."""
+    names = [
+        name
+        for name, value in study["cells"][0]["baselines"].items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    ]
+    columns: dict[str, Sequence[float]] = {
+        name: [cell["baselines"].get(name) for cell in study["cells"]] for name in names
+    }
+    columns = {n: c for n, c in columns.items() if all(v is not None for v in c)}
+    columns = {"LLM cluster score": [c["score"]["mean"] for c in study["cells"]]} | columns
+    rows = [
+        [cell["corpus"]["name"], *(charts.number(values[i]) for values in columns.values())]
+        for i, cell in enumerate(study["cells"])
+    ]
+    for model in study["regression"]:
+        for phase, words in PHASES.items():
+            accuracy = [cell["models"][model][phase]["accuracy"] for cell in study["cells"]]
+            ranks = [regress(values, accuracy)["spearman"] for values in columns.values()]
+            rows.append(
+                [
+                    f"with accuracy, {model} {words}",
+                    *("-" if r is None else f"{r:+.2f}" for r in ranks),
+                ]
+            )
+    return {"head": ["Corpus", *(n.replace("_", " ") for n in columns)], "rows": rows}
+
+
+def _whole(value: int | None) -> str:
+    return "-" if value is None else f"{value:,}"

@@ -1,0 +1,265 @@
+"""A study from topics to figure, read top to bottom: corpora, scores, tokens, models, accuracies.
+
+Everything lies in the study's directory: one folder a cell, what the cells share in `shared/`, and
+at the end `study.json`, `report.html` and the figures. Each stage is done once; a study cut short
+goes on where it was.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from synthdiv import __version__, files
+from synthdiv.data import MixtureConfig
+from synthdiv.progress import say
+from synthdiv.study.config import Cell, Model, Plan
+from synthdiv.study.regression import regress
+from synthdiv.study.report import write_report
+from synthdiv.study.stages import Stages, claim
+
+PHASES = ("pretrain", "sft")
+
+
+def run_study(plan: Plan, workdir: str | Path, command: str) -> dict[str, Any]:
+    """Runs a study, or goes on with it, and writes its results.
+
+    Args:
+        plan: what to study.
+        workdir: where; one study a directory.
+        command: the command line, which the report repeats.
+
+    Returns:
+        The content of `study.json` (its keys: docs/formats.md).
+
+    Raises:
+        UserError: the directory holds another study, or an input is missing or unusable.
+        Paused: a backend awaits answers, or a budget is spent.
+    """
+    workdir = claim(Path(workdir), plan.settings)
+    stages = Stages(workdir, total=stage_count(plan))
+    shared = files.output_dir(workdir / "shared")
+    for cell in plan.cells:
+        if not cell.config.corpus:
+            stages.run(f"{cell.name}: generate", lambda c=cell: _generate(plan, c, workdir))
+    for cell in plan.cells:
+        stages.run(f"{cell.name}: score", lambda c=cell: _score(plan, c, workdir))
+    stages.run("shared: real text, questions and tokenizer", lambda: _share(plan, workdir, shared))
+    stages.run("shared: tokens", lambda: _tokenize(plan, workdir, shared))
+    for model in plan.models:
+        for cell in plan.cells:
+            where = workdir / cell.name / model.name
+            name = f"{cell.name}: {model.name}"
+            stages.run(
+                f"{name} pretrain", lambda m=model, c=cell: _pretrain(plan, m, c, workdir, shared)
+            )
+            stages.run(f"{name} sft", lambda m=model, w=where: _fine_tune(plan, m, w, shared))
+            for phase in PHASES:
+                stages.run(
+                    f"{name} evaluate {phase}",
+                    lambda p=phase, w=where: _evaluate(plan, p, w, shared),
+                )
+    study = collect(plan, workdir) | {
+        "command": command,
+        "synthdiv_version": __version__,
+        "seconds": round(stages.seconds, 1),
+    }
+    files.write_json(workdir / "study.json", study)
+    write_report(workdir, study)
+    say(f"report: {workdir / 'report.html'}")
+    return study
+
+
+def stage_count(plan: Plan) -> int:
+    """How many stages a study has."""
+    generated = sum(not cell.config.corpus for cell in plan.cells)
+    return generated + len(plan.cells) * (1 + 4 * len(plan.models)) + 2
+
+
+def corpus_of(cell: Cell, workdir: Path) -> files.Corpus:
+    """The cell's corpus: the one named, or the one generated."""
+    path = cell.config.corpus or workdir / cell.name / "corpus"
+    return files.Corpus(path, cell.config.text_column)
+
+
+def _generate(plan: Plan, cell: Cell, workdir: Path) -> None:
+    from synthdiv.generation import generate
+    from synthdiv.llm import open_session
+
+    output = files.output_dir(workdir / cell.name / "corpus")
+    with open_session(plan.writer, output / "answers.sqlite") as session:
+        generate(plan.topics, output, cell.generate, session)
+
+
+def _score(plan: Plan, cell: Cell, workdir: Path) -> None:
+    from synthdiv.diversity import cluster_score
+    from synthdiv.llm import open_session
+
+    output = files.output_dir(workdir / cell.name / "score")
+    with open_session(plan.judge, output / "answers.sqlite") as session:
+        cluster_score(corpus_of(cell, workdir), plan.score, session, output)
+
+
+def _share(plan: Plan, workdir: Path, shared: Path) -> None:
+    """What all cells have in common: real text, instructions, questions, the tokenizer."""
+    from synthdiv.data import load_tokenizer, stdlib_instructions, train_tokenizer
+
+    real = _real_corpora(plan, shared)
+    _heldout_corpus(plan, shared)
+    if plan.config.instructions == "stdlib":
+        stdlib_instructions(shared / "instructions.jsonl", seed=plan.config.seed)
+    if not plan.config.data_dir:
+        _write_questions(plan, shared)
+    choice = plan.tokenizer
+    if choice.path:
+        load_tokenizer(choice.path).save(shared / "tokenizer")
+    else:
+        corpora = real + [corpus_of(cell, workdir) for cell in plan.cells]
+        train_tokenizer(
+            corpora, shared / "tokenizer", choice.vocab_size, choice.kind, choice.max_bytes
+        )
+
+
+def _real_corpora(plan: Plan, shared: Path) -> list[files.Corpus]:
+    from synthdiv.data import stdlib_corpus
+
+    return [
+        files.Corpus(stdlib_corpus(shared / "real" / "stdlib") if name == "stdlib" else name)
+        for name in plan.config.real
+    ]
+
+
+def _heldout_corpus(plan: Plan, shared: Path) -> files.Corpus:
+    from synthdiv.data import stdlib_corpus
+
+    if plan.config.heldout == "stdlib":
+        return files.Corpus(stdlib_corpus(shared / "real" / "stdlib_heldout", heldout=True))
+    return files.Corpus(plan.config.heldout)
+
+
+def _write_questions(plan: Plan, shared: Path) -> None:
+    """Questions about the world's facts, over topics of which each cell has seen its share."""
+    from synthdiv.generation.seeds import choose_topics, read_topics
+    from synthdiv.llm.offline.world import World
+
+    config = plan.config
+    topics = choose_topics(read_topics(plan.topics), config.question_topics, config.seed)
+    questions = World().questions(
+        [topic.path for topic in topics], config.seed, config.questions_per_topic
+    )
+    directory = files.output_dir(shared / "questions")
+    lines = (json.dumps(q, ensure_ascii=False) + "\n" for q in questions)
+    files.write_text(directory / "world_facts.jsonl", "".join(lines))
+
+
+def _tokenize(plan: Plan, workdir: Path, shared: Path) -> None:
+    """Tokenizes the real text and every cell's corpus with the one tokenizer of the study."""
+    from synthdiv.data import load_tokenizer, tokenize_corpus
+
+    tokenizer = load_tokenizer(shared / "tokenizer")
+    how = dataclasses.asdict(plan.tokenize)
+    for corpus in _real_corpora(plan, shared):
+        tokenize_corpus(corpus, shared / "tokens" / corpus.name, tokenizer, **how)
+    for cell in plan.cells:
+        tokenize_corpus(corpus_of(cell, workdir), workdir / cell.name / "tokens", tokenizer, **how)
+
+
+def mixture(plan: Plan, cell: Cell, workdir: Path, shared: Path) -> MixtureConfig:
+    """The cell's corpus and the real text, each weighted to its effective tokens (section 3).
+
+    Real corpora share `Study.real_tokens` in proportion to their sizes.
+    """
+    real = [shared / "tokens" / corpus.name for corpus in _real_corpora(plan, shared)]
+    sizes = [files.read_manifest(directory)["tokens"] for directory in real]
+    sources = [(str(workdir / cell.name / "tokens"), float(plan.config.synthetic_tokens))]
+    for directory, size in zip(real, sizes, strict=True):
+        sources.append((str(directory), plan.config.real_tokens * size / sum(sizes)))
+    return MixtureConfig(tuple(sources), names=(cell.name, *(d.name for d in real)))
+
+
+def _pretrain(plan: Plan, model: Model, cell: Cell, workdir: Path, shared: Path) -> None:
+    from synthdiv.training import pretrain
+
+    mixed = mixture(plan, cell, workdir, shared)
+    config = dataclasses.replace(model.pretrain, mixture=mixed)
+    pretrain(config, workdir / cell.name / model.name / "pretrain", plan.settings)
+
+
+def _fine_tune(plan: Plan, model: Model, where: Path, shared: Path) -> None:
+    from synthdiv.training import sft
+
+    name = plan.config.instructions
+    instructions = shared / "instructions.jsonl" if name == "stdlib" else Path(name)
+    sft(model.sft, where / "pretrain", instructions, where / "sft", plan.settings)
+
+
+def _evaluate(plan: Plan, phase: str, where: Path, shared: Path) -> None:
+    from synthdiv.evaluation import evaluate
+
+    evaluate(
+        where / phase,
+        plan.config.tasks,
+        where / f"{phase}.json",
+        plan.config.data_dir or shared / "questions",
+        plan.evaluate,
+        corpora=[_heldout_corpus(plan, shared)],
+    )
+
+
+def collect(plan: Plan, workdir: Path) -> dict[str, Any]:
+    """Gathers what the stages wrote into the content of `study.json`."""
+    cells = [_collect_cell(plan, cell, workdir) for cell in plan.cells]
+    scores = [cell["score"]["mean"] for cell in cells]
+    regression = {
+        model.name: {
+            phase: regress(scores, [c["models"][model.name][phase]["accuracy"] for c in cells])
+            for phase in PHASES
+        }
+        for model in plan.models
+    }
+    return {
+        "cells": cells,
+        "regression": regression,
+        "seed": plan.config.seed,
+        "notices": _notices(plan),
+    }
+
+
+def _collect_cell(plan: Plan, cell: Cell, workdir: Path) -> dict[str, Any]:
+    where = workdir / cell.name
+    score = files.read_json(where / "score" / "score.json")
+    manifest = files.read_manifest(where / "tokens")
+    generated = not cell.config.corpus
+    return {
+        "corpus": {
+            "name": cell.name,
+            "topics": cell.generate.topics if generated else None,
+            "generations": cell.generate.generations if generated else None,
+            "family": cell.generate.family if generated else None,
+            "documents": manifest["documents"],
+            "tokens": manifest["tokens"],
+        },
+        "score": {key: score["score"][key] for key in ("mean", "ci95", "standard_error")},
+        "baselines": score["baselines"],
+        "models": {
+            model.name: {phase: _outcome(where / model.name, phase) for phase in PHASES}
+            for model in plan.models
+        },
+    }
+
+
+def _outcome(where: Path, phase: str) -> dict[str, Any]:
+    results = files.read_json(where / f"{phase}.json")
+    return {key: results[key] for key in ("accuracy", "stderr", "bits_per_byte", "tasks")}
+
+
+def _notices(plan: Plan) -> list[str]:
+    """What a reader must know before reading on."""
+    roles = (("written", plan.writer), ("judged", plan.judge))
+    offline = [role for role, settings in roles if settings.backend == "offline"]
+    if not offline:
+        return []
+    return [
+        f"The corpora were {' and '.join(offline)} by the offline stand-in, which is not an LLM: "
+        "this shows that the whole study works, and says nothing about any language model."
+    ]

@@ -1,0 +1,120 @@
+"""The study's page shows the figures of study.json, escapes names, and stands alone."""
+
+import re
+
+import pytest
+
+from synthdiv import files
+from synthdiv.study.regression import regress
+from synthdiv.study.report import text_table, write_report
+
+
+def made_up_study(names=("few", "some", "many", "more"), slope=0.05):
+    """A study of corpora whose accuracy rises with their score by `slope` and a little noise."""
+    noise = [0.01, -0.012, 0.004, -0.003, 0.009]
+    cells = []
+    for i, name in enumerate(names):
+        score = 1.5 + i
+        outcome = {
+            "accuracy": 0.25 + slope * i + noise[i],
+            "stderr": 0.0191,
+            "bits_per_byte": 2.5 - 0.01 * i,
+            "tasks": {},
+        }
+        cells.append(
+            {
+                "corpus": {
+                    "name": name,
+                    "topics": 8 * 2**i,
+                    "generations": 64 // 2**i,
+                    "family": "topic",
+                    "documents": 512,
+                    "tokens": 123_456 + i,
+                },
+                "score": {
+                    "mean": score,
+                    "ci95": [score - 0.2, score + 0.2],
+                    "standard_error": 0.1,
+                },
+                "baselines": {"context_length": 200.5 + i, "distinct_2": 0.31, "nothing": None},
+                "models": {"tiny": {"pretrain": outcome, "sft": outcome}},
+            }
+        )
+    scores = [c["score"]["mean"] for c in cells]
+    accuracies = [c["models"]["tiny"]["sft"]["accuracy"] for c in cells]
+    fit = regress(scores, accuracies)
+    return {
+        "cells": cells,
+        "regression": {"tiny": {"pretrain": fit, "sft": fit}},
+        "seed": 0,
+        "notices": ["written by a stand-in"],
+        "command": "synthdiv study --config=x.gin",
+        "synthdiv_version": "0.1.0",
+        "seconds": 12.3,
+    }
+
+
+def test_the_page_stands_alone_and_shows_what_is_measured(tmp_path):
+    study = made_up_study()
+    page = write_report(tmp_path, study).read_text()
+    for cell in study["cells"]:
+        outcome = cell["models"]["tiny"]["sft"]
+        assert f"{100 * outcome['accuracy']:.1f} \u00b1 1.9" in page
+        assert f"{cell['corpus']['tokens']:,}" in page
+        assert f"{cell['score']['mean']:.2f}" in page
+    low, high = study["regression"]["tiny"]["sft"]["ci95"]
+    assert f"95% interval {100 * low:+.2f} to {100 * high:+.2f}" in page
+    assert "The interval excludes zero." in page
+    assert "written by a stand-in" in page
+    assert not re.search(r"(src|href)=\"(https?:)?//", page)
+    assert sorted(p.name for p in (tmp_path / "figures").iterdir()) == [
+        "tiny_fine_tuned.svg",
+        "tiny_pre_trained.svg",
+    ]
+
+
+def test_a_flat_result_is_called_flat(tmp_path):
+    page = write_report(tmp_path, made_up_study(slope=0.0)).read_text()
+    assert "holds zero" in page and "excludes zero" not in page
+
+
+def test_two_corpora_get_no_interval(tmp_path):
+    page = write_report(tmp_path, made_up_study(names=("a", "b"))).read_text()
+    assert "too few for an interval" in page
+
+
+def test_names_are_text(tmp_path):
+    name = "<script>alert(1)</script>"
+    page = write_report(tmp_path, made_up_study(names=(name, "b", "c"))).read_text()
+    assert name not in page and "&lt;script&gt;" in page
+
+
+def test_figures_are_svg_files_that_parse(tmp_path):
+    from xml.etree import ElementTree
+
+    write_report(tmp_path, made_up_study(names=("a & b", "b", "c")))
+    for path in (tmp_path / "figures").iterdir():
+        root = ElementTree.parse(path).getroot()
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+
+
+def test_text_table_lines_up():
+    lines = text_table(made_up_study()).splitlines()
+    assert len(lines) == 6 and len({len(line) for line in lines}) == 1
+    assert lines[2].startswith("few")
+
+
+def test_the_page_is_made_of_study_json_alone(tmp_path):
+    study = made_up_study()
+    files.write_json(tmp_path / "study.json", study)
+    (tmp_path / "again").mkdir()
+    direct = write_report(tmp_path, study).read_text()
+    again = write_report(tmp_path / "again", files.read_json(tmp_path / "study.json")).read_text()
+    assert direct == again
+
+
+@pytest.mark.parametrize("phase", ["pretrain", "sft"])
+def test_a_line_needs_different_scores(tmp_path, phase):
+    study = made_up_study(names=("a", "b", "c"))
+    study["regression"]["tiny"][phase] = regress([1, 1, 1], [0.2, 0.3, 0.4])
+    assert "No line can be fitted" in write_report(tmp_path, study).read_text()
