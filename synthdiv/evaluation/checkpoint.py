@@ -1,0 +1,81 @@
+"""Loads what is evaluated: parameters, placed on all devices, a tokenizer, and a fingerprint."""
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from synthdiv.data.tokenizer import Tokenizer, load_tokenizer
+from synthdiv.errors import UserError
+from synthdiv.evaluation.scoring import Model
+from synthdiv.model.config import DTYPES
+from synthdiv.model.weights import load_params
+
+_SAMPLED = 4096  # numbers of each parameter that its fingerprint looks at
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """A model to evaluate.
+
+    Attributes:
+        path: where it was loaded from.
+        model: its parameters, placed.
+        tokenizer: its own.
+        fingerprint: hex; equal for equal parameters, configuration, tokenizer and dtype.
+    """
+
+    path: Path
+    model: Model
+    tokenizer: Tokenizer
+    fingerprint: str
+
+
+def load_checkpoint(
+    path: str | Path,
+    dtype: str = "",
+    batch_tokens: int = 0,
+    max_length: int = 0,
+    tokenizer: str | Path | None = None,
+) -> Checkpoint:
+    """Loads one of our checkpoints (or a workdir's newest) or a Hugging Face Llama.
+
+    Args:
+        path: the checkpoint.
+        dtype: what is computed in; "" is what the checkpoint says.
+        batch_tokens: places a batch over all devices; 0 chooses by the kind of device.
+        max_length: the longest sequence to read; 0 is the model's context.
+        tokenizer: for a checkpoint that has none beside it.
+
+    Raises:
+        UserError: no checkpoint there, no tokenizer, or one that does not fit the model.
+    """
+    if dtype and dtype not in DTYPES:
+        raise UserError(f"Evaluate.dtype={dtype!r} is not one of {', '.join(DTYPES)}")
+    params, config, tokenizer_dir = load_params(path)
+    if tokenizer or tokenizer_dir:
+        loaded = load_tokenizer(tokenizer or tokenizer_dir)
+    else:
+        raise UserError(f"checkpoint {str(path)!r} has no tokenizer; name one with --tokenizer")
+    if loaded.vocab_size > config.vocab_size:
+        raise UserError(
+            f"the tokenizer of {str(path)!r} has {loaded.vocab_size:,} tokens, more than the "
+            f"model's vocabulary of {config.vocab_size:,}"
+        )
+    config = dataclasses.replace(config, dtype=dtype or config.dtype)
+    digest = hashlib.sha256(json.dumps(dataclasses.asdict(config), sort_keys=True).encode())
+    digest.update(loaded.sha256.encode())
+    for leaf in jax.tree.leaves(jax.device_get(_sample(params))):
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    batch_tokens = batch_tokens or (4096 if jax.default_backend() == "cpu" else 32_768)
+    model = Model(params, config, batch_tokens, max_length or None)
+    return Checkpoint(Path(path), model, loaded, digest.hexdigest())
+
+
+@jax.jit
+def _sample(params: dict) -> dict:
+    """A thin, even sample of each parameter: a step of training changes all of it."""
+    return jax.tree.map(lambda x: x.ravel()[:: max(1, x.size // _SAMPLED)], params)

@@ -1,0 +1,254 @@
+"""Evaluates one checkpoint: tasks through lm-eval, bits per byte on corpora, one JSON of it all."""
+
+import contextlib
+import dataclasses
+import logging
+import math
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from synthdiv import files
+from synthdiv.data.chat import DEFAULT as DEFAULT_TEMPLATE
+from synthdiv.errors import UserError
+from synthdiv.evaluation.tasks import PAPER, PAPER_METRICS, Tasks, load_tasks
+from synthdiv.evaluation.text_loss import TextLossConfig, text_loss
+from synthdiv.files import Corpus
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateConfig:
+    """How to evaluate. Gin name `Evaluate`.
+
+    Attributes:
+        num_fewshot: examples before each question; the paper's suite is zero-shot.
+        limit: questions of each task, from its beginning; 0 for all.
+        chat: render questions as conversations, as a tuned model reads them.
+        chat_template: Jinja file of the conversations; the one that fine-tuning used.
+        system_prompt: the system prompt of the fine-tuning; "" for none.
+        prefix_end_of_text: put end-of-text before every context. Training does; lm-eval's `hf` does
+            not unless the tokenizer does, and the default gives its numbers. Conversations always
+            begin with it.
+        dtype: what is computed in; "" for the checkpoint's own.
+        batch_tokens: places a batch, over all devices; 0 chooses by the kind of device.
+        max_length: the longest sequence read; 0 for the model's context. Longer contexts are cut on
+            the left and counted.
+        bootstrap: draws for the standard error of metrics that are not means.
+        log_samples: write each question with what was asked and answered, beside the results.
+        text_loss: how much of a corpus is read for bits per byte.
+    """
+
+    num_fewshot: int = 0
+    limit: int = 0
+    chat: bool = False
+    chat_template: str = DEFAULT_TEMPLATE
+    system_prompt: str = ""
+    prefix_end_of_text: bool = False
+    dtype: str = ""
+    batch_tokens: int = 0
+    max_length: int = 0
+    bootstrap: int = 1000
+    log_samples: bool = False
+    text_loss: TextLossConfig = TextLossConfig()
+
+
+def evaluate(
+    checkpoint: str | Path,
+    tasks: Sequence[str],
+    output: str | Path | None = None,
+    data_dir: str | Path | None = None,
+    config: EvaluateConfig | None = None,
+    corpora: Sequence[Corpus | str | Path] = (),
+    tokenizer: str | Path | None = None,
+) -> dict[str, Any]:
+    """Evaluates a checkpoint.
+
+    Args:
+        checkpoint: one of ours, a workdir (its newest), or a Hugging Face Llama.
+        tasks: see `load_tasks`; none with `corpora` alone.
+        output: JSON file of the results. `OUTPUT.answers.sqlite` beside it keeps answers while the
+            evaluation runs and after it, so that a killed one goes on. None writes nothing.
+        data_dir: directory of the tasks' data files.
+        config: how.
+        corpora: texts to measure bits per byte on.
+        tokenizer: for a checkpoint that has none.
+
+    Returns:
+        lm-eval's results, and: `accuracy`, `stderr` and `tasks` (the mean over tasks of the metric
+        that the paper reports, its standard error, and each task's), `bits_per_byte` of the first
+        corpus (None without one), `corpora` (all that is measured on each), `questions` (each
+        question's hash and score, for paired comparison), `truncated` (requests cut on the left).
+
+    Raises:
+        UserError: see `load_tasks`, `load_checkpoint`, `text_loss`; `output` cannot be written.
+    """
+    config = config or EvaluateConfig()
+    output = Path(output) if output is not None else None
+    if not tasks and not corpora:
+        raise UserError("nothing to evaluate: give --tasks, --corpus, or both")
+    corpora = [c if isinstance(c, Corpus) else Corpus(c) for c in corpora]
+    data_dir = Path(data_dir) if data_dir is not None else None
+    loaded = load_tasks(list(tasks), data_dir, config.num_fewshot) if tasks else None
+    if output is not None:
+        files.output_dir(output.parent)
+
+    from synthdiv.evaluation.checkpoint import load_checkpoint
+    from synthdiv.evaluation.harness import SynthdivLM
+
+    began = time.monotonic()
+    lm = SynthdivLM(
+        load_checkpoint(
+            checkpoint, config.dtype, config.batch_tokens, config.max_length, tokenizer
+        ),
+        answers=None if output is None else output.with_name(output.name + ".answers.sqlite"),
+        chat_template=config.chat_template,
+        prefix_end_of_text=config.prefix_end_of_text,
+    )
+    try:
+        results, samples = _run_tasks(lm, loaded, config) if loaded else ({}, {})
+        measured = {corpus.name: text_loss(lm, corpus, config.text_loss) for corpus in corpora}
+    finally:
+        lm.store.close()
+    first = next(iter(measured.values()), None)
+    results |= {
+        "bits_per_byte": first and first["bits_per_byte"],
+        "corpora": measured,
+        "truncated": dict(lm.truncated),
+        "checkpoint": str(checkpoint),
+        "fingerprint": lm.checkpoint.fingerprint,
+        "evaluate": dataclasses.asdict(config),
+        "seconds": round(time.monotonic() - began, 3),
+    }
+    if output is not None:
+        if config.log_samples:
+            _write_samples(output, samples)
+        files.write_json(output, results)
+    return results
+
+
+def _run_tasks(
+    lm: Any, loaded: Tasks, config: EvaluateConfig
+) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
+    import lm_eval
+    from lm_eval.evaluator import evaluate as run
+
+    with _quiet():
+        found = run(
+            lm=lm,
+            task_dict=loaded.loaded,
+            limit=config.limit or None,
+            bootstrap_iters=config.bootstrap,
+            system_instruction=config.system_prompt or None,
+            apply_chat_template=config.chat,
+            fewshot_as_multiturn=config.chat,
+        )
+    samples = found.pop("samples")
+    metrics = {name: _main_metric(name, found["higher_is_better"][name]) for name in loaded.names}
+    summary = {
+        name: _task_summary(found["results"][name], metric)
+        for name, metric in metrics.items()
+        if metric is not None
+    }
+    results = _plain(dict(found)) | {"lm_eval_version": lm_eval.__version__, "tasks": summary}
+    results |= _average(list(summary.values()))
+    if PAPER in loaded.loaded["groups"]:
+        paper = _average([summary[name] for name in PAPER_METRICS])
+        entry = {
+            "alias": PAPER,
+            "average,none": paper["accuracy"],
+            "average_stderr,none": paper["stderr"],
+        }
+        results["results"][PAPER] = entry
+        results.setdefault("groups", {})[PAPER] = entry
+    results["questions"] = {
+        name: _questions(samples[name], metric)
+        for name, metric in metrics.items()
+        if metric is not None
+    }
+    results["data_files"] = {
+        name: {"path": str(path), "sha256": files.sha256_file(path)}
+        for name, path in loaded.files.items()
+    }
+    return results, samples
+
+
+def _main_metric(name: str, higher_is_better: dict[str, bool]) -> str | None:
+    """The metric that stands for a task: the paper's, else the first of the usual that it has."""
+    if name in PAPER_METRICS:
+        return PAPER_METRICS[name]
+    usual = ("acc", "exact_match", "acc_norm", "f1")
+    return next((metric for metric in usual if metric in higher_is_better), None)
+
+
+def _task_summary(found: dict[str, Any], metric: str) -> dict[str, Any]:
+    key = next(k for k in found if k.startswith(f"{metric},"))
+    error = found.get(key.replace(",", "_stderr,", 1))
+    return {
+        "metric": metric,
+        "value": float(found[key]),
+        "stderr": float(error) if isinstance(error, int | float) else None,
+        "questions": found["sample_len"],
+    }
+
+
+def _average(summaries: list[dict[str, Any]]) -> dict[str, float | None]:
+    """The unweighted mean over tasks; its standard error takes the tasks as independent."""
+    if not summaries:
+        return {"accuracy": None, "stderr": None}
+    errors = [s["stderr"] for s in summaries]
+    n = len(summaries)
+    stderr = None if None in errors else math.sqrt(sum(e * e for e in errors)) / n
+    return {"accuracy": sum(s["value"] for s in summaries) / n, "stderr": stderr}
+
+
+def _questions(samples: list[dict[str, Any]], metric: str) -> dict[str, Any]:
+    """Each question's hash (of its content) and score, in order; of the task's first filter."""
+    kept = [s for s in samples if s["filter"] == samples[0]["filter"] and metric in s]
+    kept.sort(key=lambda s: s["doc_id"])
+    return {
+        "metric": metric,
+        "hashes": [s["doc_hash"][:16] for s in kept],
+        "scores": [float(s[metric]) for s in kept],
+    }
+
+
+def _write_samples(output: Path, samples: dict[str, list[dict[str, Any]]]) -> None:
+    import json
+
+    for name, rows in samples.items():
+        path = output.with_name(f"{output.stem}.samples.{name.replace('/', '_')}.jsonl")
+        lines = (json.dumps(_plain(row), ensure_ascii=False) + "\n" for row in rows)
+        files.write_text(path, "".join(lines))
+
+
+def _plain(value: Any) -> Any:
+    """Turns lm-eval's results into plain JSON: functions by name, NumPy numbers as numbers."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int):
+        return value
+    if hasattr(value, "item"):
+        return _plain(value.item())
+    return getattr(value, "__name__", str(value))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps lm-eval's own bars out of the output; ours say how far the model is."""
+    import lm_eval.api.task as task
+
+    bar = task.tqdm
+    logger = logging.getLogger("lm_eval")
+    level = logger.level
+    task.tqdm = lambda rows, **unused: rows
+    logger.setLevel(max(level, logging.WARNING))
+    try:
+        yield
+    finally:
+        task.tqdm = bar
+        logger.setLevel(level)

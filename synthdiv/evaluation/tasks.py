@@ -1,0 +1,210 @@
+"""lm-eval's tasks, with the paper's suite as one group and their questions from local files.
+
+Task definitions are the stock ones; where `data_dir` has a task's file, only the source of its
+questions is replaced. `world_facts` is ours: it asks for the facts of the offline writer's world.
+"""
+
+import dataclasses
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from synthdiv.errors import UserError, closest
+from synthdiv.evaluation import local_data
+
+if TYPE_CHECKING:
+    from lm_eval.api.task import Task
+
+PAPER = "synthdiv_paper"
+
+# The paper's suite (section 3.1) and the metric that it reports of each task.
+PAPER_METRICS = {
+    "arc_challenge": "acc_norm",
+    "arc_easy": "acc",
+    "boolq": "acc",
+    "social_iqa": "acc",
+    "winogrande": "acc",
+    "piqa": "acc",
+    "copa": "acc",
+    "hellaswag": "acc_norm",
+}
+
+# Where lm-eval keeps the stock definitions; indexing its thousands of tasks takes seconds.
+_STOCK = {
+    "arc_challenge": "arc/arc_challenge.yaml",
+    "arc_easy": "arc/arc_easy.yaml",
+    "boolq": "super_glue/boolq/default.yaml",
+    "social_iqa": "siqa/siqa.yaml",
+    "winogrande": "winogrande/default.yaml",
+    "piqa": "piqa/piqa.yaml",
+    "copa": "super_glue/copa/default.yaml",
+    "hellaswag": "hellaswag/hellaswag.yaml",
+}
+
+WORLD_FACTS = {
+    "task": "world_facts",
+    "dataset_path": "json",
+    "output_type": "multiple_choice",
+    "test_split": "test",
+    "doc_to_text": "Question: {{question}}\nAnswer:",
+    "doc_to_choice": "choices",
+    "doc_to_target": "answer",
+    "metric_list": [
+        {"metric": "acc", "aggregation": "mean", "higher_is_better": True},
+        {"metric": "acc_norm", "aggregation": "mean", "higher_is_better": True},
+    ],
+    "metadata": {"version": 1.0},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Tasks:
+    """Tasks that are ready to run.
+
+    Attributes:
+        loaded: what lm-eval's evaluator takes: tasks and groups by name.
+        files: the local file behind each task that has one.
+    """
+
+    loaded: dict[str, Any]
+    files: dict[str, Path]
+
+    @property
+    def names(self) -> list[str]:
+        """The tasks, groups taken apart."""
+        return list(self.loaded["tasks"])
+
+
+def load_tasks(names: list[str], data_dir: Path | None, num_fewshot: int = 0) -> Tasks:
+    """Loads tasks by name.
+
+    Args:
+        names: `synthdiv_paper`, `world_facts`, or any task, group or tag of lm-eval.
+        data_dir: directory of data files; tasks without one there come from the hub or its cache.
+        num_fewshot: examples before each question.
+
+    Raises:
+        UserError: an unknown name, a missing or broken data file, or questions that neither
+            `data_dir` nor the hub's cache nor the network gives.
+    """
+    from lm_eval.api.group import Group
+
+    if not names:
+        raise UserError("no tasks (--tasks)")
+    tasks: dict[str, Task] = {}
+    groups: dict[str, Group] = {}
+    files: dict[str, Path] = {}
+    stock: list[str] = []
+    for name in names:
+        if name != PAPER:
+            members = [name]
+        else:
+            members = list(PAPER_METRICS)
+            groups[PAPER] = Group(name=PAPER)
+        for member in members:
+            if member == "world_facts" and data_dir is None:
+                raise UserError("task 'world_facts' needs --data_dir, with world_facts.jsonl in it")
+            if data_dir is None or member not in local_data.SOURCES:
+                stock.append(member)
+                continue
+            tasks[member], files[member] = _local_task(member, data_dir, num_fewshot)
+            if name == PAPER:
+                groups[PAPER].add(tasks[member])
+    if stock:
+        loaded = _stock_tasks(stock)
+        tasks |= loaded["tasks"]
+        groups |= loaded.get("groups", {})
+        if PAPER in groups:
+            for member in set(stock) & set(PAPER_METRICS):
+                groups[PAPER].add(tasks[member])
+    for task in tasks.values():
+        if task.get_config("num_fewshot") is None or num_fewshot:
+            task.set_config("num_fewshot", num_fewshot)
+        task.set_fewshot_seed(seed=1234)  # lm-eval's own default
+    group_map = {group.name: group.child_names for group in groups.values()}
+    return Tasks({"tasks": tasks, "groups": groups, "group_map": group_map}, files)
+
+
+def _definition(name: str) -> dict[str, Any]:
+    if name == "world_facts":
+        return dict(WORLD_FACTS)
+    import lm_eval
+    from lm_eval.tasks._yaml_loader import load_yaml
+
+    path = Path(lm_eval.__file__).parent / "tasks" / _STOCK[name]
+    if not path.exists():
+        from lm_eval.tasks import TaskManager
+
+        path = TaskManager().task_index[name].yaml_path
+    config = load_yaml(path, resolve_func=True)
+    return {key: value for key, value in config.items() if key != "tag"}
+
+
+def _local_task(name: str, data_dir: Path, num_fewshot: int) -> "tuple[Task, Path]":
+    """The stock task `name`, reading its questions from a file of `data_dir`."""
+    import datasets
+    from lm_eval.api.task import ConfigurableTask
+
+    splits = local_data.find_splits(data_dir, name)
+    if num_fewshot and "train" not in splits:
+        raise UserError(
+            f"task {name!r} with num_fewshot={num_fewshot} takes its examples from a train file, "
+            f"and {str(data_dir)!r} has none"
+        )
+    scored = next(split for split in splits if split != "train")
+    data = {
+        split: datasets.Dataset.from_list(list(local_data.read_rows(path, name)))
+        for split, path in splits.items()
+    }
+
+    class LocalTask(ConfigurableTask):
+        """A stock task whose questions come from a file; they are prepared once."""
+
+        def download(self, *unused: Any, **unused_too: Any) -> None:
+            prepare = self.config.process_docs or (lambda rows: rows)
+            self.dataset = {split: prepare(rows) for split, rows in data.items()}
+
+        def training_docs(self) -> Any:
+            return self.dataset["train"]
+
+        def validation_docs(self) -> Any:
+            return self.dataset["validation"]
+
+        def test_docs(self) -> Any:
+            return self.dataset["test"]
+
+    config = _definition(name) | {
+        "training_split": "train" if "train" in splits else None,
+        "validation_split": "validation" if scored == "validation" else None,
+        "test_split": "test" if scored == "test" else None,
+    }
+    datasets.disable_progress_bars()
+    quiet = logging.getLogger("lm_eval")
+    level = quiet.level
+    quiet.setLevel(logging.ERROR)  # a metric without an aggregation is the stock file's own choice
+    try:
+        task = LocalTask(config=config)
+    finally:
+        quiet.setLevel(level)
+        datasets.enable_progress_bars()
+    return task, splits[scored]
+
+
+def _stock_tasks(names: list[str]) -> dict[str, Any]:
+    from lm_eval.tasks import TaskManager
+
+    manager = TaskManager()
+    known = [*manager.all_tasks, PAPER, "world_facts"]
+    for name in names:
+        if name not in manager.task_index and not Path(name).is_file():
+            raise UserError(f"no task {name!r} in lm-eval{closest(name, known)}")
+    try:
+        return manager.load(list(names))
+    except UserError:
+        raise
+    except Exception as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise UserError(
+            f"cannot load tasks {', '.join(names)}: {lines[0]}. Without a network, give --data_dir "
+            "or fill the hub's cache first"
+        ) from error

@@ -1,0 +1,106 @@
+"""How well a model predicts text: bits per byte, whatever its tokenizer, and loss by position."""
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from synthdiv.errors import UserError
+from synthdiv.files import Corpus
+
+if TYPE_CHECKING:
+    from synthdiv.evaluation.harness import SynthdivLM
+
+
+@dataclasses.dataclass(frozen=True)
+class TextLossConfig:
+    """How much of a corpus is read. Gin name `TextLoss`.
+
+    Attributes:
+        max_documents: documents read at most, from the corpus' beginning; 0 for all.
+        max_bytes: stop after the document with which this many bytes are reached; 0 for all.
+    """
+
+    max_documents: int = 0
+    max_bytes: int = 0
+
+
+def text_loss(lm: "SynthdivLM", corpus: Corpus, config: TextLossConfig) -> dict[str, Any]:
+    """Reads a corpus' documents one by one, each from end-of-text on.
+
+    Args:
+        lm: the model.
+        corpus: documents; each is scored by itself, as lm-eval's rolling log likelihood does.
+        config: how much of it.
+
+    Returns:
+        bits_per_byte: -sum(log2 p) / UTF-8 bytes, over all documents; its standard_error treats the
+        documents as the sample; nats_per_token; documents, tokens, bytes; by_position: for places
+        [from, to) of a context, mean nats a token and the number of tokens.
+
+    Raises:
+        UserError: the corpus has no text.
+    """
+    texts, sizes = [], []
+    for document in corpus:
+        if (config.max_documents and len(texts) >= config.max_documents) or (
+            config.max_bytes and sum(sizes) >= config.max_bytes
+        ):
+            break
+        if document.text:
+            texts.append(document.text)
+            sizes.append(len(document.text.encode("utf-8", "surrogatepass")))
+    if not texts:
+        raise UserError(f"corpus {str(corpus.path)!r} has no text to measure bits per byte on")
+    losses = lm.score_texts(texts)
+    nats = np.array([-sum(w.sum(dtype=np.float64) for w in windows) for windows in losses])
+    size = np.array(sizes, np.float64)
+    tokens = sum(len(w) for windows in losses for w in windows)
+    ratio = nats.sum() / size.sum()
+    # The ratio of two sums over documents: delta method.
+    residual = nats - ratio * size
+    n = len(texts)
+    error = math.sqrt(n / (n - 1) * np.square(residual).sum()) / size.sum() if n > 1 else None
+    return {
+        "bits_per_byte": float(ratio / math.log(2)),
+        "standard_error": None if error is None else float(error / math.log(2)),
+        "nats_per_token": float(nats.sum() / tokens),
+        "documents": n,
+        "tokens": tokens,
+        "bytes": int(size.sum()),
+        "by_position": _by_position(losses, lm.model.max_length),
+    }
+
+
+def _by_position(losses: list[list[np.ndarray]], max_length: int) -> list[dict[str, Any]]:
+    """Mean loss over places of the window, in bands that double: [0, 1), [1, 2), [2, 4), ...
+
+    Only full-context windows tell a place from its context: a document's last window, if it is not
+    its first, is filled up with context on its left and is left out.
+    """
+    total, count = np.zeros(max_length), np.zeros(max_length, np.int64)
+    for windows in losses:
+        for window in windows[: max(1, len(windows) - 1)]:
+            total[: len(window)] -= window
+            count[: len(window)] += 1
+    bands, start = [], 0
+    while start < max_length:
+        end = min(max(1, 2 * start), max_length)
+        if seen := int(count[start:end].sum()):
+            mean = float(total[start:end].sum() / seen)
+            bands.append({"from": start, "to": end, "nats_per_token": mean, "tokens": seen})
+        start = end
+    return bands
+
+
+def bits_per_byte(
+    checkpoint: str | Path, corpus: str | Path | Corpus, config: TextLossConfig | None = None
+) -> dict[str, Any]:
+    """Loads a checkpoint and measures it on a corpus; see `text_loss` for what is returned."""
+    from synthdiv.evaluation.harness import SynthdivLM
+
+    if not isinstance(corpus, Corpus):
+        corpus = Corpus(corpus)
+    return text_loss(SynthdivLM(checkpoint), corpus, config or TextLossConfig())
