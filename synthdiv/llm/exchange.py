@@ -17,7 +17,7 @@ from synthdiv.llm import store as ledger
 from synthdiv.llm.limits import Breaker, Concurrency, Outage, Rate
 from synthdiv.llm.money import FREE, PICO, Price, likely_tokens, most_input_tokens
 from synthdiv.llm.protocol import Answer, Backend, Call, Deferred, Permanent, Transient, Usage
-from synthdiv.llm.store import Claim, Commit, Op, Release, Store
+from synthdiv.llm.store import Claim, Commit, Op, PutDown, Release, Store
 
 _BACKOFF_S = 0.5
 _BACKOFF_MOST_S = 60.0
@@ -244,6 +244,7 @@ class Exchange:
             attempt.calls -= 1
             self.counts.sent -= 1
             claimed = False  # its cost stays reserved until the session ends
+            self._writes.put(PutDown(call.key))
             raise
         except Permanent as refusal:
             attempt.in_flight = False

@@ -6,7 +6,6 @@ its own event loop lives in a thread, and nothing is started or written before t
 
 import asyncio
 import itertools
-import queue
 import tempfile
 import threading
 import time
@@ -16,16 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from synthdiv.errors import Paused, UserError
-from synthdiv.llm.conversation import Check, Conversation, Manners
+from synthdiv.llm.conversation import Check, Manners
 from synthdiv.llm.exchange import Counts, Exchange, Terms
 from synthdiv.llm.money import FREE, PICO, Price, price_of
 from synthdiv.llm.plan import Plan, Stage, make_plan
-from synthdiv.llm.protocol import Backend, Deferred, Reply, Request
+from synthdiv.llm.protocol import Backend, Reply, Request
 from synthdiv.llm.store import Store
+from synthdiv.llm.stream import PART, Stream
 from synthdiv.progress import Progress
-
-_PART = 64  # requests handed to the event loop, and replies handed back, at a time
-_HAND_BACK_S = 0.02
 
 
 @dataclass(frozen=True)
@@ -217,15 +214,15 @@ class Session:
         Args, raises: as `ask_all`; before it raises Paused, all that was answered is yielded.
         """
         exchange = self._start()
-        run = _Run(exchange, self._loop, check, self._manners)
-        ahead = max(4 * self.config.concurrency, 2 * _PART)
+        run = Stream(exchange, self._loop, check, self._manners)
+        ahead = max(4 * self.config.concurrency, 2 * PART)
         source = enumerate(requests)
         with _Shown(self, label, total) as shown:
             try:
                 more = True
                 while more or run.outstanding:
                     while more and not run.stopped and run.outstanding < ahead:
-                        part = list(itertools.islice(source, min(_PART, ahead - run.outstanding)))
+                        part = list(itertools.islice(source, min(PART, ahead - run.outstanding)))
                         more = bool(part)
                         run.admit(part)
                     more = more and not run.stopped
@@ -303,98 +300,6 @@ class Session:
 
     def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
-
-
-class _Run:
-    """One stream of requests between the caller's thread and the event loop's.
-
-    `admit`, `finished` and `cancel` belong to the caller's thread, the rest to the event loop's.
-    """
-
-    def __init__(
-        self,
-        exchange: Exchange,
-        loop: asyncio.AbstractEventLoop,
-        check: Check | None,
-        manners: Manners,
-    ) -> None:
-        self.outstanding = 0  # admitted and not yet handed back
-        self.deferred = 0
-        self.stopped: Paused | None = None
-        self._exchange, self._loop, self._check, self._manners = exchange, loop, check, manners
-        self._queue: queue.SimpleQueue[list[tuple[int, Reply | BaseException]]] = (
-            queue.SimpleQueue()
-        )
-        self._tasks: set[asyncio.Task] = set()
-        self._done: list[tuple[int, Reply | BaseException]] = []
-        self._handing_back: asyncio.TimerHandle | None = None
-
-    def admit(self, part: list[tuple[int, Request]]) -> None:
-        """Starts asking; returns at once."""
-        if part:
-            self.outstanding += len(part)
-            self._loop.call_soon_threadsafe(self._begin, part)
-
-    def finished(self) -> list[tuple[int, Reply]]:
-        """Waits for replies and returns what has come.
-
-        Raises:
-            what a conversation raised, but for pauses, which are noted in `stopped`, and deferred
-            calls, which are counted.
-        """
-        came = self._queue.get()
-        while not self._queue.empty():
-            came += self._queue.get()
-        self.outstanding -= len(came)
-        replies = []
-        for index, reply in came:
-            if isinstance(reply, Deferred):
-                self.deferred += 1
-            elif isinstance(reply, Paused):
-                self.stopped = self.stopped or reply
-            elif isinstance(reply, BaseException):
-                raise reply
-            else:
-                replies.append((index, reply))
-        return replies
-
-    def cancel(self) -> None:
-        """Gives up what is still being asked, and waits until that is done."""
-        if self.outstanding:
-            asyncio.run_coroutine_threadsafe(self._cancel(), self._loop).result()
-
-    async def _cancel(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def _begin(self, part: list[tuple[int, Request]]) -> None:
-        for index, request in part:
-            task = self._loop.create_task(self._one(index, request))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    async def _one(self, index: int, request: Request) -> None:
-        conversation = Conversation(self._exchange, request, self._check, self._manners)
-        try:
-            reply: Reply | BaseException = await conversation.reply()
-        except asyncio.CancelledError:
-            raise
-        except BaseException as error:
-            reply = error
-        self._done.append((index, reply))
-        if len(self._done) >= _PART or len(self._tasks) <= 1:
-            self._hand_back()
-        elif self._handing_back is None:
-            self._handing_back = self._loop.call_later(_HAND_BACK_S, self._hand_back)
-
-    def _hand_back(self) -> None:
-        if self._handing_back is not None:
-            self._handing_back.cancel()
-            self._handing_back = None
-        if self._done:
-            self._queue.put(self._done)
-            self._done = []
 
 
 @dataclass

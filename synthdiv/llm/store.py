@@ -37,7 +37,7 @@ CREATE TABLE answers(
     key BLOB PRIMARY KEY, stage TEXT, text TEXT, finish_reason TEXT, counted INTEGER,
     input INTEGER, cached INTEGER, output INTEGER, cost INTEGER, created REAL);
 CREATE TABLE claims(
-    key BLOB PRIMARY KEY, owner TEXT, calls INTEGER, reserved INTEGER) WITHOUT ROWID;
+    key BLOB PRIMARY KEY, owner TEXT, sent INTEGER, reserved INTEGER) WITHOUT ROWID;
 CREATE TABLE owners(owner TEXT PRIMARY KEY, host TEXT, pid INTEGER, expires REAL) WITHOUT ROWID;
 CREATE TABLE ledger(
     id INTEGER PRIMARY KEY CHECK (id = 1), spent INTEGER, lost INTEGER, calls INTEGER);
@@ -71,7 +71,13 @@ class Release(NamedTuple):
     calls: int
 
 
-Op = Claim | Commit | Release
+class PutDown(NamedTuple):
+    """Keeps a claim, and what it reserves, for a call that is not sent but written to a file."""
+
+    key: bytes
+
+
+Op = Claim | Commit | Release | PutDown
 
 # What a Claim comes to.
 GRANTED = "granted"
@@ -142,12 +148,18 @@ class Store:
 
         Returns:
             for each Claim one of the words above; for each Commit whether this answer
-            is the one that is kept (False: another process's is); None for each Release.
+            is the one that is kept (False: another process's is); None for the others.
         """
         results: list[object] = [None] * len(ops)
         with self._explained(), self._transaction():
             self._keep([(i, op) for i, op in enumerate(ops) if isinstance(op, Commit)], results)
             self._settle([op for op in ops if isinstance(op, (Commit, Release))])
+            for part in _parts([op.key for op in ops if isinstance(op, PutDown)]):
+                marks = _marks(1, len(part))
+                self._writer.execute(
+                    f"UPDATE claims SET sent = 0 WHERE owner = ? AND key IN {marks}",
+                    [self.owner, *part],
+                )
             claims = [(i, op) for i, op in enumerate(ops) if isinstance(op, Claim)]
             if claims:
                 self._admit(claims, results)
@@ -163,7 +175,7 @@ class Store:
         row = self._writer.execute(
             "SELECT spent, lost, calls,"
             " (SELECT coalesce(sum(reserved), 0) FROM claims),"
-            " (SELECT coalesce(sum(calls), 0) FROM claims) FROM ledger"
+            " (SELECT count(*) FROM claims) FROM ledger"
         ).fetchone()
         return Totals(*row)
 
@@ -295,8 +307,9 @@ class Store:
         for owner in owners:
             self._writer.execute(
                 "UPDATE ledger SET"
-                " lost = lost + (SELECT coalesce(sum(reserved), 0) FROM claims WHERE owner = ?1),"
-                " calls = calls + (SELECT coalesce(sum(calls), 0) FROM claims WHERE owner = ?1)",
+                " lost = lost +"
+                " (SELECT coalesce(sum(reserved * sent), 0) FROM claims WHERE owner = ?1),"
+                " calls = calls + (SELECT coalesce(sum(sent), 0) FROM claims WHERE owner = ?1)",
                 (owner,),
             )
             self._writer.execute("DELETE FROM claims WHERE owner = ?", (owner,))

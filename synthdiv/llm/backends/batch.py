@@ -1,0 +1,122 @@
+"""The `batch` backend: writes requests as OpenAI Batch files, and reads the answers beside them.
+
+What OpenAI's Batch API and `vllm run-batch` take: one JSON object a line, with a `custom_id` (the
+call's key) and the body of a chat completion. Nothing is sent. The run pauses, somebody has the
+file answered, and the same command run again finds the answers and goes on.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from synthdiv.errors import UserError
+from synthdiv.llm.backends.batch_files import RequestFiles, lines
+from synthdiv.llm.backends.wire import answer_of, chat_body, failure_of, scrubbed
+from synthdiv.llm.protocol import Answer, BackendError, Call, Deferred, Permanent, Transient
+
+if TYPE_CHECKING:
+    from synthdiv.llm.session import LLMConfig
+
+_URL = "/v1/chat/completions"
+
+
+class BatchBackend:
+    """Puts calls into DIRECTORY/batch_STAGE_requests.jsonl; reads batch_STAGE_answers*.jsonl.
+
+    Raises:
+        UserError: there is no directory to write to.
+    """
+
+    name = "batch"
+
+    def __init__(self, config: "LLMConfig", directory: Path | None) -> None:
+        self.model = config.model or ""
+        if directory is None:
+            raise UserError("--llm=batch needs a directory for its files")
+        self._directory = directory
+        self._lines = config.batch_lines
+        self._mode = "schema" if config.json_mode == "auto" else config.json_mode
+        self._extra = config.extra
+        self._answers: dict[str, dict[bytes, tuple[Path, int]]] = {}
+        self._files: dict[str, RequestFiles] = {}
+
+    async def complete(self, call: Call) -> Answer:
+        """Returns the answer that lies beside the requests, or defers the call to a file."""
+        stage = _word(call.stage)
+        if stage not in self._answers:
+            self._answers[stage] = self._read_answers(stage)
+        found = self._answers[stage].get(call.key)
+        if found is not None:
+            try:
+                return self._answer(*found)
+            except Transient:
+                pass  # it expired, or the server stumbled: ask again
+        if stage not in self._files:
+            self._files[stage] = RequestFiles(self._directory, stage, self._lines)
+        # Both OpenAI and vLLM take max_completion_tokens; vLLM wants the temperature said.
+        body = chat_body(call, self.model, self._mode, True, self._extra)
+        body |= {"temperature": call.temperature} if call.temperature != 1.0 else {}
+        line = {"custom_id": call.key.hex(), "method": "POST", "url": _URL, "body": body}
+        self._files[stage].write(json.dumps(line, ensure_ascii=False))
+        raise Deferred(f"waits for the answers of the {stage} batch")
+
+    def deferred(self) -> str | None:
+        """Finishes the files and says what to do with them."""
+        if not self._files:
+            return None
+        words = []
+        for stage, file in self._files.items():
+            paths = file.finish()
+            names = " and ".join(str(path) for path in paths)
+            answers = [_answers_path(path) for path in paths]
+            words.append(
+                f"{file.written:,} {stage} requests are written to {names}; have them answered"
+                f" (OpenAI's Batch API, `vllm run-batch -i {paths[0].name} -o {answers[0].name}"
+                f" --model {self.model}`), put the answers into"
+                f" {' and '.join(str(path) for path in answers)}, and run the same command again"
+            )
+        self._files.clear()
+        self._answers.clear()
+        return ". ".join(words)
+
+    async def close(self) -> None:
+        for file in self._files.values():
+            file.abandon()
+        self._files.clear()
+
+    def _read_answers(self, stage: str) -> dict[bytes, tuple[Path, int]]:
+        """Where each answer stands: millions of them need not be in memory."""
+        found: dict[bytes, tuple[Path, int]] = {}
+        for path in sorted(self._directory.glob(f"batch_{stage}_answers*.jsonl")):
+            for number, at, line in lines(path):
+                try:
+                    found[bytes.fromhex(json.loads(line)["custom_id"])] = (path, at)
+                except (ValueError, KeyError, TypeError):
+                    raise UserError(
+                        f"{path}, line {number}: not an answer of an OpenAI Batch file"
+                    ) from None
+        return found
+
+    def _answer(self, path: Path, at: int) -> Answer:
+        with path.open("rb") as file:
+            file.seek(at)
+            line: dict[str, Any] = json.loads(file.readline())
+        response, error = line.get("response") or {}, line.get("error")
+        status = response.get("status_code") or 200
+        body = response.get("body")
+        if error or status >= 400:
+            said = error or (body or {}).get("error") or body or ""
+            words = scrubbed(said.get("message", "") if isinstance(said, dict) else str(said))
+            failure: BackendError = failure_of(status if status >= 400 else 500, words)
+            # A refused line says nothing about the others of its file.
+            raise Permanent(words) if isinstance(failure, Permanent) else failure
+        return answer_of(body)
+
+
+def _answers_path(requests: Path) -> Path:
+    return requests.with_name(requests.name.replace("_requests", "_answers"))
+
+
+def _word(stage: str) -> str:
+    return re.sub(r"[^A-Za-z0-9-]+", "_", stage).strip("_") or "all"

@@ -1,0 +1,101 @@
+"""The `gemini` backend: Google's models through google-genai.
+
+Where only the retired google-generativeai is installed, that one is used, with a warning: it gets
+no more fixes, and it holds protobuf below 6.
+"""
+
+import importlib.util
+import os
+from typing import TYPE_CHECKING, Any
+
+from synthdiv.errors import UserError
+from synthdiv.llm.backends.gemini_sdks import answer_of, through_genai, through_the_retired
+from synthdiv.llm.backends.wire import JsonMode, failure_of, scrubbed
+from synthdiv.llm.protocol import Answer, Call, Permanent, Transient
+from synthdiv.progress import say
+
+if TYPE_CHECKING:
+    from synthdiv.llm.session import LLMConfig
+
+
+class GeminiBackend:
+    """Sends calls to Gemini; `config.base_url` may name a proxy.
+
+    Raises:
+        UserError: there is no key, or neither SDK is installed.
+    """
+
+    name = "gemini"
+
+    def __init__(self, config: "LLMConfig") -> None:
+        self.model = config.model or ""
+        self._key = os.environ.get("GEMINI_API_KEY") or os.environ.get("GOOGLE_API_KEY") or ""
+        if not self._key:
+            raise UserError("--llm=gemini needs the key in the environment variable GEMINI_API_KEY")
+        if not (_installed("google.genai") or _installed("google.generativeai")):
+            raise UserError("--llm=gemini needs google-genai: pip install 'synthdiv[gemini]'")
+        self._mode = JsonMode(config.json_mode)
+        self._config = config
+        self._send: Any = None
+
+    async def complete(self, call: Call) -> Answer:
+        """Sends one call; raises Transient or Permanent with the server's words."""
+        if self._send is None:
+            self._send = self._connect()
+        while True:
+            mode = self._mode.mode
+            try:
+                return answer_of(await self._sent(call, mode))
+            except Permanent as refusal:
+                if call.schema is None or not self._mode.yields(str(refusal), mode):
+                    raise
+
+    async def _sent(self, call: Call, mode: str) -> Any:
+        try:
+            return await self._send(call, mode)
+        except Exception as error:
+            raise self._failure(error) from None
+
+    def _failure(self, error: Exception) -> Transient | Permanent | Exception:
+        """Both SDKs, and three HTTP libraries below them, name faults in their own ways."""
+        status = getattr(error, "code", None)  # a number, or the retired SDK's method or enum
+        status = getattr(status, "value", status)
+        words = scrubbed(str(getattr(error, "message", None) or error), self._key)
+        if isinstance(status, int) and 400 <= status < 600:
+            response = getattr(error, "response", None)
+            headers = getattr(response, "headers", None)
+            # An invalid key comes as 400 here.
+            if status == 400 and "API key" in words:
+                status = 401
+            return failure_of(status, words, headers)
+        library = type(error).__module__.partition(".")[0]
+        if library in ("httpx", "httpx2", "httpcore", "aiohttp", "requests", "google"):
+            name = type(error).__name__
+            return Transient(f"{name} {words}".strip(), lost="Connect" not in name)
+        if isinstance(error, OSError):
+            return Transient(words, lost=True)
+        return error
+
+    def _connect(self) -> Any:
+        config = self._config
+        with_it = (self.model, self._key, config.base_url, config.timeout)
+        if _installed("google.genai"):
+            return through_genai(*with_it)
+        say(
+            "warning: google-generativeai is retired and gets no more fixes; install google-genai"
+            " in its place (pip install 'synthdiv[gemini]')"
+        )
+        return through_the_retired(*with_it)
+
+    async def close(self) -> None:
+        self._send = None
+
+    def deferred(self) -> str | None:
+        return None
+
+
+def _installed(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False

@@ -1,0 +1,123 @@
+"""The two SDKs behind the `gemini` backend, made to take a call and give an answer."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from synthdiv.llm.backends.wire import told_in_words
+from synthdiv.llm.money import likely_tokens
+from synthdiv.llm.protocol import Answer, Call, Usage
+
+Send = Callable[[Call, str], Awaitable[Any]]  # a call, and the JSON mode to ask it in
+
+_REFUSALS = ("SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "MODEL_ARMOR")
+
+
+def through_genai(model: str, key: str, base_url: str | None, timeout: float) -> Send:
+    """Returns how to send a call with google-genai."""
+    from google import genai
+    from google.genai import types
+
+    options = types.HttpOptions(base_url=base_url, timeout=round(timeout * 1000))
+    client = genai.Client(api_key=key, vertexai=False, http_options=options)
+
+    async def send(call: Call, mode: str) -> Any:
+        system, contents = _contents(call, mode)
+        config = types.GenerateContentConfig(
+            system_instruction=system or None,
+            temperature=call.temperature,
+            top_p=call.top_p,
+            max_output_tokens=call.max_tokens,
+            seed=None if call.seed is None else call.seed % 2**31,
+            response_mime_type=_mime_type(call, mode),
+            response_json_schema=call.schema if mode == "schema" else None,
+        )
+        return await client.aio.models.generate_content(
+            model=model, contents=contents, config=config
+        )
+
+    return send
+
+
+def through_the_retired(model: str, key: str, base_url: str | None, timeout: float) -> Send:
+    """Returns how to send a call with google-generativeai, which is synchronous at heart."""
+    import google.generativeai as retired
+
+    retired.configure(
+        api_key=key,
+        transport="rest" if base_url else None,
+        client_options={"api_endpoint": base_url} if base_url else None,
+    )
+
+    async def send(call: Call, mode: str) -> Any:
+        mode = "object" if mode == "schema" else mode  # it takes no plain JSON schema
+        system, contents = _contents(call, mode)
+        asked = retired.GenerativeModel(model, system_instruction=system or None)
+        settings = {
+            "temperature": call.temperature,
+            "top_p": call.top_p,
+            "max_output_tokens": call.max_tokens,
+            "response_mime_type": _mime_type(call, mode) or "text/plain",
+        }
+        options = {"timeout": timeout, "retry": None}
+        return await asyncio.to_thread(
+            asked.generate_content,
+            contents,
+            generation_config=settings,
+            request_options=options,
+        )
+
+    return send
+
+
+def _mime_type(call: Call, mode: str) -> str | None:
+    return "application/json" if call.schema is not None and mode != "off" else None
+
+
+def _contents(call: Call, mode: str) -> tuple[str, list[dict[str, Any]]]:
+    """System instruction and turns; an assistant is a "model" here."""
+    messages = call.messages
+    if call.schema is not None and mode != "schema":
+        messages = told_in_words(call)
+    system = "\n\n".join(m["content"] for m in messages if m["role"] == "system")
+    turns = [
+        {
+            "role": "model" if m["role"] == "assistant" else "user",
+            "parts": [{"text": m["content"]}],
+        }
+        for m in messages
+        if m["role"] != "system"
+    ]
+    return system, turns
+
+
+def answer_of(response: Any) -> Answer:
+    """Reads a response of either SDK; they name the same fields."""
+    candidates = list(response.candidates or [])
+    feedback = response.prompt_feedback
+    if not candidates:
+        reason = getattr(feedback, "block_reason", None)
+        return Answer(f"blocked: {getattr(reason, 'name', reason)}", _usage(response), "refusal")
+    content = candidates[0].content
+    parts = (content.parts if content else None) or []
+    text = "".join(part.text or "" for part in parts if not getattr(part, "thought", False))
+    reason = getattr(candidates[0].finish_reason, "name", "STOP")
+    finish = {"STOP": "stop", "MAX_TOKENS": "length"}.get(reason, reason.lower())
+    if reason in _REFUSALS:
+        finish, text = "refusal", text or reason.lower()
+    usage = _usage(response)
+    counted = usage.input > 0
+    if not counted:
+        usage = Usage(0, 0, likely_tokens(len(text.encode())))
+    return Answer(text, usage, finish, counted)
+
+
+def _usage(response: Any) -> Usage:
+    counts = response.usage_metadata
+    written = getattr(counts, "candidates_token_count", 0) or 0
+    thought = getattr(counts, "thoughts_token_count", 0) or 0
+    return Usage(
+        getattr(counts, "prompt_token_count", 0) or 0,
+        getattr(counts, "cached_content_token_count", 0) or 0,
+        written + thought,
+    )
