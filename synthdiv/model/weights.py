@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 
 from synthdiv.errors import UserError
@@ -113,21 +112,35 @@ def read_params(checkpoint: Path, config: ModelConfig, shardings: Any = None) ->
         raise UserError(f"cannot read the parameters in {checkpoint}: {line}") from error
 
 
-def load_params(path: str | Path) -> tuple[dict[str, Any], ModelConfig, Path | None]:
-    """Reads parameters, config and tokenizer directory of a checkpoint or Hugging Face Llama."""
-    checkpoint = find_checkpoint(path)
+def describe(checkpoint: Path) -> tuple[ModelConfig, Path | None]:
+    """Returns config and tokenizer directory of a checkpoint of ours or a Hugging Face Llama.
+
+    Raises:
+        UserError: its description is damaged, or it is not a Llama.
+    """
     if (checkpoint / ABOUT).exists():
         known = {f.name for f in dataclasses.fields(ModelConfig)}
         saved = read_json(checkpoint / ABOUT)["model"]
-        config = ModelConfig(**{k: v for k, v in saved.items() if k in known})
         tokenizer = checkpoint / "tokenizer"
-        return read_params(checkpoint, config), config, tokenizer if tokenizer.is_dir() else None
-    config = hf.config_from_hf(checkpoint)
-    has_tokenizer = any(
-        (checkpoint / name).exists() for name in ("tokenizer.json", "tokenizer.model")
-    )
-    params = jax.tree.map(jnp.asarray, hf.read_weights(checkpoint, config))
-    return params, config, checkpoint if has_tokenizer else None
+        config = ModelConfig(**{k: v for k, v in saved.items() if k in known})
+        return config, tokenizer if tokenizer.is_dir() else None
+    names = ("tokenizer.json", "tokenizer.model")
+    has_tokenizer = any((checkpoint / name).exists() for name in names)
+    return hf.config_from_hf(checkpoint), checkpoint if has_tokenizer else None
+
+
+def read_any_params(checkpoint: Path, config: ModelConfig, shardings: Any = None) -> dict[str, Any]:
+    """Reads the parameters of a checkpoint or a Hugging Face Llama, placed as `shardings` says."""
+    if (checkpoint / ABOUT).exists():
+        return read_params(checkpoint, config, shardings)
+    return jax.device_put(hf.read_weights(checkpoint, config), shardings)
+
+
+def load_params(path: str | Path) -> tuple[dict[str, Any], ModelConfig, Path | None]:
+    """Reads parameters, config and tokenizer directory of a checkpoint or Hugging Face Llama."""
+    checkpoint = find_checkpoint(path)
+    config, tokenizer = describe(checkpoint)
+    return read_any_params(checkpoint, config), config, tokenizer
 
 
 def load_model(path: str | Path, **overrides: Any) -> Loaded:

@@ -1,0 +1,181 @@
+"""Saves and restores the whole state of a run through Orbax, asynchronously, on any mesh.
+
+A checkpoint, `workdir/checkpoints/STEP/`, is complete when its directory has that name:
+
+    params/      the model's weights, float32
+    optimizer/   optax's state
+    progress/    step, length of the run, PRNG key, smoothed loss
+    about/       metadata: JSON with the model's config, the data position, the run's config
+    tokenizer/   the tokenizer's files
+"""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from synthdiv.errors import UserError
+from synthdiv.files import read_json
+from synthdiv.model.weights import ABOUT, CHECKPOINTS, steps_in
+from synthdiv.progress import say
+
+FORMAT = 1
+
+
+class _FolderHandler(ocp.CheckpointHandler):
+    """Copies a directory of small files into a checkpoint."""
+
+    def save(self, directory: Any, args: "_FolderSave") -> None:
+        if jax.process_index() == 0:
+            for file in sorted(Path(args.source).iterdir()):
+                if file.is_file():
+                    shutil.copyfile(file, Path(str(directory)) / file.name)
+
+    def restore(self, directory: Any, args: Any = None) -> Path:
+        return Path(str(directory))
+
+
+@ocp.args.register_with_handler(_FolderHandler, for_restore=True)
+class _FolderRestore(ocp.args.CheckpointArgs):
+    """Orbax wants one; the directory itself is what is restored."""
+
+
+@ocp.args.register_with_handler(_FolderHandler, for_save=True)
+class _FolderSave(ocp.args.CheckpointArgs):
+    def __init__(self, source: Path) -> None:
+        self.source = source
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    Args:
+        workdir: the run's directory.
+        keep: how many of the newest stay.
+        about: JSON-able facts of the run that every checkpoint repeats; has "model".
+        tokenizer: directory of the tokenizer's files, or None.
+    """
+
+    def __init__(
+        self, workdir: Path, keep: int, about: dict[str, Any], tokenizer: Path | None
+    ) -> None:
+        self.directory = (workdir / CHECKPOINTS).absolute()
+        self._workdir, self._about, self._tokenizer = workdir, about, tokenizer
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep, create=True, enable_async_checkpointing=True
+        )
+        self._manager = ocp.CheckpointManager(self.directory, options=options)
+
+    def path(self, step: int) -> Path:
+        """Returns the directory of the checkpoint after `step` updates."""
+        return self.directory / str(step)
+
+    def save(self, step: int, state: dict[str, Any], position: dict[str, Any]) -> None:
+        """Starts to save; returns when the state has been copied and may be overwritten."""
+        if step in self._manager.all_steps():
+            return
+        progress = {k: v for k, v in state.items() if k not in ("params", "optimizer")}
+        items = {
+            "params": ocp.args.StandardSave(state["params"]),
+            "optimizer": ocp.args.StandardSave(state["optimizer"]),
+            "progress": ocp.args.StandardSave(progress),
+            "about": ocp.args.JsonSave(
+                self._about | {"format": FORMAT, "step": step, "position": position}
+            ),
+        }
+        if self._tokenizer is not None:
+            items["tokenizer"] = _FolderSave(self._tokenizer)
+        self._manager.save(step, args=ocp.args.Composite(**items))
+
+    def restore(self, abstract: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        """Returns (state, data position) of the newest checkpoint that can be read, or None.
+
+        A damaged one is set aside as `workdir/damaged-STEP`, with a warning, and the one before it
+        is taken.
+
+        Args:
+            abstract: shapes and shardings that the state is wanted in; they may differ from those
+                it was saved from.
+
+        Raises:
+            UserError: a checkpoint is of another architecture.
+        """
+        for step in reversed(steps_in(self.directory)):
+            try:
+                about = read_json(self.directory / str(step) / ABOUT)
+            except UserError as error:
+                self._set_aside(step, error)
+                continue
+            self._check_architecture(about, step)
+            try:
+                return self._read(step, abstract), about["position"]
+            except Exception as error:  # Orbax and TensorStore raise many kinds
+                self._set_aside(step, error)
+        return None
+
+    def _read(self, step: int, abstract: dict[str, Any]) -> dict[str, Any]:
+        progress = {k: v for k, v in abstract.items() if k not in ("params", "optimizer")}
+        restored = self._manager.restore(
+            step,
+            args=ocp.args.Composite(
+                params=ocp.args.StandardRestore(abstract["params"]),
+                optimizer=ocp.args.StandardRestore(abstract["optimizer"]),
+                progress=ocp.args.StandardRestore(progress),
+            ),
+        )
+        return {
+            "params": restored["params"],
+            "optimizer": restored["optimizer"],
+            **restored["progress"],
+        }
+
+    def _check_architecture(self, about: dict[str, Any], step: int) -> None:
+        if about.get("format") != FORMAT:
+            raise UserError(f"{self.path(step)} is of format {about.get('format')}, not {FORMAT}")
+        saved, wanted = about["model"], self._about["model"]
+        for name in ARCHITECTURE:
+            if saved.get(name) != wanted[name]:
+                raise UserError(
+                    f"{self.path(step)} has Model.{name}={saved.get(name)!r} and this run "
+                    f"{wanted[name]!r}: take another --workdir or the same model"
+                )
+
+    def _set_aside(self, step: int, error: Exception) -> None:
+        words = str(error).strip().splitlines()
+        reason = words[0][:200] if words else type(error).__name__
+        aside = self._workdir / f"damaged-{step}"
+        say(
+            f"warning: checkpoint {self.path(step)} cannot be read ({reason}); it is set aside as "
+            f"{aside} and the one before it is taken"
+        )
+        if jax.process_index() == 0:
+            shutil.rmtree(aside, ignore_errors=True)
+            self.path(step).rename(aside)
+        if jax.process_count() > 1:
+            from jax.experimental import multihost_utils
+
+            multihost_utils.sync_global_devices(f"damaged-{step}")
+        self._manager.reload()
+
+    def wait(self) -> None:
+        """Returns when what was saved is on disk."""
+        self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Waits and lets go of the threads."""
+        self._manager.close()
+
+
+# What two models must agree in for one to take the other's weights.
+ARCHITECTURE = (
+    "vocab_size",
+    "hidden",
+    "mlp",
+    "layers",
+    "heads",
+    "kv_heads",
+    "head_dim",
+    "tie_embeddings",
+)

@@ -1,0 +1,71 @@
+"""What a training run is made of: model, optimizer, mesh, data, and how the run is kept."""
+
+import dataclasses
+
+from synthdiv.data import ChatTemplate, MixtureConfig
+from synthdiv.errors import UserError, closest
+from synthdiv.model.config import ModelConfig
+from synthdiv.training.mesh import MeshConfig
+from synthdiv.training.optimizer import OptimizerConfig, SFTOptimizerConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """What pre-training and fine-tuning have in common.
+
+    Raises:
+        UserError: a value that cannot be.
+    """
+
+    batch_size: int = 256  # sequences in one update, over all devices
+    accumulate: int = 1  # micro-batches that one update's batch is cut into
+    seed: int = 0  # of weights, dropout and data order
+    segments: bool = True  # attention stays inside a document
+    z_loss: float = 0.0
+    on_bad: str = "stop"  # loss or gradient not finite, or a spike: "stop", or "skip" the update
+    spike: float = 0.0  # nats over the smoothed loss that are a spike; 0: never
+    log_every: int = 10  # steps
+    checkpoint_every: int = 1000  # steps; 0: only at the end
+    keep: int = 3  # newest checkpoints kept
+    tensorboard: bool = True  # if tensorboardX is installed
+    wandb: str = ""  # project; empty: none
+    compile_cache: str = "auto"  # directory; "auto": the user's cache directory; "": none
+    workers: int = 0  # processes that read data; 0: a thread
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "accumulate", "log_every", "keep"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.on_bad not in ("stop", "skip"):
+            near = closest(self.on_bad, ("stop", "skip"))
+            raise UserError(f"on_bad={self.on_bad!r} is neither 'stop' nor 'skip'{near}")
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainConfig(RunConfig):
+    """Pre-training on a mixture of tokens.
+
+    `tokens` is the length of the run; 0 means one pass of the mixture, which is the sum of its
+    sources' effective tokens.
+    """
+
+    tokens: float = 0
+    model: ModelConfig = ModelConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    mesh: MeshConfig = MeshConfig()
+    mixture: MixtureConfig = MixtureConfig()
+
+
+@dataclasses.dataclass(frozen=True)
+class SFTConfig(RunConfig):
+    """Fine-tuning on conversations, with loss on the answers only."""
+
+    batch_size: int = 64
+    epochs: int = 3
+    sequence_length: int = 0  # 0: the model's context
+    format: str = "auto"  # of the instruction file
+    attention_dropout: float = 0.0
+    checkpoint_every: int = 0
+    template: ChatTemplate = ChatTemplate()
+    optimizer: SFTOptimizerConfig = SFTOptimizerConfig()
+    mesh: MeshConfig = MeshConfig()

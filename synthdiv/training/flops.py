@@ -1,0 +1,60 @@
+"""What a device can do at best, and what share of it a run reaches (MFU)."""
+
+import jax
+
+from synthdiv.model.config import ModelConfig
+
+# Dense bf16 FLOP/s (no sparsity) and bytes of memory, from the makers' data sheets, by a part of
+# what JAX calls the device. The first name that is contained counts.
+DEVICES: dict[str, tuple[float, float]] = {
+    "B200": (2.25e15, 180e9),
+    "GB200": (2.5e15, 186e9),
+    "H200": (989e12, 141e9),
+    "H100 PCIe": (756e12, 80e9),
+    "H100": (989e12, 80e9),
+    "A100-SXM4-40GB": (312e12, 40e9),
+    "A100": (312e12, 80e9),
+    "L40S": (362e12, 48e9),
+    "L4": (121e12, 24e9),
+    "A10": (125e12, 24e9),
+    "V100": (125e12, 32e9),
+    "RTX 4090": (165e12, 24e9),
+    "TPU v6": (918e12, 32e9),
+    "TPU v5p": (459e12, 95e9),
+    "TPU v5 lite": (197e12, 16e9),
+    "TPU v5e": (197e12, 16e9),
+    "TPU v5": (459e12, 95e9),
+    "TPU v4": (275e12, 32e9),
+    "TPU v3": (123e12, 32e9),
+}
+
+
+def peak_flops(device: jax.Device) -> float | None:
+    """Returns the device's dense bf16 FLOP/s, or None for one that the table does not have."""
+    found = _row(device.device_kind)
+    return found[0] if found else None
+
+
+def memory_bytes(device: jax.Device) -> float | None:
+    """Returns the bytes of memory that a program can have on the device, or None if unknown."""
+    stats = device.memory_stats() if device.platform != "cpu" else None
+    if stats and "bytes_limit" in stats:
+        return float(stats["bytes_limit"])
+    found = _row(device.device_kind)
+    return found[1] if found else None
+
+
+def _row(kind: str) -> tuple[float, float] | None:
+    return next((row for name, row in DEVICES.items() if name.lower() in kind.lower()), None)
+
+
+def mfu(config: ModelConfig, length: int, tokens_per_second: float, devices: list) -> float | None:
+    """Returns model FLOPs utilisation: the share of the devices' peak that the model's FLOPs take.
+
+    A token costs 6 * matmul parameters + 12 * layers * hidden * length; attention has no causal
+    discount and recomputation does not count. None where the peak is unknown (CPU).
+    """
+    peak = peak_flops(devices[0])
+    if peak is None:
+        return None
+    return tokens_per_second * config.flops_per_token(length) / (peak * len(devices))

@@ -1,0 +1,118 @@
+"""Writes what a run measures: metrics.jsonl, TensorBoard, Weights & Biases."""
+
+import importlib.util
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from synthdiv.files import write_text
+from synthdiv.progress import say
+
+
+def summarize(steps: list[dict[str, Any]], source_names: tuple[str, ...]) -> dict[str, Any]:
+    """Returns the figures of a stretch of steps from their metrics, fetched to the host.
+
+    `loss` is the mean over the stretch's tokens, in nats, in all and by source; `bits_per_byte`
+    appears for sources whose bytes are known; norms and the learning rate are the last step's.
+    """
+    nll, tokens, size = (
+        np.sum([step[name] for step in steps], axis=0, dtype=np.float64)
+        for name in ("nll", "tokens", "bytes")
+    )
+    # A skipped update's batch counts where its loss is a number.
+    figures: dict[str, Any] = {"loss": _ratio(nll.sum(), tokens.sum())}
+    if size.sum():
+        figures["bits_per_byte"] = _ratio(nll[size > 0].sum() / math.log(2), size.sum())
+    for name, value, count in zip(source_names, nll, tokens, strict=True):
+        if count:
+            figures[f"loss/{name}"] = _ratio(value, count)
+    for name in ("grad_norm", "param_norm", "learning_rate"):
+        figures[name] = float(steps[-1][name])
+    skipped = int(sum(bool(step["bad"]) for step in steps))
+    if skipped:
+        figures["bad_steps"] = skipped
+    return figures
+
+
+def _ratio(a: float, b: float) -> float:
+    return float(a / b) if b else float("nan")
+
+
+class MetricsLog:
+    """One line of JSON a log step in workdir/metrics.jsonl, and the same to the other writers.
+
+    Args:
+        workdir: the run's directory.
+        step: what the run goes on from; later lines of an interrupted run are dropped.
+        tensorboard: write event files, if tensorboardX is installed.
+        wandb: project; "" for none.
+        config: what Weights & Biases shows as the run's config.
+    """
+
+    def __init__(
+        self, workdir: Path, step: int, tensorboard: bool, wandb: str, config: dict[str, Any]
+    ) -> None:
+        path = workdir / "metrics.jsonl"
+        if path.exists():
+            kept = [line for line in path.read_text().splitlines() if _step_of(line) <= step]
+            write_text(path, "".join(f"{line}\n" for line in kept))
+        self._file = path.open("a", encoding="utf-8")
+        self._board, self._wandb = None, None
+        if tensorboard and importlib.util.find_spec("tensorboardX"):
+            from tensorboardX import SummaryWriter
+
+            self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
+        if wandb:
+            if importlib.util.find_spec("wandb"):
+                import wandb as client
+
+                self._wandb = client.init(
+                    project=wandb,
+                    name=workdir.name,
+                    dir=str(workdir),
+                    config=config,
+                    resume="allow",
+                )
+            else:
+                say("warning: no Weights & Biases: the package wandb is not installed")
+
+    def write(self, step: int, figures: dict[str, Any]) -> None:
+        """Adds the figures of `step`."""
+        line = {"step": step} | {k: _json(v) for k, v in figures.items()}
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
+        flat = {k: v for k, v in figures.items() if isinstance(v, int | float)}
+        for name, value in figures.items():
+            if isinstance(value, dict):
+                flat |= {f"{name}/{k}": v for k, v in value.items()}
+        if self._board:
+            for name, value in flat.items():
+                self._board.add_scalar(name, value, step)
+        if self._wandb:
+            self._wandb.log(flat, step=step)
+
+    def close(self) -> None:
+        """Flushes and closes all writers."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        if self._board:
+            self._board.close()
+        if self._wandb:
+            self._wandb.finish()
+
+
+def _step_of(line: str) -> float:
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError):
+        return math.inf  # cut off in the middle
+
+
+def _json(value: Any) -> Any:
+    """JSON has no NaN; a figure that is none becomes null."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value

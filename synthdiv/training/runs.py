@@ -1,0 +1,216 @@
+"""The runs: pre-training, fine-tuning, export. A run opens its data, checks it, and trains."""
+
+import dataclasses
+import math
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+import synthdiv
+from synthdiv.errors import UserError
+from synthdiv.files import atomic_path, output_dir, read_json, write_json, write_text
+from synthdiv.model import weights
+from synthdiv.model.config import ModelConfig
+from synthdiv.progress import say
+from synthdiv.training.config import PretrainConfig, RunConfig, SFTConfig
+from synthdiv.training.loop import train
+from synthdiv.training.mesh import check_fits, make_mesh
+from synthdiv.training.step import StepConfig
+
+
+def pretrain(
+    config: PretrainConfig,
+    workdir: str | Path,
+    operative: str = "",
+    profile_steps: tuple[int, int] | None = None,
+) -> Path:
+    """Pre-trains a model on a mixture of tokens; goes on where an earlier call was interrupted.
+
+    Args:
+        config: all settings.
+        workdir: gets checkpoints/, metrics.jsonl, tensorboard/ and, at the end, done.json.
+        operative: the gin text that `config` was made from, kept in the checkpoints.
+        profile_steps: (first, last) steps to profile.
+
+    Returns:
+        The directory of the final checkpoint; at once if the run was finished before.
+
+    Raises:
+        UserError: data, model and mesh do not fit each other; before anything is compiled.
+        Paused: SIGTERM came and all is saved.
+    """
+    from synthdiv.data import batches
+
+    workdir = Path(workdir)
+    finished = _finished(workdir)
+    if finished:
+        return finished
+    _use_compile_cache(config.compile_cache)
+    data = batches(
+        config.mixture,
+        config.batch_size,
+        seed=config.seed,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        workers=config.workers,
+    )
+    tokens = config.tokens or data.total_sequences * data.sequence_length
+    steps = math.ceil(tokens / (config.batch_size * data.sequence_length))
+    return _run(config, config.model, data, steps, workdir, operative, None, profile_steps)
+
+
+def sft(
+    config: SFTConfig,
+    init_from: str | Path,
+    input: str | Path | Sequence[str | Path],
+    workdir: str | Path,
+    operative: str = "",
+    profile_steps: tuple[int, int] | None = None,
+) -> Path:
+    """Fine-tunes a model on conversations, with loss on the answers only.
+
+    Args:
+        config: all settings.
+        init_from: a checkpoint of ours, a workdir (its newest one), or a Hugging Face Llama.
+        input: instruction files; see `synthdiv.data.sft_examples`.
+        workdir, operative, profile_steps: as for `pretrain`.
+
+    Returns:
+        The directory of the final checkpoint; at once if the run was finished before.
+
+    Raises:
+        UserError: no checkpoint, no tokenizer in it, or data that does not fit.
+        Paused: SIGTERM came and all is saved.
+    """
+    from synthdiv.data import load_tokenizer, sft_batches
+
+    workdir = Path(workdir)
+    finished = _finished(workdir)
+    if finished:
+        return finished
+    _use_compile_cache(config.compile_cache)
+    checkpoint = weights.find_checkpoint(init_from)
+    model, tokenizer_dir = weights.describe(checkpoint)
+    if tokenizer_dir is None:
+        raise UserError(f"{checkpoint} has no tokenizer, which fine-tuning needs")
+    length = config.sequence_length or model.max_length
+    model = dataclasses.replace(model, attention_dropout=config.attention_dropout)
+    workdir = output_dir(workdir)
+    tokenizer_dir = _with_template(tokenizer_dir, config.template.source, workdir / "tokenizer")
+    data = sft_batches(
+        [input] if isinstance(input, str | Path) else list(input),
+        load_tokenizer(tokenizer_dir),
+        tokenizer_dir,
+        length,
+        config.batch_size,
+        template=config.template,
+        format=config.format,
+        seed=config.seed,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+
+    def first_params(shardings: Any) -> Any:
+        return weights.read_any_params(checkpoint, model, shardings)
+
+    steps = config.epochs * data.steps
+    return _run(config, model, data, steps, workdir, operative, first_params, profile_steps)
+
+
+def export(checkpoint: str | Path, output: str | Path, dtype: str = "float32") -> Path:
+    """Writes a checkpoint as a Hugging Face Llama: safetensors, config.json, tokenizer.
+
+    Args:
+        checkpoint: a checkpoint of ours, or a workdir: its newest one.
+        dtype: "float32" (exact), "bfloat16" or "float16".
+
+    Raises:
+        UserError: there is no checkpoint, or the output cannot be written.
+    """
+    loaded = weights.load_model(checkpoint)
+    return weights.save_hf(loaded.model, loaded.config, loaded.tokenizer, output, dtype)
+
+
+def _with_template(tokenizer_dir: Path, template: str, output: Path) -> Path:
+    """Copies a tokenizer, the chat template beside it, where `transformers` looks for it."""
+    output_dir(output)
+    if jax.process_index() == 0:
+        for file in sorted(tokenizer_dir.iterdir()):
+            if file.is_file() and file.suffix in (".json", ".model", ".txt"):
+                with atomic_path(output / file.name) as temporary:
+                    shutil.copyfile(file, temporary)
+        write_text(output / "chat_template.jinja", template)
+    return output
+
+
+def _run(
+    config: RunConfig,
+    model: ModelConfig,
+    data: Any,
+    steps: int,
+    workdir: Path,
+    operative: str,
+    first_params: Any,
+    profile_steps: tuple[int, int] | None,
+) -> Path:
+    if data.vocab_size > model.vocab_size:
+        raise UserError(
+            f"the tokenizer of the tokens has {data.vocab_size} entries and the model "
+            f"{model.vocab_size} (Model.vocab_size)"
+        )
+    if data.sequence_length > model.max_length:
+        raise UserError(
+            f"sequences of {data.sequence_length} tokens are longer than the model's context of "
+            f"{model.max_length} (Model.max_length)"
+        )
+    mesh = make_mesh(config.mesh)
+    check_fits(model, mesh, config.batch_size, config.accumulate)
+    output_dir(workdir)
+    settings = StepConfig(
+        model=model,
+        optimizer=config.optimizer,
+        accumulate=config.accumulate,
+        z_loss=config.z_loss,
+        spike=config.spike,
+        on_bad=config.on_bad,
+        sources=len(data.source_names),
+        segments=config.segments,
+    )
+    about = {
+        "model": dataclasses.asdict(model),
+        "run": dataclasses.asdict(config),
+        "gin": operative,
+        "steps": steps,
+        "sources": data.plan(),
+        "tokenizer_sha256": data.tokenizer_sha256,
+        "versions": {"synthdiv": synthdiv.__version__, "jax": jax.__version__},
+    }
+    if jax.process_index() == 0:
+        write_json(workdir / "run.json", about)
+        for name, part in data.plan().items():
+            say(f"{name}: {part['tokens']:,} tokens, {part['epochs']:.2f} epochs")
+    return train(workdir, data, settings, mesh, config, steps, about, first_params, profile_steps)
+
+
+def _finished(workdir: Path) -> Path | None:
+    done = workdir / "done.json"
+    if not done.exists():
+        return None
+    checkpoint = workdir / weights.CHECKPOINTS / str(read_json(done)["step"])
+    return checkpoint if (checkpoint / weights.ABOUT).exists() else None
+
+
+def _use_compile_cache(directory: str) -> None:
+    """Keeps compiled programs on disk, so that the next process of equal shapes starts fast."""
+    if not directory or jax.config.jax_compilation_cache_dir:
+        return
+    if directory == "auto":
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        directory = str(Path(home) / "synthdiv" / "xla")
+    jax.config.update("jax_compilation_cache_dir", directory)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)

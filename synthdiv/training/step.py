@@ -1,0 +1,270 @@
+"""The training step: a pure function of state and batch, compiled for a mesh, its state donated.
+
+The state is a plain dict:
+
+    params       nested dict of float32 arrays    steps     int32, length of the run
+    optimizer    optax's state                    step      int32, updates made (or skipped)
+    key          raw PRNG key of the run          loss_mean float32, smoothed loss
+    bad_step     int32, the first step whose loss or gradient was not usable; -1: none
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from synthdiv.model.config import ModelConfig
+from synthdiv.model.llama import Llama
+from synthdiv.model.loss import cross_entropy
+from synthdiv.model.partition import spec
+from synthdiv.model.weights import graph, letters
+from synthdiv.training.mesh import in_force, shardings
+from synthdiv.training.optimizer import OptimizerConfig, learning_rate, make_optimizer
+
+State = dict[str, Any]
+Batch = dict[str, jax.Array]
+
+BATCH_LETTERS = {
+    "tokens": "BT",
+    "targets": "BT",
+    "segment_ids": "BT",
+    "positions": "BT",
+    "loss_mask": "BT",
+    "source": "B",
+    "bytes": "B",
+}
+SMOOTHING = 0.98  # of loss_mean
+SETTLING = 50  # steps before a jump of the loss counts as a spike
+
+
+@dataclasses.dataclass(frozen=True)
+class StepConfig:
+    """All that a compiled step depends on, besides shapes.
+
+    `on_bad` is what happens when loss or gradient is not finite, or the loss jumps by more than
+    `spike` nats over its smoothed value (0: never): "stop" leaves the state as it was from that
+    step on; "skip" leaves out that update only.
+    """
+
+    model: ModelConfig
+    optimizer: OptimizerConfig
+    accumulate: int = 1
+    z_loss: float = 0.0
+    spike: float = 0.0
+    on_bad: str = "stop"
+    sources: int = 1
+    segments: bool = True  # attention keeps to a document; False: only the causal mask
+
+
+def state_shardings(config: StepConfig, mesh: Mesh) -> State:
+    """Returns the sharding of every array of the state."""
+    whole = NamedSharding(mesh, PartitionSpec())
+    by_letters = shardings(mesh, letters(config.model))
+    shapes = jax.eval_shape(functools.partial(_init, config), _seed(0), 1)
+    optimizer = make_optimizer(config.optimizer)
+    by_optimizer = optax.tree_utils.tree_map_params(
+        optimizer,
+        lambda _, sharding: sharding,
+        shapes["optimizer"],
+        by_letters,
+        transform_non_params=lambda _: whole,
+    )
+    state = dict.fromkeys(shapes, whole)
+    return state | {"params": by_letters, "optimizer": by_optimizer}
+
+
+def _seed(seed: int) -> jax.Array:
+    return jax.random.key_data(jax.random.key(seed))
+
+
+def _init(config: StepConfig, key_data: jax.Array, steps: jax.Array) -> State:
+    init_key, run_key = jax.random.split(jax.random.wrap_key_data(key_data))
+    params = nnx.to_pure_dict(nnx.split(Llama(config.model, nnx.Rngs(params=init_key)))[1])
+    return _state(config, params, run_key, steps)
+
+
+def _state(config: StepConfig, params: Any, run_key: jax.Array, steps: jax.Array) -> State:
+    return {
+        "params": params,
+        "optimizer": make_optimizer(config.optimizer).init(params),
+        "key": jax.random.key_data(run_key),
+        "step": jnp.zeros((), jnp.int32),
+        "steps": jnp.asarray(steps, jnp.int32),
+        "loss_mean": jnp.zeros((), jnp.float32),
+        "bad_step": jnp.full((), -1, jnp.int32),
+    }
+
+
+@functools.lru_cache(maxsize=16)
+def _compiled_init(config: StepConfig, mesh: Mesh) -> Callable[..., State]:
+    return jax.jit(functools.partial(_init, config), out_shardings=state_shardings(config, mesh))
+
+
+@functools.lru_cache(maxsize=16)
+def _compiled_start(config: StepConfig, mesh: Mesh) -> Callable[..., State]:
+    def start(params, key_data, steps):
+        return _state(config, params, jax.random.wrap_key_data(key_data), steps)
+
+    return jax.jit(start, out_shardings=state_shardings(config, mesh), donate_argnums=0)
+
+
+def init_state(config: StepConfig, mesh: Mesh, seed: int, steps: int, params: Any = None) -> State:
+    """Returns the state of a new run, every array created where it belongs on the mesh.
+
+    Args:
+        steps: length of the run, for the learning rate.
+        params: the weights to start from (donated); None: random ones from the seed.
+    """
+    with in_force(mesh):
+        key_data = _seed(seed)
+        if params is None:
+            return _compiled_init(config, mesh)(key_data, steps)
+        params = jax.device_put(params, state_shardings(config, mesh)["params"])
+        return _compiled_start(config, mesh)(params, key_data, steps)
+
+
+def _loss(config: StepConfig, model_graph, params, batch: Batch, key, tokens):
+    """Returns the micro-batch's share of the mean loss, and each position's nll, (B, T)."""
+    model = nnx.merge(model_graph, params)
+    x_BTD = model.hidden(
+        batch["tokens"],
+        batch["segment_ids"] if config.segments else None,
+        batch["positions"] if config.segments else None,
+        dropout_key=key if config.model.attention_dropout else None,
+    )
+    total, nll_BT = cross_entropy(
+        x_BTD,
+        model.head_table(),
+        batch["targets"],
+        batch["loss_mask"] / tokens,
+        z_loss=config.z_loss,
+        chunk=config.model.loss_chunk,
+        vocab_chunk=config.model.vocab_chunk,
+    )
+    return total, nll_BT
+
+
+def train_step(config: StepConfig, state: State, batch: Batch) -> tuple[State, dict[str, Any]]:
+    """One update. The loss is the mean over all counted positions of the whole batch.
+
+    Returns:
+        The new state, and metrics: `loss` (nats a token), `nll`, `tokens` and `bytes` summed by
+        source, (sources,), `grad_norm`, `param_norm`, `learning_rate`, `bad` (bool).
+    """
+    params, optimizer = state["params"], make_optimizer(config.optimizer)
+    model_graph = graph(config.model)
+    run_key = jax.random.wrap_key_data(state["key"])
+    step_key = jax.random.fold_in(run_key, state["step"])
+    tokens = jnp.maximum(jnp.sum(batch["loss_mask"]), 1.0)
+    value_and_grad = jax.value_and_grad(functools.partial(_loss, config, model_graph), has_aux=True)
+
+    if config.accumulate == 1:
+        (loss, nll_BT), grads = value_and_grad(params, batch, step_key, tokens)
+    else:
+        # Row r of every micro-batch comes from the same device: (B,) -> (B/A, A) -> (A, B/A).
+        micro = jax.tree.map(
+            lambda a: jnp.swapaxes(
+                a.reshape(a.shape[0] // config.accumulate, config.accumulate, *a.shape[1:]), 0, 1
+            ),
+            batch,
+        )
+
+        def add(carry, part_and_number):
+            part, number = part_and_number
+            loss, grads = carry
+            (more, nll_BT), part_grads = value_and_grad(
+                params, part, jax.random.fold_in(step_key, number), tokens
+            )
+            return (loss + more, jax.tree.map(jnp.add, grads, part_grads)), nll_BT
+
+        start = (jnp.zeros((), jnp.float32), jax.tree.map(jnp.zeros_like, params))
+        (loss, grads), nll = jax.lax.scan(add, start, (micro, jnp.arange(config.accumulate)))
+        nll_BT = jnp.swapaxes(nll, 0, 1).reshape(batch["tokens"].shape)
+
+    grad_norm = optax.tree_utils.tree_norm(grads)
+    rate = learning_rate(config.optimizer, state["step"], state["steps"])
+    bad = ~(jnp.isfinite(loss) & jnp.isfinite(grad_norm))
+    if config.spike:
+        settled = state["step"] >= SETTLING
+        bad |= settled & (loss > state["loss_mean"] + config.spike)
+    held = bad if config.on_bad == "skip" else bad | (state["bad_step"] >= 0)
+
+    updates, new_optimizer = optimizer.update(grads, state["optimizer"], params)
+    new_params = jax.tree.map(lambda p, u: p + rate * u, params, updates)
+    first = state["step"] == 0
+    smoothed = jnp.where(first, loss, SMOOTHING * state["loss_mean"] + (1 - SMOOTHING) * loss)
+
+    def unless_held(new, old):
+        return jax.tree.map(lambda n, o: jnp.where(held, o, n), new, old)
+
+    new_state = {
+        "params": unless_held(new_params, params),
+        "optimizer": unless_held(new_optimizer, state["optimizer"]),
+        "key": state["key"],
+        "step": state["step"] + 1,
+        "steps": state["steps"],
+        "loss_mean": jnp.where(held, state["loss_mean"], smoothed),
+        "bad_step": jnp.where(bad & (state["bad_step"] < 0), state["step"], state["bad_step"]),
+    }
+    counted_B = jnp.sum(batch["loss_mask"], axis=1)
+    nll_B = jnp.sum(nll_BT * batch["loss_mask"], axis=1)
+
+    def by_source(x_B):
+        return jnp.zeros(config.sources, jnp.float32).at[batch["source"]].add(x_B)
+
+    metrics = {
+        "loss": loss,
+        "nll": by_source(nll_B),
+        "tokens": by_source(counted_B),
+        "bytes": by_source(batch["bytes"].astype(jnp.float32)),
+        "grad_norm": grad_norm,
+        "param_norm": optax.tree_utils.tree_norm(params),
+        "learning_rate": rate,
+        "bad": bad,
+    }
+    return new_state, metrics
+
+
+def batch_shardings(mesh: Mesh) -> dict[str, NamedSharding]:
+    """Returns how each array of a batch is cut over the mesh."""
+    return {name: NamedSharding(mesh, spec(word)) for name, word in BATCH_LETTERS.items()}
+
+
+@functools.lru_cache(maxsize=16)
+def compiled_step(config: StepConfig, mesh: Mesh) -> Callable[[State, Batch], tuple[State, dict]]:
+    """Returns `train_step` under jit for the mesh; the state it is given is donated.
+
+    The same function comes back for equal arguments, so a process that trains several models of one
+    shape compiles once.
+    """
+    whole = NamedSharding(mesh, PartitionSpec())
+    placed = state_shardings(config, mesh)
+    jitted = jax.jit(
+        functools.partial(train_step, config),
+        in_shardings=(placed, batch_shardings(mesh)),
+        out_shardings=(placed, whole),
+        donate_argnums=0,
+    )
+
+    def step(state: State, batch: Batch) -> tuple[State, dict]:
+        with in_force(mesh):
+            return jitted(state, batch)
+
+    step.jitted = jitted  # type: ignore[attr-defined]  for cost and memory analysis
+    return step
+
+
+def abstract_state(config: StepConfig, mesh: Mesh) -> State:
+    """Returns the state's shapes, dtypes and shardings, without computing anything."""
+    shapes = jax.eval_shape(functools.partial(_init, config), _seed(0), 1)
+    return jax.tree.map(
+        lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s),
+        shapes,
+        state_shardings(config, mesh),
+    )
