@@ -7,8 +7,13 @@ PyTorch), and so is the data side where no network is. Nothing heavy is imported
 import importlib
 
 _HOME = {
+    "CompareConfig": "comparison",
+    "Comparison": "comparison",
+    "compare": "comparison",
     "EvaluateConfig": "run",
     "evaluate": "run",
+    "plan": "planning",
+    "table": "run",
     "TextLossConfig": "text_loss",
     "bits_per_byte": "text_loss",
     "text_loss": "text_loss",

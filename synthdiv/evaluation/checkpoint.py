@@ -8,11 +8,13 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from synthdiv.data.chat import ChatTemplate
 from synthdiv.data.tokenizer import Tokenizer, load_tokenizer
 from synthdiv.errors import UserError
 from synthdiv.evaluation.scoring import Model
+from synthdiv.files import read_json
 from synthdiv.model.config import DTYPES
-from synthdiv.model.weights import load_params
+from synthdiv.model.weights import ABOUT, find_checkpoint, load_params
 
 _SAMPLED = 4096  # numbers of each parameter that its fingerprint looks at
 
@@ -25,12 +27,15 @@ class Checkpoint:
         path: where it was loaded from.
         model: its parameters, placed.
         tokenizer: its own.
+        template: the chat template and system prompt that it was fine-tuned with; None if it is not
+            a checkpoint that we fine-tuned.
         fingerprint: hex; equal for equal parameters, configuration, tokenizer and dtype.
     """
 
     path: Path
     model: Model
     tokenizer: Tokenizer
+    template: ChatTemplate | None
     fingerprint: str
 
 
@@ -72,7 +77,18 @@ def load_checkpoint(
         digest.update(np.ascontiguousarray(leaf).tobytes())
     batch_tokens = batch_tokens or (4096 if jax.default_backend() == "cpu" else 32_768)
     model = Model(params, config, batch_tokens, max_length or None)
-    return Checkpoint(Path(path), model, loaded, digest.hexdigest())
+    return Checkpoint(Path(path), model, loaded, _template(path), digest.hexdigest())
+
+
+def _template(path: str | Path) -> ChatTemplate | None:
+    """The template of the fine-tuning, out of what the checkpoint says about its run."""
+    checkpoint = find_checkpoint(path)
+    about = read_json(checkpoint / ABOUT) if (checkpoint / ABOUT).exists() else {}
+    used = about.get("run", {}).get("template")
+    saved = checkpoint / "tokenizer" / "chat_template.jinja"
+    if used is None:
+        return None
+    return ChatTemplate(str(saved) if saved.exists() else used["path"], used["system"])
 
 
 @jax.jit

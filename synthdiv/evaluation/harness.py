@@ -45,7 +45,8 @@ class SynthdivLM(TemplateLM):
         checkpoint: a path, or one that is loaded already.
         dtype, batch_tokens, max_length, tokenizer: see `load_checkpoint`.
         answers: SQLite file that keeps answers; None keeps none.
-        chat_template: Jinja file that conversations are rendered with; "" is the default one.
+        template: of conversations; None is the checkpoint's own, or the default one. On lm-eval's
+            command line it is the path of a Jinja file.
         prefix_end_of_text: put end-of-text before every context, as training does.
     """
 
@@ -57,7 +58,7 @@ class SynthdivLM(TemplateLM):
         max_length: int = 0,
         tokenizer: str | None = None,
         answers: str | Path | None = None,
-        chat_template: str = "",
+        template: ChatTemplate | str | None = None,
         prefix_end_of_text: bool = False,
         **unused: Any,  # batch_size and device, which lm-eval's command line always passes
     ) -> None:
@@ -70,7 +71,9 @@ class SynthdivLM(TemplateLM):
         self.model = checkpoint.model
         self.end_of_text = checkpoint.tokenizer.eot_id
         self.prefix_end_of_text = prefix_end_of_text
-        self.template = ChatTemplate(chat_template) if chat_template else ChatTemplate()
+        if isinstance(template, str):
+            template = ChatTemplate(template)
+        self.template = template or checkpoint.template or ChatTemplate()
         self.store = AnswerStore(Path(answers) if answers else None, checkpoint.fingerprint)
         self.truncated: Counter[str] = Counter()  # requests cut on the left, by task
 

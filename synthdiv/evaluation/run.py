@@ -1,20 +1,20 @@
 """Evaluates one checkpoint: tasks through lm-eval, bits per byte on corpora, one JSON of it all."""
 
-import contextlib
 import dataclasses
-import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from synthdiv import files
-from synthdiv.data.chat import DEFAULT as DEFAULT_TEMPLATE
-from synthdiv.errors import UserError
-from synthdiv.evaluation.tasks import PAPER, PAPER_METRICS, Tasks, load_tasks
+from synthdiv.data.chat import ChatTemplate
+from synthdiv.errors import UserError, closest
+from synthdiv.evaluation.tasks import PAPER, PAPER_METRICS, Tasks, load_tasks, quiet
 from synthdiv.evaluation.text_loss import TextLossConfig, text_loss
 from synthdiv.files import Corpus
+
+_CHAT = ("auto", "on", "off")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,9 +24,10 @@ class EvaluateConfig:
     Attributes:
         num_fewshot: examples before each question; the paper's suite is zero-shot.
         limit: questions of each task, from its beginning; 0 for all.
-        chat: render questions as conversations, as a tuned model reads them.
-        chat_template: Jinja file of the conversations; the one that fine-tuning used.
-        system_prompt: the system prompt of the fine-tuning; "" for none.
+        chat: ask in conversation: "on", "off", or "auto", which is on for a checkpoint that we
+            fine-tuned.
+        template: the conversations' template and system prompt. Where it is the default, a
+            checkpoint that we fine-tuned is asked with those of its fine-tuning.
         prefix_end_of_text: put end-of-text before every context. Training does; lm-eval's `hf` does
             not unless the tokenizer does, and the default gives its numbers. Conversations always
             begin with it.
@@ -41,9 +42,8 @@ class EvaluateConfig:
 
     num_fewshot: int = 0
     limit: int = 0
-    chat: bool = False
-    chat_template: str = DEFAULT_TEMPLATE
-    system_prompt: str = ""
+    chat: str = "auto"
+    template: ChatTemplate = ChatTemplate()
     prefix_end_of_text: bool = False
     dtype: str = ""
     batch_tokens: int = 0
@@ -51,6 +51,13 @@ class EvaluateConfig:
     bootstrap: int = 1000
     log_samples: bool = False
     text_loss: TextLossConfig = TextLossConfig()
+
+    def __post_init__(self) -> None:
+        if self.chat not in _CHAT:
+            raise UserError(
+                f"Evaluate.chat={self.chat!r} is not one of {', '.join(_CHAT)}"
+                f"{closest(self.chat, _CHAT)}"
+            )
 
 
 def evaluate(
@@ -102,12 +109,18 @@ def evaluate(
             checkpoint, config.dtype, config.batch_tokens, config.max_length, tokenizer
         ),
         answers=None if output is None else output.with_name(output.name + ".answers.sqlite"),
-        chat_template=config.chat_template,
+        template=None if config.template == ChatTemplate() else config.template,
         prefix_end_of_text=config.prefix_end_of_text,
     )
     try:
         results, samples = _run_tasks(lm, loaded, config) if loaded else ({}, {})
-        measured = {corpus.name: text_loss(lm, corpus, config.text_loss) for corpus in corpora}
+        names = [corpus.name for corpus in corpora]
+        measured = {
+            corpus.name if names.count(corpus.name) == 1 else str(corpus.path): text_loss(
+                lm, corpus, config.text_loss
+            )
+            for corpus in corpora
+        }
     finally:
         lm.store.close()
     first = next(iter(measured.values()), None)
@@ -133,15 +146,16 @@ def _run_tasks(
     import lm_eval
     from lm_eval.evaluator import evaluate as run
 
-    with _quiet():
+    tuned = lm.checkpoint.template is not None
+    chat = config.chat == "on" or (config.chat == "auto" and tuned)
+    with quiet():
         found = run(
             lm=lm,
             task_dict=loaded.loaded,
             limit=config.limit or None,
             bootstrap_iters=config.bootstrap,
-            system_instruction=config.system_prompt or None,
-            apply_chat_template=config.chat,
-            fewshot_as_multiturn=config.chat,
+            apply_chat_template=chat,
+            fewshot_as_multiturn=chat,
         )
     samples = found.pop("samples")
     metrics = {name: _main_metric(name, found["higher_is_better"][name]) for name in loaded.names}
@@ -150,7 +164,11 @@ def _run_tasks(
         for name, metric in metrics.items()
         if metric is not None
     }
-    results = _plain(dict(found)) | {"lm_eval_version": lm_eval.__version__, "tasks": summary}
+    results = _plain(dict(found)) | {
+        "lm_eval_version": lm_eval.__version__,
+        "tasks": summary,
+        "chat": {"template": lm.template.source, "system": lm.template.system} if chat else None,
+    }
     results |= _average(list(summary.values()))
     if PAPER in loaded.loaded["groups"]:
         paper = _average([summary[name] for name in PAPER_METRICS])
@@ -213,6 +231,25 @@ def _questions(samples: list[dict[str, Any]], metric: str) -> dict[str, Any]:
     }
 
 
+def table(results: dict[str, Any]) -> str:
+    """Returns the results' main figures as lines of text."""
+    lines = []
+    for name, task in results.get("tasks", {}).items():
+        error = "" if task["stderr"] is None else f" +- {task['stderr']:.2%}"
+        lines.append(f"{name:<16} {task['metric']:<9} {task['value']:.2%}{error}")
+    if len(lines) > 1:
+        error = "" if results["stderr"] is None else f" +- {results['stderr']:.2%}"
+        lines.append(f"{'average':<16} {'':<9} {results['accuracy']:.2%}{error}")
+    for name, found in results["corpora"].items():
+        error = found["standard_error"]
+        more = "" if error is None else f" +- {error:.4f}"
+        lines.append(f"{name:<16} bits/byte {found['bits_per_byte']:.4f}{more}")
+    cut = sum(results["truncated"].values())
+    if cut:
+        lines.append(f"{cut:,} contexts were too long for the model and were cut on the left")
+    return "\n".join(lines)
+
+
 def _write_samples(output: Path, samples: dict[str, list[dict[str, Any]]]) -> None:
     import json
 
@@ -235,20 +272,3 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "item"):
         return _plain(value.item())
     return getattr(value, "__name__", str(value))
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps lm-eval's own bars out of the output; ours say how far the model is."""
-    import lm_eval.api.task as task
-
-    bar = task.tqdm
-    logger = logging.getLogger("lm_eval")
-    level = logger.level
-    task.tqdm = lambda rows, **unused: rows
-    logger.setLevel(max(level, logging.WARNING))
-    try:
-        yield
-    finally:
-        task.tqdm = bar
-        logger.setLevel(level)

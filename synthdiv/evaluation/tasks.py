@@ -4,8 +4,10 @@ Task definitions are the stock ones; where `data_dir` has a task's file, only th
 questions is replaced. `world_facts` is ours: it asks for the facts of the offline writer's world.
 """
 
+import contextlib
 import dataclasses
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -179,13 +181,10 @@ def _local_task(name: str, data_dir: Path, num_fewshot: int) -> "tuple[Task, Pat
         "test_split": "test" if scored == "test" else None,
     }
     datasets.disable_progress_bars()
-    quiet = logging.getLogger("lm_eval")
-    level = quiet.level
-    quiet.setLevel(logging.ERROR)  # a metric without an aggregation is the stock file's own choice
     try:
-        task = LocalTask(config=config)
+        with quiet(logging.ERROR):  # the stock files leave some aggregations to the default
+            task = LocalTask(config=config)
     finally:
-        quiet.setLevel(level)
         datasets.enable_progress_bars()
     return task, splits[scored]
 
@@ -208,3 +207,20 @@ def _stock_tasks(names: list[str]) -> dict[str, Any]:
             f"cannot load tasks {', '.join(names)}: {lines[0]}. Without a network, give --data_dir "
             "or fill the hub's cache first"
         ) from error
+
+
+@contextlib.contextmanager
+def quiet(level: int = logging.WARNING) -> Iterator[None]:
+    """Keeps lm-eval's own bars, and logs below `level`, out of the output; ours are enough."""
+    from lm_eval.api import task
+
+    bar = task.tqdm
+    logger = logging.getLogger("lm_eval")
+    before = logger.level
+    task.tqdm = lambda rows, **unused: rows
+    logger.setLevel(max(before, level))
+    try:
+        yield
+    finally:
+        task.tqdm = bar
+        logger.setLevel(before)

@@ -1,0 +1,58 @@
+"""What an evaluation would do: questions, requests, tokens, memory; nothing is run or written."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from synthdiv.errors import UserError
+from synthdiv.evaluation.run import EvaluateConfig
+from synthdiv.evaluation.tasks import load_tasks, quiet
+from synthdiv.files import Corpus
+
+
+def plan(
+    checkpoint: str | Path,
+    tasks: Sequence[str],
+    data_dir: str | Path | None = None,
+    config: EvaluateConfig | None = None,
+    corpora: Sequence[Corpus] = (),
+    tokenizer: str | Path | None = None,
+) -> str:
+    """Returns, in lines, what `evaluate` would do with the same arguments.
+
+    Raises:
+        UserError: whatever `evaluate` would refuse before it runs the model.
+    """
+    from synthdiv.data.tokenizer import load_tokenizer
+    from synthdiv.model.weights import describe, find_checkpoint
+
+    config = config or EvaluateConfig()
+    if not tasks and not corpora:
+        raise UserError("nothing to evaluate: give --tasks, --corpus, or both")
+    found = find_checkpoint(checkpoint)
+    model, tokenizer_dir = describe(found)
+    if not (tokenizer or tokenizer_dir):
+        raise UserError(f"checkpoint {str(found)!r} has no tokenizer; name one with --tokenizer")
+    loaded_tokenizer = load_tokenizer(tokenizer or tokenizer_dir)
+    size = model.parameters * (4 if (config.dtype or model.dtype) == "float32" else 2)
+    lines = [
+        f"checkpoint {found}: {model.parameters:,} parameters, {size / 1e9:,.2f} GB on each device"
+    ]
+    if tasks:
+        loaded = load_tasks(
+            list(tasks), None if data_dir is None else Path(data_dir), config.num_fewshot
+        )
+        for name, task in loaded.loaded["tasks"].items():
+            with quiet():
+                task.build_all_requests(limit=config.limit or None)
+            requests = task.instances
+            texts = {"".join(map(str, request.args[:2])) for request in requests}
+            tokens = sum(map(len, loaded_tokenizer.encode_batch(list(texts))))
+            asked = min(len(task.eval_docs), config.limit or len(task.eval_docs))
+            lines.append(
+                f"{name}: {asked:,} questions, {len(requests):,} requests, {tokens:,} tokens "
+                f"(before shared beginnings are read once), from "
+                f"{loaded.files.get(name, task.config.dataset_path)}"
+            )
+    for corpus in corpora:
+        lines.append(f"bits per byte on {corpus.path}: {len(corpus):,} documents")
+    return "\n".join(lines)
