@@ -12,7 +12,7 @@ from html import escape
 from pathlib import Path
 
 WIDTH, HEIGHT = 480, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 14, 14, 48
+_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 14, 14, 48
 SERIES = 6  # colours and shapes before they come round again
 
 
@@ -71,6 +71,13 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
     return [round((first + i) * step, 12) for i in range(count)]
 
 
+def _tick_labels(values: Sequence[float]) -> list[str]:
+    """All with as many decimals as the distance between ticks needs."""
+    step = min((b - a for a, b in zip(values, values[1:], strict=False)), default=1.0)
+    decimals = max(-math.floor(math.log10(step) + 1e-9), 0) if step > 0 else 3
+    return [f"{value + 0.0:,.{min(decimals, 8)}f}" for value in values]
+
+
 def number(value: float) -> str:
     """A number as a reader wants it: four significant digits, thousands apart, no exponent."""
     if not math.isfinite(value):
@@ -102,25 +109,23 @@ class _Plane:
     def axes(self) -> str:
         parts = []
         bottom, right = HEIGHT - _BOTTOM, WIDTH - _RIGHT
-        for value in ticks(self.y_low, self.y_high):
+        values = ticks(self.y_low, self.y_high)
+        for value, label in zip(values, _tick_labels(values), strict=True):
             y = self.y(value)
             parts.append(f'<line class="grid" x1="{_LEFT}" x2="{right}" y1="{y}" y2="{y}"/>')
-            parts.append(
-                f'<text x="{_LEFT - 7}" y="{y + 4}" text-anchor="end">{number(value)}</text>'
-            )
-        for value in ticks(self.x_low, self.x_high):
+            parts.append(f'<text x="{_LEFT - 7}" y="{y + 4}" text-anchor="end">{label}</text>')
+        values = ticks(self.x_low, self.x_high)
+        for value, label in zip(values, _tick_labels(values), strict=True):
             x = self.x(value)
             parts.append(f'<line class="axis" x1="{x}" x2="{x}" y1="{bottom}" y2="{bottom + 4}"/>')
-            parts.append(
-                f'<text x="{x}" y="{bottom + 18}" text-anchor="middle">{number(value)}</text>'
-            )
+            parts.append(f'<text x="{x}" y="{bottom + 18}" text-anchor="middle">{label}</text>')
         parts.append(f'<line class="axis" x1="{_LEFT}" x2="{right}" y1="{bottom}" y2="{bottom}"/>')
         middle = (_LEFT + right) / 2
         label = escape(self.x_label)
         parts.append(f'<text x="{middle}" y="{HEIGHT - 8}" text-anchor="middle">{label}</text>')
         height = (_TOP + bottom) / 2
         parts.append(
-            f'<text transform="translate(14 {height}) rotate(-90)" text-anchor="middle">'
+            f'<text transform="translate(13 {height}) rotate(-90)" text-anchor="middle">'
             f"{escape(self.y_label)}</text>"
         )
         return "".join(parts)

@@ -42,7 +42,8 @@
     const [index, id, text, cut, from] = documentAt(number);
     const box = element("details");
     const start = text.trim().replace(/\s+/g, " ").slice(0, 90);
-    box.append(element("summary", `${id === String(index) ? "Document" : id + ", document"} ${index}: ${start || "(empty)"}`));
+    const known = id === String(index) ? "" : ` (${id})`;
+    box.append(element("summary", `Document ${index}${known}: ${start || "(empty)"}`));
     box.addEventListener("toggle", () => {
       if (box.childElementCount > 1) return;
       const body = element("div", cut ? `${text} …` : text, "text");

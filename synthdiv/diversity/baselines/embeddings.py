@@ -101,9 +101,16 @@ def lsa(texts: Sequence[str], dimensions: int = 64, seed: int = 0) -> np.ndarray
     (Halko, Martinsson and Tropp 2011), so the same texts and seed give the same embedding.
     """
     matrix = term_matrix(texts)
-    rank = min(dimensions, *matrix.shape) if min(matrix.shape, default=0) else 0
-    if not rank:
-        return np.zeros((len(texts), dimensions), np.float32)
+    rank = min(dimensions, *matrix.shape)
+    vectors = np.zeros((len(texts), dimensions), np.float32)
+    if rank:
+        left, values = truncated_svd(matrix, rank, seed)
+        vectors[:, :rank] = left * values
+    return normalized(vectors)
+
+
+def truncated_svd(matrix, rank: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Returns U [rows, rank] and S [rank] of a sparse matrix, by random projection."""
     generator = np.random.Generator(np.random.PCG64(seed))
     width = min(rank + 16, *matrix.shape)
     basis = generator.standard_normal((matrix.shape[1], width)).astype(np.float32)
@@ -111,8 +118,5 @@ def lsa(texts: Sequence[str], dimensions: int = 64, seed: int = 0) -> np.ndarray
     for _ in range(4):
         left, _ = np.linalg.qr(matrix @ basis)
         basis, _ = np.linalg.qr(transposed @ left)
-    projected = matrix @ basis
-    left, values, _ = np.linalg.svd(projected, full_matrices=False)
-    vectors = np.zeros((len(texts), dimensions), np.float32)
-    vectors[:, :rank] = (left * values)[:, :rank]
-    return normalized(vectors)
+    left, values, _ = np.linalg.svd(matrix @ basis, full_matrices=False)
+    return left[:, :rank], values[:rank]

@@ -95,8 +95,8 @@ def near_duplicate_rate(
 
     It is what de-duplication would remove. Documents without words are left out.
     Source: Broder 1997 (MinHash); banded search as in Leskovec, Rajaraman and Ullman, chapter 3.
-    The Jaccard similarity is estimated from 64 hash functions: standard error 0.05 at 0.8; a pair at
-    0.8 is looked at with probability 0.9998, one at 0.5 with 0.64 and then compared.
+    The Jaccard similarity is estimated from 64 hash functions: standard error 0.05 at 0.8. A pair
+    at 0.8 is looked at with probability 0.9998; one at 0.5 with 0.64, and then compared.
     Direction: higher = LESS diverse; between 0 and 1.
     Confounds: rises with the number of documents; boilerplate shared by short documents counts.
     """

@@ -30,7 +30,7 @@ class DistinctCounter:
         self._pending_size = 0
 
     def prepare(self, hashes: np.ndarray) -> np.ndarray:
-        """Returns the distinct kept hashes of a part of the stream: what `add` takes (any thread)."""
+        """Returns the distinct kept hashes of a part, which `add` takes; for any thread."""
         if self.halvings:
             hashes = hashes[hashes < np.uint64(self._limit)]
         return distinct_sorted(hashes)

@@ -1,8 +1,8 @@
 """From texts to 64-bit word hashes, without a Python object a word.
 
 Every lexical baseline counts equal words or equal runs of words. Here a batch of documents becomes
-one buffer of UTF-8 bytes, and the hash of every word comes out of one running sum over that buffer:
-byte j adds table[byte] * r**j (mod 2**64), so a word from s to e hashes to (sum[e] - sum[s]) / r**s,
+one buffer of UTF-8 bytes, and the hash of every word comes out of one running sum over it: byte j
+adds table[byte] * r**j (mod 2**64), so a word from s to e hashes to (sum[e] - sum[s]) / r**s,
 wherever it stands. r is odd and so has an inverse. A finalizer then spreads the bits.
 
 Two readings of the same bytes, because the baselines' sources differ:
@@ -36,17 +36,7 @@ _IS_SPACE = np.zeros(256, bool)
 _IS_SPACE[list(_ASCII_SPACES) + list(_UNUSED)] = True
 _WIDE_SPACES = [
     chr(point).encode()
-    for point in (
-        0x85,
-        0xA0,
-        0x1680,
-        *range(0x2000, 0x200B),
-        0x2028,
-        0x2029,
-        0x202F,
-        0x205F,
-        0x3000,
-    )
+    for point in [0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 12288]
 ]
 _IS_WIDE_LEAD = np.zeros(256, bool)
 _IS_WIDE_LEAD[[coded[0] for coded in _WIDE_SPACES]] = True
