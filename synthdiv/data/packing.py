@@ -187,7 +187,7 @@ class _ByteMarks:
     def between(self, length: int, number: int) -> np.ndarray:
         """Returns the bytes of the next `number` windows' targets, uint32, and forgets them."""
         edges = np.arange(number + 1, dtype=np.int64) * length + 1
-        at = np.searchsorted(self._firsts, edges, side="right") - 1
+        at = np.searchsorted(self._firsts, edges) - 1  # the document of the token before an edge
         before = np.concatenate([[0], np.cumsum(self._sizes)])
         inside = np.minimum(edges - 1 - self._firsts[at], self._lengths[at])
         part = self._sizes[at] * inside // np.maximum(self._lengths[at], 1)

@@ -175,14 +175,26 @@ def _cut(text: str) -> Iterator[str]:
     """Cuts a text at empty lines into documents; what is too short for one is left out."""
     document = ""
     for paragraph in text.split("\n\n"):
-        for start in range(0, len(paragraph), _LONGEST):
-            piece = paragraph[start : start + _LONGEST]
+        for piece in _pieces(paragraph):
+            # A document that is too short always has room for a piece.
             if document and len(document) + len(piece) + 2 > _LONGEST:
                 yield document
                 document = ""
             document = f"{document}\n\n{piece}" if document else piece
     if len(document) >= _SHORTEST:
         yield document
+
+
+def _pieces(paragraph: str) -> Iterator[str]:
+    """Cuts a paragraph that no short document has room for, at a line's end or at a blank."""
+    room = _LONGEST - _SHORTEST - 2
+    while len(paragraph) > room:
+        at = paragraph.rfind("\n", 1, room)
+        at = at if at > 0 else paragraph.rfind(" ", 1, room)
+        at = at if at > 0 else room
+        yield paragraph[:at].rstrip()
+        paragraph = paragraph[at:].lstrip()
+    yield paragraph
 
 
 def stdlib_instructions(output: str | Path, limit: int = 2000, seed: int = 0) -> Path:

@@ -183,6 +183,8 @@ def tokenize_corpus(
     _same_plan(output, plan)
     if manifest := read_manifest(output):
         return manifest
+    for left_over in output.glob(".tokens-*.tmp"):  # of a run that was killed
+        left_over.unlink()
     tokenizer.save(output / "tokenizer")
     done = _finished_shards(output)
     digest = hashlib.sha256()

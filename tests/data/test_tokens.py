@@ -1,0 +1,228 @@
+"""Tokens on disk: the same for any number of workers, any interruption, any kind of corpus."""
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from synthdiv.data import Tokenizer, load_tokenizer, ordered_batches, tokenize_corpus
+from synthdiv.data.token_source import TokenSource
+from synthdiv.data.workers import encode_chunk
+from synthdiv.errors import UserError
+from synthdiv.files import Corpus, read_manifest
+
+from .conftest import random_text, write_corpus
+
+
+def documents_of(directory: Path) -> list[list[int]]:
+    """Token ids of each document, as the model would predict them, end-of-text left out."""
+    source = TokenSource(directory)
+    sequences = source.read(np.arange(len(source)))
+    found: list[list[int]] = []
+    for row in range(len(sequences)):
+        for at in range(int(sequences.targets[row])):
+            if sequences.starts[row, at]:
+                found.append([])
+            found[-1].append(int(sequences.tokens[row, at + 1]))
+    assert all(d[-1] == source.manifest["eot_id"] for d in found)
+    return [d[:-1] for d in found]
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in sorted(directory.glob("tokens-*"))}
+
+
+def test_nothing_is_lost_over_shards(
+    corpus: Corpus, texts: list[str], tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    manifest = tokenize_corpus(corpus, tmp_path, tokenizer, 32, shard_bytes=20_000)
+    assert len(manifest["shards"]) > 3
+    assert documents_of(tmp_path) == tokenizer.encode_batch(texts)
+    assert manifest["documents"] == len(texts)
+    assert manifest["bytes"] == sum(len(t.encode()) for t in texts)
+    assert manifest["tokens"] == sum(len(i) + 1 for i in tokenizer.encode_batch(texts))
+    assert manifest["corpus_sha256"] == corpus.sha256
+    assert manifest["tokenizer_sha256"] == load_tokenizer(tmp_path).sha256
+    # One padded sequence a shard at most.
+    full = manifest["tokens"] / 32
+    assert full <= manifest["sequences"] < full + len(manifest["shards"])
+
+
+def test_workers_change_nothing(corpus: Corpus, tokenizer: Tokenizer, tmp_path: Path) -> None:
+    for name, workers in (("none", 0), ("auto", None), ("two", 2), ("three", 3)):
+        tokenize_corpus(corpus, tmp_path / name, tokenizer, 32, 30_000, workers)
+        assert contents(tmp_path / name) == contents(tmp_path / "none"), name
+        assert read_manifest(tmp_path / name) == read_manifest(tmp_path / "none"), name
+    assert not multiprocessing.active_children()
+
+
+def test_documents_of_every_kind(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    texts = ["plain", "", None, "ends <|endoftext|> not", "lone \ud800 surrogate", " ", "\x00"]
+    corpus = write_corpus(tmp_path / "odd.jsonl", texts)
+    manifest = tokenize_corpus(corpus, tmp_path / "out", tokenizer, 8)
+    assert (manifest["documents"], manifest["empty_documents"]) == (5, 2)
+    found = [tokenizer.decode(ids) for ids in documents_of(tmp_path / "out")]
+    assert found == ["plain", texts[3], "lone \ufffd\ufffd\ufffd surrogate", " ", "\x00"]
+
+
+def test_a_long_document_is_tokenized_in_pieces_to_the_same_tokens(
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw = random.Random(3)
+    texts = [random_text(draw, 400), "short", "x" * 900, random_text(draw, 700)]
+    expected = tokenizer.encode_batch(texts)
+    monkeypatch.setattr("synthdiv.data.workers._PIECE_CHARS", 100)
+    tokens, lengths, sizes = encode_chunk(tokenizer, [t.encode() for t in texts])
+    assert lengths.tolist() == [len(i) for i in expected]
+    assert tokens.tolist() == sum(expected, [])
+    assert sizes.tolist() == [len(t.encode()) for t in texts]
+
+
+def test_finished_tokens_are_not_made_again(
+    corpus: Corpus, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    first = tokenize_corpus(corpus, tmp_path, tokenizer, 32)
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
+    assert tokenize_corpus(corpus, tmp_path, tokenizer, 32) == first
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")} == before
+
+
+def test_other_settings_are_refused(corpus: Corpus, tokenizer: Tokenizer, tmp_path: Path) -> None:
+    tokenize_corpus(corpus, tmp_path / "out", tokenizer, 32)
+    with pytest.raises(UserError, match="another sequence length"):
+        tokenize_corpus(corpus, tmp_path / "out", tokenizer, 64)
+    other = write_corpus(tmp_path / "other.jsonl", ["other text"])
+    with pytest.raises(UserError, match="another corpus"):
+        tokenize_corpus(other, tmp_path / "out", tokenizer, 32)
+    with pytest.raises(UserError, match="too short"):
+        tokenize_corpus(corpus, tmp_path / "new", tokenizer, 1)
+    nothing = write_corpus(tmp_path / "nothing.jsonl", ["", None])
+    with pytest.raises(UserError, match="no document with any text"):
+        tokenize_corpus(nothing, tmp_path / "new", tokenizer, 32)
+
+
+def test_reading_refuses_what_is_not_complete(
+    corpus: Corpus, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match="no tokens"):
+        TokenSource(tmp_path / "absent")
+    with pytest.raises(UserError, match="holds no tokens"):
+        TokenSource(tmp_path)
+    tokenize_corpus(corpus, tmp_path / "out", tokenizer, 32)
+    (tmp_path / "out" / "manifest.json").unlink()
+    with pytest.raises(UserError, match="not complete"):
+        TokenSource(tmp_path / "out")
+    tokenize_corpus(corpus, tmp_path / "out", tokenizer, 32)
+    (tmp_path / "out" / "tokens-00000.array_record").unlink()
+    with pytest.raises(UserError, match="lack tokens-00000"):
+        TokenSource(tmp_path / "out").read(np.array([0]))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_killed_at_any_moment_it_goes_on(
+    tokenizer: Tokenizer, tmp_path: Path, workers: int
+) -> None:
+    draw = random.Random(0)
+    texts = [random_text(draw, 60) for _ in range(4000)]
+    corpus = write_corpus(tmp_path / "words.jsonl", texts)
+    tokenizer.save(tmp_path / "tokenizer")
+    tokenize_corpus(corpus, tmp_path / "whole", tokenizer, 64, 30_000, 0)
+    out = tmp_path / "out"
+    program = (
+        "from pathlib import Path\n"
+        "from synthdiv.data import load_tokenizer, tokenize_corpus\n"
+        "from synthdiv.files import Corpus\n"
+        "if __name__ == '__main__':\n"
+        f"    tokenize_corpus(Corpus({str(corpus.path)!r}), {str(out)!r},\n"
+        f"        load_tokenizer({str(tmp_path / 'tokenizer')!r}), 64, 30_000, {workers})\n"
+    )
+    script = tmp_path / "tokenize_it.py"
+    script.write_text(program)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    kept: dict[Path, int] = {}
+    for shards in (1, 4):
+        process = subprocess.Popen(
+            [sys.executable, str(script)], env=environment, start_new_session=True
+        )
+        while not (out / f"tokens-{shards:05d}.json").exists() and process.poll() is None:
+            time.sleep(0.002)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        _wait_for_group(process.pid)
+        assert read_manifest(out) is None, "it was done before it could be killed"
+        now = {p: p.stat().st_mtime_ns for p in out.glob("tokens-*.json")}
+        assert len(now) > shards and kept.items() <= now.items()
+        kept = now
+    subprocess.run([sys.executable, str(script)], env=environment, check=True)
+    assert kept.items() <= {p: p.stat().st_mtime_ns for p in out.glob("tokens-*.json")}.items()
+    assert contents(out) == contents(tmp_path / "whole")
+    assert read_manifest(out) == read_manifest(tmp_path / "whole")
+    assert not list(out.glob(".*.tmp"))
+
+
+def _wait_for_group(group: int) -> None:
+    """Workers must not outlive the process that was killed."""
+    for _ in range(500):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.01)
+    raise AssertionError("workers are still alive five seconds after their parent")
+
+
+def test_a_tfds_dataset_can_be_tokenized(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    """A directory as TFDS writes it: serialized tf.train.Example in array_record, features.json."""
+    module = pytest.importorskip("array_record.python.array_record_module")
+    texts = [f"document {i} of a dataset" for i in range(20)]
+    directory = tmp_path / "wiki" / "1.0.0"
+    directory.mkdir(parents=True)
+    for shard in range(2):
+        writer = module.ArrayRecordWriter(
+            str(directory / f"wiki-train.array_record-{shard:05d}-of-00002"), "group_size:1"
+        )
+        for text in texts[shard * 10 : shard * 10 + 10]:
+            writer.write(_example({"text": text, "title": "t"}))
+        writer.close()
+    (directory / "features.json").write_text(json.dumps({"featuresDict": {}}))
+    tokenize_corpus(Corpus(directory), tmp_path / "out", tokenizer, 16)
+    assert [tokenizer.decode(d) for d in documents_of(tmp_path / "out")] == texts
+
+
+def _example(features: dict[str, str]) -> bytes:
+    def field(number: int, value: bytes) -> bytes:
+        assert len(value) < 128
+        return bytes([number << 3 | 2, len(value)]) + value
+
+    entries = b"".join(
+        field(1, field(1, k.encode()) + field(2, field(1, field(1, v.encode()))))
+        for k, v in features.items()
+    )
+    return field(1, entries)
+
+
+def test_ordered_batches_give_every_target_once(
+    corpus: Corpus, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    manifest = tokenize_corpus(corpus, tmp_path, tokenizer, 32)
+    batches = list(ordered_batches(tmp_path, 5))
+    assert {b["tokens"].shape for b in batches} == {(5, 32)}
+    assert sum(b["loss_mask"].sum() for b in batches) == manifest["tokens"]
+    assert sum(b["bytes"].sum() for b in batches) == manifest["bytes"]
+    assert sum(b["loss_mask"].sum() for b in ordered_batches(tmp_path, 5, limit=7)) == 7 * 32
+
+
+def test_real_text_with_the_papers_tokenizer(shared_data: Path, tmp_path: Path) -> None:
+    tokenizer = load_tokenizer(shared_data / "tokenizers" / "codegen_mono_tokenizer.json")
+    corpus = Corpus(shared_data / "text" / "c4_sample_300.jsonl.gz")
+    tokenize_corpus(corpus, tmp_path, tokenizer, 256)
+    found = [tokenizer.decode(ids) for ids in documents_of(tmp_path)]
+    assert found == [d.text for d in corpus]
