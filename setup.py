@@ -6,9 +6,11 @@ together, one set per Python minor, are in third_party/locks/.
 """
 
 import re
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).resolve().parent
 
@@ -17,6 +19,16 @@ def version() -> str:
     """The version of synthdiv/__init__.py, read as text: nothing is imported to build."""
     text = (HERE / "synthdiv" / "__init__.py").read_text(encoding="utf-8")
     return re.search(r'^__version__ = "([^"]+)"$', text, re.MULTILINE).group(1)
+
+
+class BuildWithConfigs(build_py):
+    """Takes configs/ along as synthdiv/configs/ wherever the package is not run from a checkout."""
+
+    def run(self) -> None:
+        super().run()
+        if not self.editable_mode:
+            inside = Path(self.build_lib) / "synthdiv" / "configs"
+            shutil.copytree(HERE / "configs", inside, dirs_exist_ok=True)
 
 
 BASE = [
@@ -66,14 +78,10 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11,<3.14",
-    # configs/ lies beside the package in a checkout and inside it once installed;
-    # synthdiv.config.configs_dir() finds either.
-    packages=[*find_packages(include=["synthdiv", "synthdiv.*"]), "synthdiv.configs"],
-    package_dir={"synthdiv.configs": "configs"},
-    package_data={
-        "": ["*.jinja", "*.json", "*.jsonl", "*.css", "*.js", "*.txt"],
-        "synthdiv.configs": ["**/*"],
-    },
+    packages=find_packages(include=["synthdiv", "synthdiv.*"]),
+    package_dir={"": "."},
+    package_data={"": ["*.jinja", "*.json", "*.jsonl", "*.css", "*.js", "*.txt"]},
+    cmdclass={"build_py": BuildWithConfigs},
     install_requires=BASE,
     extras_require={
         "train": TRAIN,
