@@ -1,0 +1,14 @@
+"""How diverse a corpus is: the LLM cluster score, its interval, and baseline metrics.
+
+from synthdiv.diversity import ScoreConfig, cluster_score
+from synthdiv.files import Corpus
+
+result = cluster_score(Corpus("corpus.jsonl"), ScoreConfig(rounds=300))
+result["score"]["mean"], result["score"]["ci95"]
+"""
+
+from synthdiv.diversity.compare import score_corpora
+from synthdiv.diversity.scoring import cluster_score
+from synthdiv.diversity.settings import ScoreConfig
+
+__all__ = ["ScoreConfig", "cluster_score", "score_corpora"]

@@ -1,0 +1,134 @@
+"""The arithmetic of a round: a reply made into a partition, and a partition into the paper's score.
+
+A round shows the judge K documents. Of its C valid clusters, of sizes s_1..s_C with n documents in
+all, the paper's score is C / S with S = n / C, the mean size (section 2.1): C * C / n, which lies
+between 1/K and K.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+Partition = list[list[int]]  # clusters of positions 0..K-1, each position exactly once
+
+
+def fault_of_partition(clusters: Sequence[Sequence[int]], size: int) -> str | None:
+    """Says in words why clusters of document numbers 1..size are no partition; None if they are."""
+    counts = Counter(number for cluster in clusters for number in cluster)
+    missing = [n for n in range(1, size + 1) if not counts[n]]
+    invented = sorted(n for n in counts if not 1 <= n <= size)
+    twice = sorted(n for n, c in counts.items() if c > 1 and 1 <= n <= size)
+    faults = []
+    if invented:
+        faults.append(f"there is no document {_listed(invented)} (they go from 1 to {size})")
+    if missing:
+        faults.append(f"no cluster holds document {_listed(missing)}")
+    if twice:
+        faults.append(f"document {_listed(twice)} is placed more than once")
+    return "; ".join(faults) + "; place every document exactly once" if faults else None
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    shown = ", ".join(map(str, numbers[:20]))
+    return shown + (" and more" if len(numbers) > 20 else "")
+
+
+def repair_partition(clusters: Sequence[Sequence[int]], size: int) -> tuple[Partition, list[int]]:
+    """Makes a partition of the clusters that a judge gave, by a stated rule.
+
+    A document placed more than once stays in the first cluster that holds it; a number that no
+    document has is ignored; a document that no cluster holds becomes a cluster of its own; clusters
+    left empty go.
+
+    Args:
+        clusters: document numbers from 1, as the judge wrote them.
+        size: K, the documents of the round.
+
+    Returns:
+        positions from 0, clusters in the order given and the added ones last; and for each cluster
+        its place in `clusters`, -1 for an added one.
+    """
+    placed: set[int] = set()
+    partition: Partition = []
+    origin: list[int] = []
+    for place, cluster in enumerate(clusters):
+        kept = []
+        for number in cluster:
+            if 1 <= number <= size and number not in placed:
+                placed.add(number)
+                kept.append(number - 1)
+        if kept:
+            partition.append(kept)
+            origin.append(place)
+    for number in range(1, size + 1):
+        if number not in placed:
+            partition.append([number - 1])
+            origin.append(-1)
+    return partition, origin
+
+
+def counted_sizes(sizes: Sequence[int], verdicts: Sequence[bool], policy: str) -> list[int]:
+    """Sizes of the clusters that count, after a policy for the rejected ones.
+
+    Args:
+        sizes: documents in each cluster of a partition.
+        verdicts: whether each was found valid.
+        policy: "drop" leaves rejected clusters and their documents out, "split" makes each of
+            their documents a cluster, "keep" counts them as they are.
+    """
+    if policy == "keep":
+        return list(sizes)
+    valid = [s for s, ok in zip(sizes, verdicts, strict=True) if ok]
+    if policy == "drop":
+        return valid
+    rejected = sum(s for s, ok in zip(sizes, verdicts, strict=True) if not ok)
+    return valid + [1] * rejected
+
+
+def round_score(sizes: Sequence[int]) -> float:
+    """The paper's C / S of one round: clusters squared over documents; NaN where none is left."""
+    documents = sum(sizes)
+    return len(sizes) ** 2 / documents if documents else float("nan")
+
+
+def shared_pairs(sizes: Sequence[int]) -> tuple[int, int]:
+    """Ordered pairs of different documents that share a cluster, and all such pairs."""
+    documents = sum(sizes)
+    return sum(s * (s - 1) for s in sizes), documents * (documents - 1)
+
+
+def memberships(clusters: Partition, size: int) -> np.ndarray:
+    """Cluster number of every position, `[size]`; -1 for a position that no cluster holds."""
+    labels = np.full(size, -1, dtype=np.int64)
+    for number, cluster in enumerate(clusters):
+        labels[cluster] = number
+    return labels
+
+
+def adjusted_rand_index(one: Sequence[object], other: Sequence[object]) -> float:
+    """Agreement of two partitions of the same documents, corrected for chance (Hubert & Arabie 1985).
+
+    1 where they are equal, 0 on average where they are unrelated. Two partitions that leave no room
+    for chance (both all singletons, or both one cluster) are equal: 1.
+    """
+    both = Counter(zip(one, other, strict=True))
+    pairs = sum(n * (n - 1) // 2 for n in both.values())
+    pairs_one = sum(n * (n - 1) // 2 for n in Counter(one).values())
+    pairs_other = sum(n * (n - 1) // 2 for n in Counter(other).values())
+    total = len(one) * (len(one) - 1) // 2
+    if total == 0:
+        return 1.0
+    expected = pairs_one * pairs_other / total
+    highest = (pairs_one + pairs_other) / 2
+    return 1.0 if highest == expected else (pairs - expected) / (highest - expected)
+
+
+def pair_counts(one: Sequence[object], truth: Sequence[object]) -> tuple[int, int, int]:
+    """Pairs together in both partitions, in the first, and in the second."""
+    both = Counter(zip(one, truth, strict=True))
+    return (
+        sum(n * (n - 1) // 2 for n in both.values()),
+        sum(n * (n - 1) // 2 for n in Counter(one).values()),
+        sum(n * (n - 1) // 2 for n in Counter(truth).values()),
+    )

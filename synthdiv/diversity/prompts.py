@@ -1,0 +1,74 @@
+"""The words the judge is asked with: Jinja templates that are configuration, not code.
+
+Each template has two blocks, `system` (instructions and criteria: the same for every round of a
+criteria set, so that servers keep it in their prefix cache) and `user` (the documents).
+"""
+
+import functools
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from synthdiv.config import find
+from synthdiv.errors import UserError
+
+STEPS = ("criteria", "gather_metadata", "gather_metrics", "summary", "cluster", "verify")
+
+
+class Prompts:
+    """The templates of one directory.
+
+    Args:
+        directory: where they are; searched by `synthdiv.config.find`.
+
+    Raises:
+        UserError: a template is missing or is no valid Jinja; names file and line.
+    """
+
+    def __init__(self, directory: str | Path) -> None:
+        import jinja2
+
+        self.directory = find(directory)
+        self._environment = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(self.directory), undefined=jinja2.StrictUndefined
+        )
+        digest = hashlib.sha256()
+        self._templates = {}
+        for step in STEPS:
+            path = self.directory / f"{step}.jinja"
+            if not path.is_file():
+                raise UserError(f"no prompt template {str(path)!r}")
+            digest.update(f"{step}\n".encode() + path.read_bytes() + b"\0")
+            try:
+                template = self._environment.get_template(path.name)
+            except jinja2.TemplateSyntaxError as error:
+                raise UserError(f"{path}, line {error.lineno}: {error.message}") from None
+            for block in ("system", "user"):
+                if block not in template.blocks:
+                    raise UserError(f"{path} has no block {block!r}")
+            self._templates[step] = template
+        self.sha256 = digest.hexdigest()  # of all templates: score.json tells it
+
+    def messages(self, step: str, **values: Any) -> tuple[dict[str, str], ...]:
+        """Returns the messages of one step, with `values` in place.
+
+        Raises:
+            UserError: the template uses a name that the step does not have.
+        """
+        import jinja2
+
+        template = self._templates[step]
+        context = template.new_context(values)
+        try:
+            return tuple(
+                {"role": role, "content": "".join(template.blocks[role](context)).strip()}
+                for role in ("system", "user")
+            )
+        except jinja2.UndefinedError as error:
+            raise UserError(f"{self.directory / step}.jinja: {error.message}") from None
+
+
+@functools.lru_cache(maxsize=8)
+def load_prompts(directory: str) -> Prompts:
+    """The templates of `directory`, read once a process."""
+    return Prompts(directory)

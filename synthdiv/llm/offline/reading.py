@@ -1,0 +1,131 @@
+"""How the offline judge reads a document: what it is about, and how it is written.
+
+Content is a vector of word stems (TF-IDF: sublinear counts, the fixed prior of `common_words` for
+the inverse document frequency), hashed so that no vocabulary has to be kept. Manner is a few
+measurements that need no dictionary. Both are functions of the text alone and are kept for texts
+that come again, as most do in the verification of a round.
+"""
+
+import functools
+import re
+import zlib
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from synthdiv.llm.offline.common_words import FUNCTION, PRIOR_WEIGHT
+
+CONTENT_SIZE = 4096
+_WORDS_READ = 400  # of a document: enough to know its subject
+_WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)?")
+_SENTENCE_END = re.compile(r"[.!?\u3002\u0964]+(?:\s|$)")
+_ENDINGS = ("ations", "ation", "ments", "ment", "ings", "ing", "ies", "ed", "es", "ly", "s")
+_LIST_LINE = re.compile(r"^\s*(?:[-*+\u2022]|\d{1,2}[.)])\s", re.MULTILINE)
+_YOU = frozenset("you your yours yourself yourselves".split())
+_I = frozenset("i me my mine myself we us our ours ourselves".split())
+_THEY = frozenset("he him his she her hers they them their theirs".split())
+
+# The measurements, each with the mean and spread that English prose of mixed kinds has.
+MANNER = {
+    "sentence length": (17.0, 8.0),  # words
+    "word length": (4.7, 0.5),  # letters
+    "vocabulary richness": (0.62, 0.12),  # different words among the first 100
+    "figures and symbols": (0.03, 0.035),  # share of characters
+    "address of the reader": (0.012, 0.018),  # share of words
+    "first person": (0.02, 0.025),  # share of words
+    "third persons": (0.025, 0.025),  # share of words
+    "questions and exclamations": (0.1, 0.14),  # share of sentence ends
+    "line breaks": (0.012, 0.015),  # share of characters
+    "list lines": (0.05, 0.15),  # share of lines
+    "function words": (0.45, 0.08),  # share of words
+}
+MANNER_NAMES = tuple(MANNER)
+_CENTRE = np.array([centre for centre, _ in MANNER.values()])
+_SPREAD = np.array([spread for _, spread in MANNER.values()])
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the judge knows of a document.
+
+    Attributes:
+        content: unit vector of its words, `[CONTENT_SIZE]`; zero for a text without any.
+        manner: measurements in units of their usual spread, `[len(MANNER)]`.
+        words: how many there are, of those read.
+        terms: its most telling words, the first ones most.
+    """
+
+    content: np.ndarray
+    manner: np.ndarray
+    words: int
+    terms: tuple[str, ...]
+
+
+def stem(word: str) -> str:
+    """A word without its commonest endings, so that plural and singular meet."""
+    for ending in _ENDINGS:
+        if word.endswith(ending) and len(word) - len(ending) >= 4:
+            return word[: -len(ending)]
+    return word
+
+
+@functools.lru_cache(maxsize=200_000)
+def _term(word: str) -> tuple[int, float]:
+    """Place of a word in the content vector, and its weight."""
+    weight = PRIOR_WEIGHT.get(word, 1.0)
+    if len(word) < 3:
+        # A letter or two says nothing in alphabets; in syllabic and ideographic scripts it is a word.
+        weight = 0.0 if word.isascii() else weight
+    return zlib.crc32(stem(word).encode("utf-8", "replace")) % CONTENT_SIZE, weight
+
+
+@functools.lru_cache(maxsize=8192)
+def read(text: str) -> Reading:
+    """Reads a document."""
+    head = text[: _WORDS_READ * 24]
+    words = _WORD.findall(head.lower())[:_WORDS_READ]
+    counts = Counter(words)
+    content = np.zeros(CONTENT_SIZE, np.float32)
+    weights: list[tuple[float, str]] = []
+    for word, count in counts.items():
+        place, weight = _term(word)
+        if weight:
+            weight *= 1.0 + np.log(count) if count > 1 else 1.0
+            content[place] += weight
+            weights.append((weight, word))
+    norm = float(np.sqrt(content @ content))
+    if norm:
+        content /= norm
+    # Among equal weights the longer word tells more; the text itself breaks the ties that remain.
+    weights.sort(key=lambda w: (-w[0], -len(w[1])))
+    terms = tuple(word for _, word in weights[:12])
+    return Reading(content, _manner(head, words, counts), len(words), terms)
+
+
+def _manner(text: str, words: list[str], counts: Counter) -> np.ndarray:
+    if not words:
+        return np.zeros(len(MANNER))
+    total = len(words)
+    characters = max(len(text), 1)
+    ends = _SENTENCE_END.findall(text)
+    lines = text.count("\n") + 1
+    letters = sum(len(w) * n for w, n in counts.items())
+    spaces = text.count(" ")
+    figures = sum(text.count(c) for c in "0123456789=+*/<>{}[]()_#%$&@|\\^~")
+    measured = np.array(
+        [
+            total / max(len(ends), 1),
+            letters / total,
+            len(set(words[:100])) / min(total, 100),
+            figures / max(characters - spaces, 1),
+            sum(counts[w] for w in _YOU) / total,
+            sum(counts[w] for w in _I) / total,
+            sum(counts[w] for w in _THEY) / total,
+            sum(e[0] in "?!" for e in ends) / max(len(ends), 1),
+            (lines - 1) / characters,
+            len(_LIST_LINE.findall(text)) / lines,
+            sum(n for w, n in counts.items() if w in FUNCTION) / total,
+        ]
+    )
+    return np.clip((measured - _CENTRE) / _SPREAD, -4.0, 4.0)

@@ -1,0 +1,76 @@
+"""Scores how diverse a corpus is, with a confidence interval.
+
+    synthdiv score --input=corpus.jsonl --output=out --llm=openai --model=NAME
+    synthdiv score --input=a.jsonl,b.jsonl --output=out --compare
+
+A judge sorts a few documents at a time into clusters; more and smaller clusters mean more
+diversity. Writes score.json, rounds.parquet and report.html; for several corpora, a directory for
+each and comparison.json. Killed at any moment, the same command goes on where it was.
+"""
+
+from absl import flags
+
+from synthdiv import cli
+
+FLAGS = cli.command(__doc__)
+cli.judge_flags(FLAGS)
+flags.DEFINE_list("input", None, "Corpora: files or directories.", flag_values=FLAGS)
+flags.DEFINE_string("output", None, "Directory to write to.", flag_values=FLAGS)
+flags.DEFINE_string("text_column", "text", "Column that holds the text.", flag_values=FLAGS)
+flags.DEFINE_integer("rounds", None, "Clustering rounds (N).", lower_bound=1, flag_values=FLAGS)
+flags.DEFINE_string(
+    "criteria", None, "JSON file of criteria to use instead of asking for some.", flag_values=FLAGS
+)
+flags.DEFINE_bool("compare", False, "Judge all corpora by one set of criteria.", flag_values=FLAGS)
+flags.DEFINE_float(
+    "target_ci", None, "Stop when the 95% interval is mean +- this.", flag_values=FLAGS
+)
+flags.DEFINE_string(
+    "labels", None, "Column of true classes: measures the judge.", flag_values=FLAGS
+)
+flags.DEFINE_float(
+    "repeat_fraction", None, "Share of rounds asked again in another order.", flag_values=FLAGS
+)
+flags.DEFINE_integer("seed", None, "Of every random draw.", flag_values=FLAGS)
+flags.DEFINE_string(
+    "second_judge", None, "BACKEND or BACKEND:MODEL to measure agreement with.", flag_values=FLAGS
+)
+
+
+def main() -> None:
+    """Parses, reads the configuration, and calls `score_corpora`."""
+    from contextlib import ExitStack
+    from pathlib import Path
+
+    from synthdiv.diversity import ScoreConfig, score_corpora
+    from synthdiv.diversity.planning import plan_score
+    from synthdiv.files import Corpus, output_dir
+    from synthdiv.llm import LLMConfig, open_session
+
+    cli.required(FLAGS, "input", "output")
+    config = cli.load(FLAGS, ScoreConfig, LLMConfig)
+    names = ("rounds", "criteria", "target_ci", "labels", "repeat_fraction", "seed")
+    settings = config.get(ScoreConfig, **{name: FLAGS[name].value for name in names})
+    corpora = [Corpus(path, FLAGS.text_column) for path in FLAGS.input]
+    if FLAGS.dry_run:
+        with cli.open_session(FLAGS, config, Path(FLAGS.output)) as session:
+            print(plan_score(corpora, settings, session))
+        return
+    directory = output_dir(FLAGS.output)
+    with ExitStack() as stack:
+        session = stack.enter_context(cli.open_session(FLAGS, config, directory))
+        second = None
+        if FLAGS.second_judge:
+            backend, _, model = FLAGS.second_judge.partition(":")
+            judge = config.get(LLMConfig, backend=backend, model=model or None)
+            second = stack.enter_context(open_session(judge, directory / "second.sqlite"))
+        result = score_corpora(corpora, directory, settings, session, FLAGS.compare, second)
+    for name, one in result.get("corpora", {corpora[0].name: result}).items():
+        low, high = one["score"]["ci95"]
+        print(f"{name}: {one['score']['mean']:.3f} [{low:.3f}, {high:.3f}]")
+    if session.backend == "offline":
+        print(f"judged by {session.model}")
+
+
+if __name__ == "__main__":
+    cli.run(main, FLAGS)
