@@ -6,7 +6,7 @@ Weights only change their shape and order of dimensions on the way, so a round t
 import dataclasses
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -219,7 +219,7 @@ def read_weights(path: Path, config: ModelConfig) -> dict[str, Any]:
 def write(
     params: dict[str, Any],
     config: ModelConfig,
-    tokenizer_dir: Path | None,
+    tokenizer: Sequence[Path],
     output: Path,
     dtype: str = "float32",
 ) -> Path:
@@ -227,7 +227,7 @@ def write(
 
     Args:
         params: our parameters (arrays of any kind).
-        tokenizer_dir: its files are copied along; None: no tokenizer.
+        tokenizer: its files, copied along; empty: no tokenizer.
         dtype: "float32" (exact), "bfloat16" or "float16".
 
     Raises:
@@ -262,18 +262,16 @@ def write(
         index = {"metadata": {"total_size": total}, "weight_map": file_of}
         write_json(output / "model.safetensors.index.json", index)
     hf_config = config_to_hf(config, dtype)
-    if tokenizer_dir is not None:
-        for file in sorted(Path(tokenizer_dir).iterdir()):
-            if file.is_file():
-                shutil.copyfile(file, output / file.name)
-        hf_config |= _special_tokens(Path(tokenizer_dir))
+    for file in tokenizer:
+        shutil.copyfile(file, output / file.name)
+    hf_config |= _special_tokens(output)
     write_json(output / "config.json", hf_config)
     return output
 
 
-def _special_tokens(tokenizer_dir: Path) -> dict[str, int]:
+def _special_tokens(directory: Path) -> dict[str, int]:
     """The ids of the tokenizer's special tokens, as config.json wants them, where it names any."""
-    settings, vocabulary = tokenizer_dir / "tokenizer_config.json", tokenizer_dir / "tokenizer.json"
+    settings, vocabulary = directory / "tokenizer_config.json", directory / "tokenizer.json"
     if not (settings.exists() and vocabulary.exists()):
         return {}
     named = read_json(settings)

@@ -20,6 +20,7 @@ from synthdiv.model.llama import Llama
 
 CHECKPOINTS = "checkpoints"
 ABOUT = "about/metadata"
+COMMIT_MARK = "commit_success.txt"  # Orbax puts one into every directory of a checkpoint
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,4 +172,6 @@ def save_hf(
         UserError: the directory cannot be written.
     """
     params = jax.device_get(nnx.to_pure_dict(nnx.split(model)[1]))
-    return hf.write(params, config, tokenizer_dir, Path(output), dtype)
+    files = sorted(p for p in Path(tokenizer_dir).iterdir() if p.is_file()) if tokenizer_dir else []
+    files = [p for p in files if p.name != COMMIT_MARK]
+    return hf.write(params, config, files, Path(output), dtype)

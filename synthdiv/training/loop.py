@@ -30,6 +30,7 @@ from synthdiv.training.step import (
     batch_shardings,
     compiled_step,
     init_state,
+    state_shardings,
 )
 
 AHEAD = 2  # steps that may be queued on the device
@@ -117,7 +118,7 @@ def train(
         if restored is None:
             params = None
             if first_params is not None:
-                params = first_params(abstract_state(config, mesh)["params"])
+                params = first_params(state_shardings(config, mesh)["params"])
             state = init_state(config, mesh, run.seed, steps, params)
         else:
             state, position = restored

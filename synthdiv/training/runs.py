@@ -140,7 +140,7 @@ def _with_template(tokenizer_dir: Path, template: str, output: Path) -> Path:
     output_dir(output)
     if jax.process_index() == 0:
         for file in sorted(tokenizer_dir.iterdir()):
-            if file.is_file() and file.suffix in (".json", ".model", ".txt"):
+            if file.is_file() and file.name != weights.COMMIT_MARK:
                 with atomic_path(output / file.name) as temporary:
                     shutil.copyfile(file, temporary)
         write_text(output / "chat_template.jinja", template)
