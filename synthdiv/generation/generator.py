@@ -7,21 +7,26 @@ that are not in a shard yet are in the session's store.
 
 from __future__ import annotations
 
+import contextlib
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synthdiv import __version__, files
 from synthdiv.errors import UserError
-from synthdiv.generation.plan import CorpusPlan, GenerateConfig
-from synthdiv.llm import Reply
+from synthdiv.generation.plan import STAGE, CorpusPlan, GenerateConfig
+from synthdiv.llm import Reply, Stage
 from synthdiv.progress import Progress
 
 if TYPE_CHECKING:
-    from synthdiv.llm import Session
+    from synthdiv.llm import Plan, Session
 
 FINGERPRINT = "fingerprint.json"
 TOKENS_PER_WORD = 4 / 3  # a rule of thumb for English and vocabularies of 30,000 and more
+_FIRST_WAVE = 64  # requests, before it is known how long the texts get
+_PLANNED_WHOLE = 2000  # requests; of more, about so many stand for all in a plan
+_HOPELESS = 256  # requests without one document, after which no more are sent under a budget
 
 
 def estimated_tokens(text: str) -> int:
@@ -56,28 +61,45 @@ def generate(
     writer = files.CorpusWriter(output)
     tally = _Tally.of_shards(writer.shards)
     rows: list[dict[str, Any]] = []
-    replies = session.iter(plan.requests(tally.requests), check=plan.check)
-    with Progress(len(plan), f"generating {output.name}", "requests") as progress:
+    label = f"generating {output.name}"
+    with Progress(len(plan), label, "requests") as progress:
         progress.update(tally.requests)
-        for number, reply in _in_order(replies, tally.requests):
-            if config.token_budget and tally.tokens >= config.token_budget:
-                break
-            tally.requests += 1
-            if reply.failure is None:
-                rows.append(plan.document(number, reply, session.model))
-                tally.add(rows[-1]["text"])
-            else:
-                tally.failure = tally.failure or reply.failure
-            progress.update(1, tokens=f"{tally.tokens:,}", failed=tally.failed)
-            if len(rows) >= config.shard_requests:
-                writer.write(rows)
-                rows = []
+        while wave := _wave(plan, tally):
+            requests = (plan.request(number) for number in wave)
+            with contextlib.closing(session.iter(requests, check=plan.check)) as replies:
+                for number, reply in _in_order(replies, tally.requests):
+                    if _budget_spent(plan, tally):
+                        break
+                    tally.requests += 1
+                    if reply.failure is None:
+                        rows.append(plan.document(number, reply, session.model))
+                        tally.add(rows[-1]["text"])
+                    else:
+                        tally.failure = tally.failure or reply.failure
+                    progress.update(1, tokens=f"{tally.tokens:,}", failed=tally.failed)
+                    if len(rows) >= config.shard_documents:
+                        writer.write(rows)
+                        rows = []
     if rows:
         writer.write(rows)
     if not tally.documents:
         raise UserError(f"none of {tally.requests} requests was answered: {tally.failure}")
     writer.close(_manifest(plan, tally, session))
     return files.read_manifest(output) or {}
+
+
+def plan_generation(topics: Path, config: GenerateConfig, session: Session) -> Plan:
+    """What `generate` would take, without sending or writing anything: calls, tokens, money.
+
+    A token budget is left out of account, as nobody knows yet how long the texts will be.
+    """
+    plan = CorpusPlan(topics, config)
+    if len(plan) <= _PLANNED_WHOLE:
+        requests = [plan.request(number) for number in range(len(plan))]
+        return session.plan({STAGE: requests})
+    spread = range(0, len(plan), len(plan) // _PLANNED_WHOLE)
+    examples = [plan.request(number) for number in spread]
+    return session.plan({STAGE: Stage(examples, len(plan))})
 
 
 class _Tally:
@@ -106,6 +128,31 @@ class _Tally:
         self.words += len(text.split())
         self.characters += len(text)
         self.tokens += estimated_tokens(text)
+
+
+def _budget_spent(plan: CorpusPlan, tally: _Tally) -> bool:
+    budget = plan.config.token_budget
+    return bool(budget) and tally.tokens >= budget
+
+
+def _wave(plan: CorpusPlan, tally: _Tally) -> range:
+    """Which requests to send next: all, or as many as will about fill the token budget.
+
+    What is sent ahead of a budget's end would be paid for and thrown away, so it is foreseen from
+    the texts so far, after a first few that show how long they are.
+    """
+    start, rest = tally.requests, len(plan) - tally.requests
+    if _budget_spent(plan, tally):
+        return range(0)
+    if plan.config.token_budget:
+        needed = _FIRST_WAVE
+        if tally.documents:
+            missing = plan.config.token_budget - tally.tokens
+            needed = math.ceil(missing * tally.requests / tally.tokens)
+        elif start:
+            needed = _FIRST_WAVE if start < _HOPELESS else 0
+        rest = min(rest, needed)
+    return range(start, start + rest)
 
 
 def _claim(output: Path, fingerprint: dict[str, Any]) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -32,6 +31,8 @@ from synthdiv.llm import Reply, Request, Sampling
 
 if TYPE_CHECKING:
     from synthdiv.llm import Session
+
+STAGE = "generation"
 
 # What each family varies: styles, personas, several topics in one text.
 FAMILIES: dict[str, tuple[bool, bool, bool]] = {
@@ -62,7 +63,7 @@ class GenerateConfig:
     temperature: float = 1.0
     top_p: float = 1.0
     max_tokens: int = 3072  # room for a reply
-    shard_requests: int = 1000  # replies a Parquet shard; what a kill can cost is their writing
+    shard_documents: int = 1000  # a Parquet shard is written whenever so many are there
     licence: str = ""  # a note on the terms of the corpus, for the manifest
     seed: int = 0
 
@@ -72,7 +73,7 @@ class GenerateConfig:
                 f"Generate.family {self.family!r} is none of {', '.join(FAMILIES)}"
                 f"{closest(self.family, FAMILIES)}"
             )
-        for name in ("generations", "personas_per_prompt", "topics_per_prompt", "shard_requests"):
+        for name in ("generations", "personas_per_prompt", "topics_per_prompt", "shard_documents"):
             if getattr(self, name) < 1:
                 raise UserError(f"Generate.{name} must be at least 1")
         for name in ("topics", "token_budget"):
@@ -121,11 +122,6 @@ class CorpusPlan:
         """The number of requests: T times G."""
         return len(self.topics) * self.config.generations
 
-    def requests(self, start: int = 0) -> Iterator[Request]:
-        """The requests from number `start` on, made as they are taken."""
-        for number in range(start, len(self)):
-            yield self.request(number)
-
     def request(self, number: int) -> Request:
         """Request `number`: the same one whenever and wherever it is made."""
         assignment = self.assignment(number)
@@ -139,7 +135,7 @@ class CorpusPlan:
             seed=self._random("sampling", assignment).getrandbits(31),
         )
         messages = ({"role": "user", "content": prompt},)
-        return Request(messages, self.schema, sampling, "generation", assignment.generation)
+        return Request(messages, self.schema, sampling, STAGE, assignment.generation)
 
     def assignment(self, number: int) -> _Assignment:
         """What request `number` is about."""
@@ -197,7 +193,7 @@ class CorpusPlan:
         """What decides the corpus's content: two runs that agree in it may share a directory."""
         topics = "\n".join(repr((topic.path, topic.keywords)) for topic in self.topics)
         # Prompts and personas count by what the files say, not by where they are.
-        elsewhere = ("prompts", "personas", "shard_requests", "licence")
+        elsewhere = ("prompts", "personas", "shard_documents", "licence")
         return {
             "config": {
                 name: list(value) if isinstance(value, tuple) else value

@@ -116,17 +116,12 @@ class _Lesson:
         passages = []
         for n in range(number):
             which = n % len(paths)
-            path, facts = paths[which], to_tell[which]
-            if not facts:  # nuance: later passages come back to what was said
-                facts = self.random.sample(WORLD.facts(topics[which]), 2)
             turns_left = len(range(n, number, len(paths)))
-            share = max(2, -(-len(facts) // turns_left))
-            tell = self.random.sample(facts, min(share, len(facts)))
+            share = -(-len(to_tell[which]) // turns_left)
+            tell = self.random.sample(to_tell[which], share)
             to_tell[which] = [fact for fact in to_tell[which] if fact not in tell]
-            again = [f for f in told if f.topic == tell[0].topic and f not in tell]
-            tell += self.random.sample(again, min(1, len(again)))
             other = paths[(which + 1) % len(paths)][-1] if len(paths) > 1 else ""
-            passages.append(self._passage(path, terms[which], tell, n, number, other))
+            passages.append(self._passage(paths[which], terms[which], tell, n, number, other))
             told += tell
         return {"passages": passages, "question": self._question(self.random.choice(told))}
 

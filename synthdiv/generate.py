@@ -1,0 +1,57 @@
+"""Generates a corpus: texts about topics, written by a language model.
+
+    synthdiv generate --topics=configs/topics/seeds.jsonl --output=corpus \\
+        --config=configs/generate/topic.gin --llm=openai --model=NAME --max_cost_usd=20
+
+Every text is three to five passages and a multiple-choice question with its explanation. Writes
+Parquet shards and, when all is there, manifest.json. Killed at any moment, the same command goes on
+where it was; no answer is paid for twice. --dry_run tells calls, tokens and money beforehand.
+"""
+
+from absl import flags
+
+from synthdiv import cli
+
+FLAGS = cli.command(__doc__)
+cli.judge_flags(FLAGS)
+flags.DEFINE_string(
+    "topics", "configs/topics/seeds.jsonl", "JSONL file of topic seeds.", flag_values=FLAGS
+)
+flags.DEFINE_string("output", None, "Directory of the corpus.", flag_values=FLAGS)
+flags.DEFINE_enum(
+    "family",
+    None,
+    ["topic", "topic_styles", "topic_styles_persona", "multi_topic_styles_persona"],
+    "Prompt family.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_integer("seed", None, "Of every random draw.", flag_values=FLAGS)
+
+
+def main() -> None:
+    """Parses, reads the configuration, and calls `generate`."""
+    from pathlib import Path
+
+    from synthdiv.config import find
+    from synthdiv.generation import GenerateConfig, generate, plan_generation
+    from synthdiv.llm import LLMConfig
+
+    cli.required(FLAGS, "topics", "output")
+    config = cli.load(FLAGS, GenerateConfig, LLMConfig)
+    settings = config.get(GenerateConfig, family=FLAGS.family, seed=FLAGS.seed)
+    topics, output = find(FLAGS.topics), Path(FLAGS.output)
+    with cli.open_session(FLAGS, config, output) as session:
+        if FLAGS.dry_run:
+            print(plan_generation(topics, settings, session))
+            return
+        manifest = generate(topics, output, settings, session)
+    print(
+        f"{output}: {manifest['documents']:,} documents on {manifest['topics']:,} topics, about "
+        f"{manifest['tokens']['estimated']:,} tokens, {manifest['requests']['failed']:,} failed"
+    )
+    if session.backend == "offline":
+        print(f"written by {session.model}")
+
+
+if __name__ == "__main__":
+    cli.run(main, FLAGS)
