@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from synthdiv.llm.fences import unfence
-from synthdiv.llm.offline.common_words import PRIOR_WEIGHT
+from synthdiv.llm.offline.reading import commonness_weight
 
 # Words that give a page's field away, written down from general knowledge.
 FIELDS: dict[str, str] = {
@@ -57,7 +57,7 @@ def extract_topics(
 def _topic(page: str) -> dict[str, Any] | None:
     words = re.findall(r"[a-z][a-z'-]{2,}", page.lower())
     counts = Counter(words)
-    weight = {w: n * PRIOR_WEIGHT.get(w, 1.0) for w, n in counts.items()}
+    weight = {w: n * commonness_weight(w) for w, n in counts.items()}
     telling = [w for w in sorted(weight, key=lambda w: (-weight[w], w)) if weight[w] > 0]
     if len(telling) < 4:
         return None

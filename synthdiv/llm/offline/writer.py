@@ -19,7 +19,7 @@ from typing import Any
 
 from synthdiv.llm.fences import fenced
 from synthdiv.llm.offline import phrases
-from synthdiv.llm.offline.common_words import PRIOR_WEIGHT
+from synthdiv.llm.offline.reading import commonness_weight
 from synthdiv.llm.offline.topic_extraction import extract_topics
 from synthdiv.llm.offline.world import Fact, World, hashed
 
@@ -103,7 +103,7 @@ class _Lesson:
         self.audience = self.audience[:1].lower() + self.audience[1:]
         # What follows "who" is a verb, and no verb fits where an interest is named.
         words = re.findall(r"[a-z]{4,}", re.sub(r"\b(who|and) \w+", "", persona.lower()))
-        own = [word for word in words if PRIOR_WEIGHT.get(word, 1.0) == 1.0]
+        own = [word for word in words if commonness_weight(word) == 1.0]
         self.interest = self.random.choice(own or words or ["daily work"])
 
     def write(self, topics: list[str], keywords: list[list[str]]) -> dict[str, Any]:
