@@ -40,6 +40,7 @@ class Progress:
         self._stream = stream or sys.stderr
         self._start = time.monotonic()
         self._said = self._start
+        self._said_done = 0
         self._figures: dict[str, object] = {}
         self._bar = None
         if self._stream.isatty():
@@ -55,7 +56,7 @@ class Progress:
     def __exit__(self, *exception: object) -> None:
         if self._bar is not None:
             self._bar.close()
-        elif time.monotonic() - self._start >= _INTERVAL_S:
+        elif time.monotonic() - self._start >= _INTERVAL_S and self.done > self._said_done:
             self._line()
 
     def update(self, n: int = 1, **figures: object) -> None:
@@ -77,7 +78,7 @@ class Progress:
             print(text, file=self._stream, flush=True)
 
     def _line(self) -> None:
-        self._said = time.monotonic()
+        self._said, self._said_done = time.monotonic(), self.done
         seconds = self._said - self._start
         rate = self.done / seconds if seconds > 0 else 0.0
         words = [f"{self.label}: {self.done:,}"]

@@ -138,7 +138,7 @@ def _table(study: dict[str, Any]) -> dict[str, list]:
     head = ["Corpus", "Topics", "Generations", "Documents", "Tokens", "Score", "95% interval"]
     for model in study["regression"]:
         for words in PHASES.values():
-            head += [f"{model} {words}", f"bits per byte, {words}"]
+            head += [f"{model} {words}", "bits per byte"]
     rows = []
     for cell in study["cells"]:
         corpus, score = cell["corpus"], cell["score"]

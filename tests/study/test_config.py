@@ -1,0 +1,62 @@
+"""A study's plan: scopes bind cells, models and who answers; what is wrong is refused."""
+
+import pytest
+
+from synthdiv import config
+from synthdiv.errors import UserError
+
+pytest.importorskip("jax")
+
+
+def plan(*bindings, real=None):
+    from synthdiv.study.config import TARGETS, read_plan
+
+    base = ["Study.cells = ['a', 'b']", "Study.models = ['m']"]
+    return read_plan(config.load(TARGETS, [], [*base, *bindings]), real)
+
+
+def test_scopes_bind_cells_models_and_who_answers():
+    made = plan(
+        "Generate.topics = 5",
+        "b/Generate.topics = 9",
+        "a/Cell.corpus = 'x.jsonl'",
+        "m/Model.hidden = 60",
+        "judge/LLM.backend = 'openai'",
+        "judge/LLM.model = 'some-judge'",
+        "Study.seed = 3",
+    )
+    assert [c.generate.topics for c in made.cells] == [5, 9]
+    assert [c.config.corpus for c in made.cells] == ["x.jsonl", ""]
+    assert made.models[0].pretrain.model.hidden == 60
+    assert (made.writer.backend, made.judge.backend) == ("offline", "openai")
+    assert {made.score.seed, made.cells[0].generate.seed, made.models[0].sft.seed} == {3}
+
+
+def test_other_real_text_is_another_study():
+    other = plan(real=("wiki.jsonl",))
+    assert other.config.real == ("wiki.jsonl",) and other.settings != plan().settings
+
+
+@pytest.mark.parametrize(
+    ("binding", "message"),
+    [
+        ("Study.cells = []", "Study.cells is empty"),
+        ("Study.models = ['m', 'm']", "names one twice: m, m"),
+        ("Study.cells = ['../x']", "letters, digits"),
+        ("Study.topics = 'configs/topics/sedes.jsonl'", "did you mean 'configs/topics/seeds.jsonl'"),
+        ("Study.topcs = 'x'", "did you mean 'Study.topics'"),
+    ],
+)
+def test_a_wrong_study_is_one_clear_line(binding, message):
+    with pytest.raises(UserError) as refusal:
+        plan(binding)
+    assert message in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", ["quickstart", "smoke"])
+def test_installed_studies_can_be_read(name):
+    from synthdiv.study.config import TARGETS, read_plan
+    from synthdiv.study.run import stage_count
+
+    made = read_plan(config.load(TARGETS, [f"configs/study/{name}.gin"]))
+    assert stage_count(made) == len(made.cells) * (2 + 4 * len(made.models)) + 2
