@@ -1,0 +1,145 @@
+"""A small random Llama with a tokenizer, and a few questions of each task, written for the tests."""
+
+import json
+from pathlib import Path
+
+from flax import nnx
+
+from synthdiv.data import load_tokenizer, train_tokenizer
+from synthdiv.files import Corpus
+from synthdiv.model import Llama, ModelConfig, save_hf
+
+CONFIG = ModelConfig(
+    vocab_size=768,
+    hidden=48,
+    mlp=96,
+    layers=2,
+    heads=4,
+    kv_heads=2,
+    max_length=320,
+    init_std=0.25,  # far from uniform, so that options differ clearly
+    dtype="float32",
+)
+
+
+def texts() -> list[str]:
+    """English that every Python has: its own reference, a page a document."""
+    from pydoc_data.topics import topics
+
+    return [topics[name] for name in sorted(topics)]
+
+
+def write_tokenizer(directory: Path) -> Path:
+    pages = directory / "pages.jsonl"
+    pages.write_text("".join(json.dumps({"text": t}) + "\n" for t in texts()[:40]))
+    train_tokenizer([Corpus(pages)], directory / "tokenizer", CONFIG.vocab_size)
+    return directory / "tokenizer"
+
+
+def write_checkpoint(directory: Path, tokenizer: Path, seed: int = 0) -> Path:
+    """A Hugging Face Llama with random weights."""
+    assert load_tokenizer(tokenizer).vocab_size <= CONFIG.vocab_size
+    return save_hf(Llama(CONFIG, nnx.Rngs(seed)), CONFIG, tokenizer, directory)
+
+
+_ANIMALS = ("heron", "otter", "lynx", "badger", "wren", "marten", "carp", "newt")
+_PLACES = ("a cold lake", "an old barn", "the high moor", "a walled garden", "the salt marsh")
+
+
+def _arc(i: int) -> dict:
+    labels = ["A", "B", "C", "D"] if i % 3 else ["1", "2", "3", "4"]
+    return {
+        "id": f"q{i}",
+        "question": f"Which animal of the {i + 2} was seen last at {_PLACES[i % 5]}?",
+        "choices": {"text": [_ANIMALS[(i + k) % 8] for k in range(4)], "label": labels},
+        "answerKey": labels[i % 4],
+    }
+
+
+def _hellaswag(i: int) -> dict:
+    return {
+        "activity_label": "Watching animals",
+        "ctx_a": f"A woman walks to {_PLACES[i % 5]} with {i + 2} friends.",
+        "ctx_b": "the friends",
+        "endings": [f"look at the {_ANIMALS[(i + k) % 8]} and sit down." for k in range(4)],
+        "label": str(i % 4),
+    }
+
+
+def _boolq(i: int) -> dict:
+    passage = f"The {_ANIMALS[i % 8]} lives by {_PLACES[i % 5]}. " * (1 + i % 3)
+    return {
+        "question": f"does the {_ANIMALS[i % 8]} live by {_PLACES[(i + i % 2) % 5]}",
+        "passage": passage.strip(),
+        "answer": i % 2 == 0,
+    }
+
+
+def _social_iqa(i: int) -> dict:
+    return {
+        "context": f"Robin took {i + 2} guests to {_PLACES[i % 5]} and forgot the map.",
+        "question": "What will Robin want to do next?",
+        "answerA": "ask for the way",
+        "answerB": f"draw a {_ANIMALS[i % 8]}",
+        "answerC": "go home without them",
+        "label": str(1 + i % 3),
+    }
+
+
+def _winogrande(i: int) -> dict:
+    return {
+        "sentence": f"Ann thanked Eve for the {_ANIMALS[i % 8]} because _ had found it.",
+        "option1": "Ann",
+        "option2": "Eve",
+        "answer": str(1 + i % 2),
+    }
+
+
+def _piqa(i: int) -> dict:
+    return {
+        "goal": f"keep a {_ANIMALS[i % 8]} warm in {_PLACES[i % 5]}",
+        "sol1": "Put dry straw under it and close the door.",
+        "sol2": "Put dry ice under it and close the door.",
+        "label": i % 2,
+    }
+
+
+def _copa(i: int) -> dict:
+    return {
+        "premise": f"The {_ANIMALS[i % 8]} ran to {_PLACES[i % 5]}.",
+        "choice1": "It heard a dog.",
+        "choice2": "It read a book.",
+        "question": ("cause", "effect")[i % 2],
+        "label": i % 2,
+    }
+
+
+def world_fact(i: int) -> dict:
+    return {
+        "question": f"Name the emblem of place number {i}.",
+        "choices": [_ANIMALS[(i + k) % 8] for k in range(4)],
+        "answer": i % 4,
+        "topic": f"Places/{i}",
+    }
+
+
+SUITE = {
+    "arc_challenge_test": _arc,
+    "arc_easy_test": _arc,
+    "hellaswag_validation": _hellaswag,
+    "boolq_validation": _boolq,
+    "socialiqa_validation": _social_iqa,
+    "winogrande_xl_validation": _winogrande,
+    "piqa_validation": _piqa,
+    "copa_validation": _copa,
+    "world_facts": world_fact,
+}
+
+
+def write_suite(directory: Path, questions: int = 12) -> Path:
+    """Files of all tasks, under the names that the field gives them."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, make in SUITE.items():
+        lines = (json.dumps(make(i)) + "\n" for i in range(questions))
+        (directory / f"{name}.jsonl").write_text("".join(lines))
+    return directory
