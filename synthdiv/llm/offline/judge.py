@@ -48,7 +48,7 @@ _PLACES = {
     for facet, (_, names) in FACETS.items()
 }
 
-CONTENT_APART = 0.90  # 1 - cosine from which two documents are about different things
+CONTENT_APART = 0.93  # 1 - cosine from which two documents are about different things
 MANNER_APART = 2.6  # usual spreads, root mean square over a facet, from which they differ clearly
 _DOUBTFUL = 1.15  # mean distance to its cluster, in the same units, that verification rejects
 

@@ -1,7 +1,7 @@
 """How the offline judge reads a document: what it is about, and how it is written.
 
-Content is a vector of word stems (TF-IDF: sublinear counts, the fixed prior of `common_words` for
-the inverse document frequency), hashed so that no vocabulary has to be kept. Manner is a few
+Content is a vector of word stems (counts to the power 1.5 times the fixed prior of
+`common_words.txt`, which stands for the inverse document frequency), hashed so that no vocabulary has to be kept. Manner is a few
 measurements that need no dictionary. Both are functions of the text alone and are kept for texts
 that come again, as most do in the verification of a round.
 """
@@ -11,10 +11,10 @@ import re
 import zlib
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from synthdiv.llm.offline.common_words import FUNCTION, PRIOR_WEIGHT
 
 CONTENT_SIZE = 4096
 _WORDS_READ = 400  # of a document: enough to know its subject
@@ -22,9 +22,9 @@ _WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)?")
 _SENTENCE_END = re.compile(r"[.!?\u3002\u0964]+(?:\s|$)")
 _ENDINGS = ("ations", "ation", "ments", "ment", "ings", "ing", "ies", "ed", "es", "ly", "s")
 _LIST_LINE = re.compile(r"^\s*(?:[-*+\u2022]|\d{1,2}[.)])\s", re.MULTILINE)
-_YOU = frozenset("you your yours yourself yourselves".split())
-_I = frozenset("i me my mine myself we us our ours ourselves".split())
-_THEY = frozenset("he him his she her hers they them their theirs".split())
+_YOU = frozenset(("you", "your", "yours", "yourself", "yourselves"))
+_I = frozenset(("i", "me", "my", "mine", "myself", "we", "us", "our", "ours", "ourselves"))
+_THEY = frozenset(("he", "him", "his", "she", "her", "hers", "they", "them", "their", "theirs"))
 
 # The measurements, each with the mean and spread that English prose of mixed kinds has.
 MANNER = {
@@ -62,6 +62,25 @@ class Reading:
     terms: tuple[str, ...]
 
 
+@functools.cache
+def _common_words() -> tuple[dict[str, float], frozenset[str]]:
+    """Weight of each common word, and the function words among them."""
+    weights: dict[str, float] = {}
+    weight = 0.0
+    path = Path(__file__).with_name("common_words.txt")
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith("["):
+            weight = float(line[1 : line.index("]")].split()[1])
+        elif not line.startswith("#"):
+            weights.update(dict.fromkeys(line.split(), weight))
+    return weights, frozenset(word for word, weight in weights.items() if weight == 0)
+
+
+def commonness_weight(word: str) -> float:
+    """How much a lower-case word tells of a subject: 0 for function words, 1 if it is not common."""
+    return _common_words()[0].get(word, 1.0)
+
+
 def stem(word: str) -> str:
     """A word without its commonest endings, so that plural and singular meet."""
     for ending in _ENDINGS:
@@ -73,10 +92,11 @@ def stem(word: str) -> str:
 @functools.lru_cache(maxsize=200_000)
 def _term(word: str) -> tuple[int, float]:
     """Place of a word in the content vector, and its weight."""
-    weight = PRIOR_WEIGHT.get(word, 1.0)
-    if len(word) < 3:
-        # A letter or two says nothing in alphabets; in syllabic and ideographic scripts it is a word.
-        weight = 0.0 if word.isascii() else weight
+    weight = commonness_weight(word)
+    if "'" in word or "\u2019" in word:  # don't, it's, author's
+        weight = 0.0
+    elif len(word) < 3 and word.isascii():  # in many scripts two characters are a word
+        weight = 0.0
     return zlib.crc32(stem(word).encode("utf-8", "replace")) % CONTENT_SIZE, weight
 
 
@@ -91,7 +111,9 @@ def read(text: str) -> Reading:
     for word, count in counts.items():
         place, weight = _term(word)
         if weight:
-            weight *= 1.0 + np.log(count) if count > 1 else 1.0
+            # More than proportional: what a text is about it says again and again, while texts of
+            # one template share many words that each of them says once.
+            weight *= count**1.5
             content[place] += weight
             weights.append((weight, word))
     norm = float(np.sqrt(content @ content))
@@ -106,6 +128,7 @@ def read(text: str) -> Reading:
 def _manner(text: str, words: list[str], counts: Counter) -> np.ndarray:
     if not words:
         return np.zeros(len(MANNER))
+    function_words = _common_words()[1]
     total = len(words)
     characters = max(len(text), 1)
     ends = _SENTENCE_END.findall(text)
@@ -125,7 +148,7 @@ def _manner(text: str, words: list[str], counts: Counter) -> np.ndarray:
             sum(e[0] in "?!" for e in ends) / max(len(ends), 1),
             (lines - 1) / characters,
             len(_LIST_LINE.findall(text)) / lines,
-            sum(n for w, n in counts.items() if w in FUNCTION) / total,
+            sum(n for w, n in counts.items() if w in function_words) / total,
         ]
     )
     return np.clip((measured - _CENTRE) / _SPREAD, -4.0, 4.0)
