@@ -16,6 +16,10 @@ _HOME = {
     "Diverged": "loop",
     "pretrain": "runs",
     "sft": "runs",
+    "plan_pretrain": "runs",
+    "plan_sft": "runs",
+    "join_processes": "mesh",
+    "step_span": "loop",
     "export": "runs",
 }
 __all__ = sorted(_HOME)

@@ -86,6 +86,7 @@ def train(
     run: RunConfig,
     steps: int,
     about: dict[str, Any],
+    tokenizer: Path,
     first_params: Callable[[Any], Any] | None = None,
     profile_steps: tuple[int, int] | None = None,
 ) -> Path:
@@ -97,6 +98,7 @@ def train(
         config: what the step is compiled for.
         steps: length of the whole run.
         about: facts for the checkpoints; has "model".
+        tokenizer: directory of its files, copied into every checkpoint.
         first_params: given the shardings of the parameters, returns the weights that a new run
             starts from; None: random ones.
         profile_steps: (first, last) steps that the profiler records into workdir/profile.
@@ -111,7 +113,7 @@ def train(
     """
     clock = _Clock()
     with _termination() as asked_to_stop, contextlib.ExitStack() as stack:
-        checkpoints = Checkpoints(workdir, run.keep, about, batches.tokenizer_dir)
+        checkpoints = Checkpoints(workdir, run.keep, about, tokenizer)
         stack.callback(checkpoints.close)
         stack.callback(batches.close)
         restored = checkpoints.restore(abstract_state(config, mesh))
@@ -130,7 +132,7 @@ def train(
                 f"{workdir} holds a run of {int(state['steps'])} steps, not {steps}: the learning "
                 "rate depends on the length, so take another --workdir"
             )
-        _say_backend(config, batches.sequence_length)
+        say(backend_of(config, batches.sequence_length))
         step_function = compiled_step(config, mesh)
         placed = batch_shardings(mesh)
         log = MetricsLog(workdir, number, run.tensorboard, run.wandb, about)
@@ -233,7 +235,12 @@ class _Reporter:
         self._bar.update(len(pending), loss=f"{figures['loss']:.3f}", tokens_s=f"{speed:,.0f}")
 
 
-def _say_backend(config: StepConfig, length: int) -> None:
+def backend_of(config: StepConfig, length: int) -> str:
+    """Returns the sentence that says which attention backend the run will use.
+
+    Raises:
+        UserError: one was asked for that cannot run.
+    """
     model = config.model
     _, sentence = choose_backend(
         model.attention,
@@ -242,7 +249,7 @@ def _say_backend(config: StepConfig, length: int) -> None:
         dropout=model.attention_dropout,
         length=length,
     )
-    say(sentence)
+    return sentence
 
 
 def _place(batch: dict[str, Any], placed: dict[str, Any]) -> dict[str, jax.Array]:
@@ -295,3 +302,22 @@ def _profile(
         jax.effects_barrier()
         jax.profiler.stop_trace()
         say(f"profile of steps {span[0]} to {span[1]} in {workdir / 'profile'}")
+
+
+def step_span(words: list[str] | None) -> tuple[int, int] | None:
+    """Returns (first, last) of --profile_steps=FIRST,LAST, or None where it was not given.
+
+    Raises:
+        UserError: it is not two step numbers in order.
+    """
+    if not words:
+        return None
+    try:
+        first, last = (int(word) for word in words)
+    except ValueError:
+        first, last = 0, 0
+    if not 1 <= first <= last:
+        raise UserError(
+            f"--profile_steps={','.join(words)} is not FIRST,LAST with 1 <= FIRST <= LAST"
+        )
+    return first, last

@@ -85,6 +85,33 @@ def _hybrid(devices: list[jax.Device], slices: int, data: int, fsdp: int, tensor
     return np.array(devices).reshape(slices * data, fsdp, tensor)
 
 
+def join_processes() -> None:
+    """Makes this process one of several that train together.
+
+    On Slurm, GKE and TPU pods JAX finds the others by itself; elsewhere the environment names them:
+    JAX_COORDINATOR_ADDRESS=host:port, JAX_NUM_PROCESSES, JAX_PROCESS_ID. To be called before
+    anything else touches a device.
+
+    Raises:
+        UserError: the others cannot be found.
+    """
+    import os
+
+    names = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+    given = [os.environ.get(name) for name in names]
+    try:
+        if all(given):
+            address, count, index = given
+            jax.distributed.initialize(address, int(count), int(index))
+        else:
+            jax.distributed.initialize()
+    except (ValueError, RuntimeError) as error:
+        line = str(error).splitlines()[0]
+        raise UserError(
+            f"cannot join the other processes ({line}); set {', '.join(names)}"
+        ) from error
+
+
 def in_force(mesh: Mesh) -> contextlib.AbstractContextManager:
     """A context in which functions are traced for `mesh`, so that activations are cut along it."""
     return jax.set_mesh(mesh)

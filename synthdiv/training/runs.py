@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
 
 import synthdiv
 from synthdiv.errors import UserError
@@ -17,7 +18,7 @@ from synthdiv.model import weights
 from synthdiv.model.config import ModelConfig
 from synthdiv.progress import say
 from synthdiv.training.config import PretrainConfig, RunConfig, SFTConfig
-from synthdiv.training.loop import train
+from synthdiv.training.loop import backend_of, train
 from synthdiv.training.mesh import check_fits, make_mesh
 from synthdiv.training.step import StepConfig
 
@@ -43,24 +44,13 @@ def pretrain(
         UserError: data, model and mesh do not fit each other; before anything is compiled.
         Paused: SIGTERM came and all is saved.
     """
-    from synthdiv.data import batches
-
     workdir = Path(workdir)
-    finished = _finished(workdir)
-    if finished:
-        return finished
-    _use_compile_cache(config.compile_cache)
-    data = batches(
-        config.mixture,
-        config.batch_size,
-        seed=config.seed,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-        workers=config.workers,
-    )
-    tokens = config.tokens or data.total_sequences * data.sequence_length
-    steps = math.ceil(tokens / (config.batch_size * data.sequence_length))
-    return _run(config, config.model, data, steps, workdir, operative, None, profile_steps)
+    return _finished(workdir) or _train(_open_pretrain(config), workdir, operative, profile_steps)
+
+
+def plan_pretrain(config: PretrainConfig) -> dict[str, Any]:
+    """Returns what `pretrain` would take; see `synthdiv.training.plan`. Writes nothing."""
+    return _plan(_open_pretrain(config))
 
 
 def sft(
@@ -86,39 +76,20 @@ def sft(
         UserError: no checkpoint, no tokenizer in it, or data that does not fit.
         Paused: SIGTERM came and all is saved.
     """
-    from synthdiv.data import load_tokenizer, sft_batches
-
     workdir = Path(workdir)
     finished = _finished(workdir)
     if finished:
         return finished
-    _use_compile_cache(config.compile_cache)
-    checkpoint = weights.find_checkpoint(init_from)
-    model, tokenizer_dir = weights.describe(checkpoint)
-    if tokenizer_dir is None:
-        raise UserError(f"{checkpoint} has no tokenizer, which fine-tuning needs")
-    length = config.sequence_length or model.max_length
-    model = dataclasses.replace(model, attention_dropout=config.attention_dropout)
-    workdir = output_dir(workdir)
-    tokenizer_dir = _with_template(tokenizer_dir, config.template.source, workdir / "tokenizer")
-    data = sft_batches(
-        [input] if isinstance(input, str | Path) else list(input),
-        load_tokenizer(tokenizer_dir),
-        tokenizer_dir,
-        length,
-        config.batch_size,
-        template=config.template,
-        format=config.format,
-        seed=config.seed,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-    )
+    run = _open_sft(config, init_from, input)
+    run = dataclasses.replace(run, tokenizer=_with_template(run, config.template.source, workdir))
+    return _train(run, workdir, operative, profile_steps)
 
-    def first_params(shardings: Any) -> Any:
-        return weights.read_any_params(checkpoint, model, shardings)
 
-    steps = config.epochs * data.steps
-    return _run(config, model, data, steps, workdir, operative, first_params, profile_steps)
+def plan_sft(
+    config: SFTConfig, init_from: str | Path, input: str | Path | Sequence[str | Path]
+) -> dict[str, Any]:
+    """Returns what `sft` would take; see `synthdiv.training.plan`. Writes nothing."""
+    return _plan(_open_sft(config, init_from, input))
 
 
 def export(checkpoint: str | Path, output: str | Path, dtype: str = "float32") -> Path:
@@ -135,65 +106,141 @@ def export(checkpoint: str | Path, output: str | Path, dtype: str = "float32") -
     return weights.save_hf(loaded.model, loaded.config, loaded.tokenizer, output, dtype)
 
 
-def _with_template(tokenizer_dir: Path, template: str, output: Path) -> Path:
-    """Copies a tokenizer, the chat template beside it, where `transformers` looks for it."""
-    output_dir(output)
+@dataclasses.dataclass(frozen=True)
+class _Run:
+    """A run whose data is open and fits its model and mesh."""
+
+    config: RunConfig
+    model: ModelConfig
+    data: Any  # synthdiv.data.Batches
+    steps: int
+    mesh: Mesh
+    tokenizer: Path
+    first_params: Any = None  # shardings -> weights to start from; None: random ones
+
+    def __post_init__(self) -> None:
+        data, model = self.data, self.model
+        if data.vocab_size > model.vocab_size:
+            raise UserError(
+                f"the tokenizer of the tokens has {data.vocab_size} entries and the model "
+                f"{model.vocab_size} (Model.vocab_size)"
+            )
+        if data.sequence_length > model.max_length:
+            raise UserError(
+                f"sequences of {data.sequence_length} tokens are longer than the model's context "
+                f"of {model.max_length} (Model.max_length)"
+            )
+        check_fits(model, self.mesh, self.config.batch_size, self.config.accumulate)
+        backend_of(self.step, data.sequence_length)
+
+    @property
+    def step(self) -> StepConfig:
+        config = self.config
+        return StepConfig(
+            model=self.model,
+            optimizer=config.optimizer,
+            accumulate=config.accumulate,
+            z_loss=config.z_loss,
+            spike=config.spike,
+            on_bad=config.on_bad,
+            sources=len(self.data.source_names),
+            segments=config.segments,
+        )
+
+
+def _open_pretrain(config: PretrainConfig) -> _Run:
+    from synthdiv.data import batches
+
+    _use_compile_cache(config.compile_cache)
+    data = batches(
+        config.mixture,
+        config.batch_size,
+        seed=config.seed,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        workers=config.workers,
+    )
+    tokens = config.tokens or data.total_sequences * data.sequence_length
+    steps = math.ceil(tokens / (config.batch_size * data.sequence_length))
+    return _Run(config, config.model, data, steps, make_mesh(config.mesh), data.tokenizer_dir)
+
+
+def _open_sft(
+    config: SFTConfig, init_from: str | Path, input: str | Path | Sequence[str | Path]
+) -> _Run:
+    from synthdiv.data import load_tokenizer, sft_batches
+
+    _use_compile_cache(config.compile_cache)
+    checkpoint = weights.find_checkpoint(init_from)
+    model, tokenizer = weights.describe(checkpoint)
+    if tokenizer is None:
+        raise UserError(f"{checkpoint} has no tokenizer, which fine-tuning needs")
+    model = dataclasses.replace(model, attention_dropout=config.attention_dropout)
+    data = sft_batches(
+        [input] if isinstance(input, str | Path) else list(input),
+        load_tokenizer(tokenizer),
+        tokenizer,
+        config.sequence_length or model.max_length,
+        config.batch_size,
+        template=config.template,
+        format=config.format,
+        seed=config.seed,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+
+    def first_params(shardings: Any) -> Any:
+        return weights.read_any_params(checkpoint, model, shardings)
+
+    steps = config.epochs * data.steps
+    return _Run(config, model, data, steps, make_mesh(config.mesh), tokenizer, first_params)
+
+
+def _train(run: _Run, workdir: Path, operative: str, profile_steps: tuple[int, int] | None) -> Path:
+    output_dir(workdir)
+    about = {
+        "model": dataclasses.asdict(run.model),
+        "run": dataclasses.asdict(run.config),
+        "gin": operative,
+        "steps": run.steps,
+        "sources": run.data.plan(),
+        "tokenizer_sha256": run.data.tokenizer_sha256,
+        "versions": {"synthdiv": synthdiv.__version__, "jax": jax.__version__},
+    }
     if jax.process_index() == 0:
-        for file in sorted(tokenizer_dir.iterdir()):
+        write_json(workdir / "run.json", about)
+        for name, part in run.data.plan().items():
+            say(f"{name}: {part['tokens']:,} tokens, {part['epochs']:.2f} epochs")
+    return train(
+        workdir,
+        run.data,
+        run.step,
+        run.mesh,
+        run.config,
+        run.steps,
+        about,
+        run.tokenizer,
+        run.first_params,
+        profile_steps,
+    )
+
+
+def _plan(run: _Run) -> dict[str, Any]:
+    from synthdiv.training.plan import plan
+
+    return plan(run.step, run.mesh, run.config.batch_size, run.data.sequence_length, run.steps)
+
+
+def _with_template(run: _Run, template: str, workdir: Path) -> Path:
+    """Copies a tokenizer, the chat template beside it, where `transformers` looks for it."""
+    output = output_dir(workdir / "tokenizer")
+    if jax.process_index() == 0:
+        for file in sorted(run.tokenizer.iterdir()):
             if file.is_file() and file.name != weights.COMMIT_MARK:
                 with atomic_path(output / file.name) as temporary:
                     shutil.copyfile(file, temporary)
         write_text(output / "chat_template.jinja", template)
     return output
-
-
-def _run(
-    config: RunConfig,
-    model: ModelConfig,
-    data: Any,
-    steps: int,
-    workdir: Path,
-    operative: str,
-    first_params: Any,
-    profile_steps: tuple[int, int] | None,
-) -> Path:
-    if data.vocab_size > model.vocab_size:
-        raise UserError(
-            f"the tokenizer of the tokens has {data.vocab_size} entries and the model "
-            f"{model.vocab_size} (Model.vocab_size)"
-        )
-    if data.sequence_length > model.max_length:
-        raise UserError(
-            f"sequences of {data.sequence_length} tokens are longer than the model's context of "
-            f"{model.max_length} (Model.max_length)"
-        )
-    mesh = make_mesh(config.mesh)
-    check_fits(model, mesh, config.batch_size, config.accumulate)
-    output_dir(workdir)
-    settings = StepConfig(
-        model=model,
-        optimizer=config.optimizer,
-        accumulate=config.accumulate,
-        z_loss=config.z_loss,
-        spike=config.spike,
-        on_bad=config.on_bad,
-        sources=len(data.source_names),
-        segments=config.segments,
-    )
-    about = {
-        "model": dataclasses.asdict(model),
-        "run": dataclasses.asdict(config),
-        "gin": operative,
-        "steps": steps,
-        "sources": data.plan(),
-        "tokenizer_sha256": data.tokenizer_sha256,
-        "versions": {"synthdiv": synthdiv.__version__, "jax": jax.__version__},
-    }
-    if jax.process_index() == 0:
-        write_json(workdir / "run.json", about)
-        for name, part in data.plan().items():
-            say(f"{name}: {part['tokens']:,} tokens, {part['epochs']:.2f} epochs")
-    return train(workdir, data, settings, mesh, config, steps, about, first_params, profile_steps)
 
 
 def _finished(workdir: Path) -> Path | None:

@@ -236,6 +236,19 @@ def batch_shardings(mesh: Mesh) -> dict[str, NamedSharding]:
     return {name: NamedSharding(mesh, spec(word)) for name, word in BATCH_LETTERS.items()}
 
 
+def abstract_batch(mesh: Mesh, batch_size: int, length: int) -> Batch:
+    """Returns shapes, dtypes and shardings of a batch."""
+    kinds = {"loss_mask": jnp.float32}
+    return {
+        name: jax.ShapeDtypeStruct(
+            (batch_size, length)[: len(BATCH_LETTERS[name])],
+            kinds.get(name, jnp.int32),
+            sharding=sharding,
+        )
+        for name, sharding in batch_shardings(mesh).items()
+    }
+
+
 @functools.lru_cache(maxsize=16)
 def compiled_step(config: StepConfig, mesh: Mesh) -> Callable[[State, Batch], tuple[State, dict]]:
     """Returns `train_step` under jit for the mesh; the state it is given is donated.

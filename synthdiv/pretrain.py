@@ -1,0 +1,45 @@
+"""Pre-trains a Llama on a mixture of tokens.
+
+    synthdiv pretrain --config=configs/pretrain/350m.gin --workdir=DIR
+
+The mixture is bound in the config or with --bind: Mixture.sources=(('TOKENS', 34e9), ...), each a
+directory that `synthdiv tokenize` wrote and its effective tokens. DIR gets checkpoints/,
+metrics.jsonl and tensorboard/. Interrupted (or sent SIGTERM: it saves first and exits with 75) and
+run again, it goes on where it was, on any number of devices. --dry_run prints parameters, FLOPs,
+memory a device and the largest batch that fits.
+"""
+
+from absl import flags
+
+from synthdiv import cli
+
+FLAGS = cli.command(__doc__)
+flags.DEFINE_string("workdir", None, "The run's directory.", flag_values=FLAGS)
+flags.DEFINE_list(
+    "profile_steps", None, "FIRST,LAST: steps to record for a profiler.", flag_values=FLAGS
+)
+flags.DEFINE_bool(
+    "distributed", False, "One of several processes; each starts this command.", flag_values=FLAGS
+)
+
+
+def main() -> None:
+    from pathlib import Path
+
+    from synthdiv import training
+    from synthdiv.training.plan import in_words
+
+    config = cli.load(FLAGS, training.PretrainConfig)
+    if FLAGS.distributed:
+        training.join_processes()
+    settings = config.get(training.PretrainConfig)
+    if FLAGS.dry_run:
+        print(in_words(training.plan_pretrain(settings)))
+        return
+    cli.required(FLAGS, "workdir")
+    span = training.step_span(FLAGS.profile_steps)
+    print(training.pretrain(settings, Path(FLAGS.workdir), config.text, span))
+
+
+if __name__ == "__main__":
+    cli.run(main, FLAGS)

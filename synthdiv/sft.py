@@ -1,0 +1,48 @@
+"""Fine-tunes a Llama on conversations, with loss on the answers only.
+
+    synthdiv sft --init_from=CHECKPOINT --input=FILE[,FILE...] --workdir=DIR
+
+CHECKPOINT is one of ours, a workdir of `synthdiv pretrain` (its newest checkpoint is taken), or a
+Hugging Face Llama. A FILE holds Alpaca, FLAN, ShareGPT or chat-messages rows. DIR is written, and
+the run goes on after an interruption, as with `synthdiv pretrain`. --dry_run prints parameters,
+FLOPs, memory a device and the largest batch that fits.
+"""
+
+from absl import flags
+
+from synthdiv import cli
+
+FLAGS = cli.command(__doc__)
+flags.DEFINE_string("init_from", None, "The model to start from.", flag_values=FLAGS)
+flags.DEFINE_list("input", None, "Instruction files.", flag_values=FLAGS)
+flags.DEFINE_string("workdir", None, "The run's directory.", flag_values=FLAGS)
+flags.DEFINE_list(
+    "profile_steps", None, "FIRST,LAST: steps to record for a profiler.", flag_values=FLAGS
+)
+flags.DEFINE_bool(
+    "distributed", False, "One of several processes; each starts this command.", flag_values=FLAGS
+)
+
+
+def main() -> None:
+    from pathlib import Path
+
+    from synthdiv import training
+    from synthdiv.training.plan import in_words
+
+    cli.required(FLAGS, "init_from", "input")
+    config = cli.load(FLAGS, training.SFTConfig)
+    if FLAGS.distributed:
+        training.join_processes()
+    settings = config.get(training.SFTConfig)
+    if FLAGS.dry_run:
+        print(in_words(training.plan_sft(settings, FLAGS.init_from, FLAGS.input)))
+        return
+    cli.required(FLAGS, "workdir")
+    span = training.step_span(FLAGS.profile_steps)
+    workdir = Path(FLAGS.workdir)
+    print(training.sft(settings, FLAGS.init_from, FLAGS.input, workdir, config.text, span))
+
+
+if __name__ == "__main__":
+    cli.run(main, FLAGS)

@@ -1,0 +1,111 @@
+"""What a run would take, before it runs: parameters, FLOPs, memory a device, the largest batch.
+
+Memory is not estimated by a formula but asked of the compiler: the step is compiled, without any
+array being made, for one and for two sequences a device, and what grows between the two is what a
+sequence costs.
+"""
+
+import dataclasses
+import math
+import os
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from synthdiv.training.flops import memory_bytes, peak_flops
+from synthdiv.training.mesh import in_force
+from synthdiv.training.step import StepConfig, abstract_batch, abstract_state, compiled_step
+
+USABLE = 0.92  # of a device's memory; the rest is the allocator's and the libraries'
+TYPICAL_MFU = 0.45  # for a first idea of how long a run takes
+
+
+def plan(
+    config: StepConfig, mesh: Mesh, batch_size: int, length: int, steps: int
+) -> dict[str, Any]:
+    """Returns the figures of a run, all in plain units (bytes, FLOPs, tokens, hours).
+
+    Args:
+        config: what the step is compiled for.
+        batch_size: sequences in one update, over all devices.
+        length: tokens a sequence.
+        steps: updates.
+    """
+    model, device = config.model, jax.devices()[0]
+    rows = mesh.shape["data"] * mesh.shape["fsdp"]
+    tokens = steps * batch_size * length
+    one, two = (_temporary_bytes(config, mesh, n * rows, length) for n in (1, 2))
+    state = _bytes_a_device(abstract_state(config, mesh))
+    a_sequence = max(two - one, 1)
+    per_device = batch_size // (rows * config.accumulate)
+    needed = state + one + a_sequence * (per_device - 1)
+    capacity = memory_bytes(device)
+    if capacity is None and device.platform == "cpu":
+        shared = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        capacity = shared / len(jax.local_devices())
+    largest = None
+    if capacity is not None:
+        room = USABLE * capacity - state - (one - a_sequence)
+        largest = max(0, int(room // a_sequence)) * rows
+    peak = peak_flops(device)
+    flops = tokens * model.flops_per_token(length)
+    return {
+        "parameters": model.parameters,
+        "matmul_parameters": model.matmul_parameters,
+        "flops_per_token": model.flops_per_token(length),
+        "tokens": tokens,
+        "steps": steps,
+        "flops": flops,
+        "devices": f"{mesh.size} x {device.device_kind}",
+        "mesh": dict(mesh.shape),
+        "state_bytes_per_device": state,
+        "bytes_per_device": needed,
+        "memory_per_device": capacity,
+        "fits": None if capacity is None else needed <= USABLE * capacity,
+        "largest_micro_batch": largest,
+        "hours_at_45%_mfu": peak and flops / (TYPICAL_MFU * peak * mesh.size) / 3600,
+    }
+
+
+def in_words(figures: dict[str, Any]) -> str:
+    """Returns the plan as lines for a person."""
+
+    def gigabytes(size: float | None) -> str:
+        return "unknown" if size is None else f"{size / 1e9:,.2f} GB"
+
+    lines = [
+        f"parameters          {figures['parameters']:,} "
+        f"({figures['matmul_parameters']:,} in matrix products)",
+        f"tokens              {figures['tokens']:,} in {figures['steps']:,} steps",
+        f"FLOPs               {figures['flops']:.3g} ({figures['flops_per_token']:.3g} a token)",
+        f"devices             {figures['devices']}, mesh "
+        + " x ".join(f"{name}={size}" for name, size in figures["mesh"].items()),
+        f"memory a device     {gigabytes(figures['bytes_per_device'])} of "
+        f"{gigabytes(figures['memory_per_device'])}, the state "
+        f"{gigabytes(figures['state_bytes_per_device'])} of it",
+    ]
+    if figures["largest_micro_batch"] is not None:
+        fits = "fits" if figures["fits"] else "DOES NOT FIT: raise accumulate or lower batch_size"
+        lines.append(
+            f"largest micro-batch {figures['largest_micro_batch']:,} sequences; this run {fits}"
+        )
+    if figures["hours_at_45%_mfu"]:
+        lines.append(f"time                {figures['hours_at_45%_mfu']:,.1f} hours at 45% MFU")
+    return "\n".join(lines)
+
+
+def _temporary_bytes(config: StepConfig, mesh: Mesh, batch_size: int, length: int) -> int:
+    """Bytes a device beside the state, for a whole batch computed at once."""
+    config = dataclasses.replace(config, accumulate=1)
+    with in_force(mesh):
+        lowered = compiled_step(config, mesh).jitted.lower(
+            abstract_state(config, mesh), abstract_batch(mesh, batch_size, length)
+        )
+        return lowered.compile().memory_analysis().temp_size_in_bytes
+
+
+def _bytes_a_device(tree: Any) -> int:
+    return sum(
+        math.prod(a.sharding.shard_shape(a.shape)) * a.dtype.itemsize for a in jax.tree.leaves(tree)
+    )
