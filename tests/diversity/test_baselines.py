@@ -239,7 +239,8 @@ def test_random_projection_finds_the_singular_values_of_a_full_svd():
     matrix = embeddings.term_matrix(TEXTS)
     full = np.linalg.svd(matrix.toarray(), compute_uv=False)[:16]
     left, values = embeddings.truncated_svd(matrix, 16)
-    assert values == pytest.approx(full, rel=0.02)
+    assert values[:8] == pytest.approx(full[:8], rel=0.01)
+    assert values == pytest.approx(full, rel=0.05)
     assert np.allclose(left.T @ left, np.eye(16), atol=1e-4)
 
 

@@ -32,7 +32,7 @@ from synthdiv.diversity.baselines.words import batches, hash_batch, mix
 from synthdiv.errors import UserError, closest
 from synthdiv.files import Corpus
 
-_IN_FLIGHT = 6  # batches read ahead: bounds the memory they take
+_READ_AHEAD = 2  # batches beyond one a thread: bounds the memory they take
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,11 +77,11 @@ class BaselineConfig:
     near_threshold: float = 0.8
     embedding: str = "lsa"
     dimensions: int = 64
-    embedding_documents: int = 20_000
+    embedding_documents: int = 10_000
     kmeans_clusters: int = 10_000
     perplexity_models: tuple[str, ...] = ()
     perplexity_documents: int = 1000
-    memory_mb: float = 512
+    memory_mb: float = 384
     temporary_dir: str | None = None
     threads: int = 0
     seed: int = 0
@@ -208,7 +208,7 @@ class _Pass:
                         for name, compressor in self.compressors.items()
                     ]
                     waiting.append((hashed, feeds))
-                    if len(waiting) >= _IN_FLIGHT:
+                    if len(waiting) >= threads + _READ_AHEAD:
                         self._collect(*waiting.popleft())
                 while waiting:
                     self._collect(*waiting.popleft())
@@ -265,6 +265,7 @@ class _Pass:
             self.counts = None
         if self.repetition:
             found["self_repetition"] = self.repetition.result()
+            self.repetition = None
         for name, compressor in self.compressors.items():
             key = "compression_ratio" if name == "gzip" else f"compression_ratio_{name}"
             found[key] = compressor.close()

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from synthdiv.diversity.baselines.words import batches, distinct_sorted, hash_batch
+from synthdiv.diversity.baselines.words import batches, hash_batch
 from synthdiv.errors import UserError
 
-CHARACTERS = 8000  # of a document are embedded: its beginning, as embedding models cut it too
-VOCABULARY = 50_000
+CHARACTERS = 4000  # of a document are embedded: its beginning, as embedding models cut it too
+VOCABULARY = 30_000
 
 
 def embed(
@@ -17,7 +17,7 @@ def embed(
     """Returns float32 [documents, dimensions], rows of length 1 (0 for a document without words).
 
     Args:
-        texts: documents; only their first 8,000 characters count.
+        texts: documents; only their first 4,000 characters count.
         embedding: "lsa", or the name or directory of a sentence-transformers model.
         dimensions: of the LSA embedding.
         seed: of the LSA's random projection.
@@ -49,25 +49,33 @@ def term_matrix(texts: Sequence[str]):
     """Returns a sparse float32 [documents, terms] of TF-IDF weights, rows of length 1.
 
     Terms are lower-case words without the punctuation around them, in at least two documents and
-    at most half of them (in all, where that would leave none); the 50,000 most frequent are kept.
+    at most half of them (in all, where that would leave none); the 30,000 most frequent are kept.
     Weight: (1 + ln tf) * ln((1 + documents) / (1 + df)), then length 1.
     """
     from scipy import sparse
 
     rows, hashes = [], []
-    for first, held in batches(map(_plain, texts)):
-        batch = hash_batch(first, held)
-        rows.append(np.repeat(np.arange(first, first + len(held)), batch.lengths))
+    for first, held in batches(map(_lowered, texts)):
+        batch = hash_batch(first, held, _BLANKED)
+        rows.append(np.repeat(np.arange(first, first + len(held), dtype=np.int32), batch.lengths))
         hashes.append(batch.words)
     if not hashes:
         return sparse.csr_matrix((0, 0), dtype=np.float32)
     row, word = np.concatenate(rows), np.concatenate(hashes)
-    terms = distinct_sorted(word.copy())
-    counts = sparse.csr_matrix(
-        (np.ones(len(word), np.float32), (row, np.searchsorted(terms, word))),
-        shape=(len(texts), len(terms)),
-    )
-    frequency = np.diff(counts.tocsc().indptr)
+    del rows, hashes
+    order = np.argsort(word)
+    word = word[order]
+    fresh = np.ones(len(word), bool)
+    np.not_equal(word[1:], word[:-1], out=fresh[1:])
+    del word
+    terms = int(fresh.sum())
+    column = np.empty(len(order), np.int32)
+    column[order] = np.cumsum(fresh, dtype=np.int32) - 1
+    del order, fresh
+    ones = np.ones(len(column), np.float32)
+    counts = sparse.csr_matrix((ones, (row, column)), shape=(len(texts), terms))
+    del row, column, ones
+    frequency = np.bincount(counts.indices, minlength=terms)
     useful = (frequency >= 2) & (frequency <= max(len(texts) / 2, 2))
     if not useful.any():
         useful = frequency > 0
@@ -85,19 +93,21 @@ def term_matrix(texts: Sequence[str]):
     return sparse.diags((1 / np.where(lengths > 0, lengths, 1)).astype(np.float32)) @ counts
 
 
-_PLAIN = {
-    ord(c): " " for c in "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~\u2018\u2019\u201c\u201d\u2013\u2014"
-}
+_MARKS = b"!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
+_BLANKED = bytes.maketrans(_MARKS, b" " * len(_MARKS))
+_WIDE_MARKS = "\u2018\u2019\u201c\u201d\u2013\u2014\u2026\u3001\u3002\uff0c"
+_WIDE_BLANKED = str.maketrans(_WIDE_MARKS, " " * len(_WIDE_MARKS))
 
 
-def _plain(text: str) -> str:
-    return text.lower().translate(_PLAIN)
+def _lowered(text: str) -> str:
+    text = text.lower()
+    return text if text.isascii() else text.translate(_WIDE_BLANKED)
 
 
 def lsa(texts: Sequence[str], dimensions: int = 64, seed: int = 0) -> np.ndarray:
     """Latent semantic analysis: the rows of U*S of the TF-IDF matrix's truncated SVD, length 1.
 
-    Source: Deerwester et al. 1990; the SVD by random projection with four power iterations
+    Source: Deerwester et al. 1990; the SVD by random projection with three power iterations
     (Halko, Martinsson and Tropp 2011), so the same texts and seed give the same embedding.
     """
     matrix = term_matrix(texts)
@@ -105,18 +115,36 @@ def lsa(texts: Sequence[str], dimensions: int = 64, seed: int = 0) -> np.ndarray
     vectors = np.zeros((len(texts), dimensions), np.float32)
     if rank:
         left, values = truncated_svd(matrix, rank, seed)
-        vectors[:, :rank] = left * values
+        vectors[:, : len(values)] = left * values
     return normalized(vectors)
 
 
 def truncated_svd(matrix, rank: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Returns U [rows, rank] and S [rank] of a sparse matrix, by random projection."""
+    """Returns U [rows, rank] and S [rank] of a sparse matrix, by random projection.
+
+    A matrix of lower rank gives fewer columns.
+    """
     generator = np.random.Generator(np.random.PCG64(seed))
     width = min(rank + 16, *matrix.shape)
     basis = generator.standard_normal((matrix.shape[1], width)).astype(np.float32)
     transposed = matrix.T.tocsr()
-    for _ in range(4):
-        left, _ = np.linalg.qr(matrix @ basis)
-        basis, _ = np.linalg.qr(transposed @ left)
-    left, values, _ = np.linalg.svd(matrix @ basis, full_matrices=False)
-    return left[:, :rank], values[:rank]
+    for _ in range(3):
+        basis = _orthonormal(transposed @ _orthonormal(matrix @ basis))
+    projected = matrix @ basis
+    # The singular values of a tall matrix from its small Gram matrix.
+    squares, right = np.linalg.eigh(projected.T.astype(np.float64) @ projected)
+    largest = np.argsort(-squares)[:rank]
+    values = np.sqrt(np.maximum(squares[largest], 0)).astype(np.float32)
+    left = (projected @ right[:, largest].astype(np.float32)) / np.where(values > 0, values, 1)
+    return left, values
+
+
+def _orthonormal(tall: np.ndarray) -> np.ndarray:
+    """An orthonormal basis of the columns of a tall matrix, with what is next to nothing left out.
+
+    By the Gram matrix: ten times as fast as a QR decomposition, and exact enough between power
+    iterations.
+    """
+    squares, vectors = np.linalg.eigh(tall.T.astype(np.float64) @ tall)
+    kept = squares > squares[-1] * 1e-10
+    return tall @ (vectors[:, kept] / np.sqrt(squares[kept])).astype(np.float32)

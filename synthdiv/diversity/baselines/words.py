@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 BATCH_DOCUMENTS = 4096  # a document's place in its batch fits into 12 bits
-BATCH_CHARACTERS = 1 << 22
+BATCH_CHARACTERS = 1 << 21
 BLOCK_BYTES = 1 << 18  # the running sums of one block stay in the second-level cache
 
 _RADIX = 0x9E3779B97F4A7C15  # odd
@@ -129,10 +129,19 @@ def batches(texts: Iterable[str], first: int = 0) -> Iterator[tuple[int, list[st
         yield first, held
 
 
-def hash_batch(first: int, texts: Sequence[str]) -> Batch:
-    """Hashes the words of at most BATCH_DOCUMENTS documents."""
+def hash_batch(first: int, texts: Sequence[str], translated: bytes | None = None) -> Batch:
+    """Hashes the words of at most BATCH_DOCUMENTS documents.
+
+    Args:
+        first: index of the first document.
+        texts: the documents.
+        translated: 256 bytes to put in the place of 0..255 before hashing, such as spaces for
+            punctuation; ASCII bytes only.
+    """
     encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
     joined = b" ".join(encoded)
+    if translated is not None:
+        joined = joined.translate(translated)
     sizes = np.fromiter(map(len, encoded), np.int64, len(encoded))
     buffer = np.frombuffer(joined, np.uint8)
     if not joined.isascii():
