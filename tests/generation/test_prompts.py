@@ -24,9 +24,7 @@ def test_every_family_shows_what_it_varies_and_nothing_else(family):
     prompt = PROMPTS.lesson(family, topics, STYLE, PEOPLE)
     assert unfence("topic", prompt) == [topic.key for topic in topics]
     assert unfence("keywords", prompt) == ["; ".join(topic.keywords) for topic in topics]
-    assert unfence("style", prompt) == (
-        ["blog post: Chat with the reader."] if with_style else []
-    )
+    assert unfence("style", prompt) == (["blog post: Chat with the reader."] if with_style else [])
     assert unfence("persona", prompt) == (PEOPLE if with_people else [])
     assert ('"audience"' in prompt) == with_people
     assert "  \n" not in prompt and "{{" not in prompt and "{%" not in prompt

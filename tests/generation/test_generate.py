@@ -1,0 +1,216 @@
+"""Corpora made end to end by the offline writer through a real session, whole, cut and resumed."""
+
+import gzip
+import time
+
+import pytest
+
+from synthdiv import files
+from synthdiv.config import find
+from synthdiv.errors import Paused, UserError
+from synthdiv.generation import FAMILIES, GenerateConfig, generate, plan_generation
+from synthdiv.generation import generator as generator_module
+from synthdiv.generation.plan import CorpusPlan
+from synthdiv.llm import LLMConfig, Session, open_session
+from synthdiv.llm.money import FREE
+from synthdiv.llm.offline.backend import OfflineBackend
+from synthdiv.llm.protocol import Permanent
+
+SEEDS = find("configs/topics/seeds.jsonl")
+
+
+def make(output, llm=None, **settings):
+    config = GenerateConfig(**({"topics": 6, "generations": 3} | settings))
+    with open_session(llm or LLMConfig(), output / "answers.sqlite") as session:
+        return generate(SEEDS, output, config, session)
+
+
+def documents(output):
+    return list(files.Corpus(output))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_makes_a_corpus_with_its_provenance(tmp_path, family):
+    manifest = make(tmp_path / "corpus", family=family)
+    rows = documents(tmp_path / "corpus")
+    with_style, with_people, several = FAMILIES[family]
+    assert len(rows) == manifest["documents"] == 18
+    assert manifest["requests"] == {"sent": 18, "planned": 18, "failed": 0}
+    assert manifest["generator"]["backend"] == "offline"
+    assert "not by an LLM" in manifest["licence"]
+    assert manifest["words"] == sum(len(row.text.split()) for row in rows)
+    assert manifest["tokens"]["estimated"] == pytest.approx(manifest["words"] * 4 / 3, rel=0.01)
+    assert len({row.id for row in rows}) == len({row.text for row in rows}) == 18
+    for row in rows:
+        seen = row.provenance
+        assert seen["template"] == family and seen["model"] == "offline-stand-in (not an LLM)"
+        assert bool(seen["style"]) == with_style and bool(seen["persona"]) == with_people
+        topics = seen["topic"].split(" + ")
+        assert len(topics) == (3 if several else 1)
+        assert all(topic.rsplit("/", 1)[-1] in row.text for topic in topics)
+        assert seen["answer"] in seen["options"] and len(seen["options"]) == 4
+        assert f"Question: {seen['question']}\nAnswer: {seen['answer']}\n" in row.text
+        if with_people:
+            persona = seen["persona"].split(" who ")[0].split(" with ")[0]
+            assert persona in row.text
+
+
+def test_topics_and_styles_come_in_equal_parts(tmp_path):
+    make(tmp_path / "corpus", family="topic_styles", topics=5, generations=8)
+    seen = [
+        (row.provenance["topic"], row.provenance["style"]) for row in documents(tmp_path / "corpus")
+    ]
+    assert {seen.count(pair) for pair in seen} == {2} and len(set(seen)) == 5 * 4
+
+
+def test_more_topics_and_generations_contain_the_fewer(tmp_path):
+    make(tmp_path / "few", topics=4, generations=2, family="topic_styles_persona")
+    make(tmp_path / "many", topics=9, generations=3, family="topic_styles_persona")
+    few = {row.id: row.text for row in documents(tmp_path / "few")}
+    many = {row.id: row.text for row in documents(tmp_path / "many")}
+    assert few.items() <= many.items()
+
+
+def test_the_same_again_is_the_same_and_another_seed_is_not(tmp_path):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        make(tmp_path / name, seed=seed)
+    a, b, c = (files.Corpus(tmp_path / name).sha256 for name in "abc")
+    assert a == b != c
+
+
+def test_few_topics_told_often_compress_better_than_many_told_once(tmp_path):
+    make(tmp_path / "few", topics=2, generations=24)
+    make(tmp_path / "many", topics=48, generations=1)
+
+    def ratio(name):
+        text = "\n".join(row.text for row in documents(tmp_path / name)).encode()
+        return len(text) / len(gzip.compress(text, mtime=0))
+
+    assert ratio("few") > 1.15 * ratio("many")
+
+
+def test_a_run_stopped_by_its_cap_goes_on_and_asks_nothing_twice(tmp_path):
+    capped = LLMConfig(max_calls=10, concurrency=2)
+    with pytest.raises(Paused):
+        make(tmp_path / "cut", capped, shard_documents=4)
+    assert files.read_manifest(tmp_path / "cut") is None
+    shards = sorted(path.name for path in (tmp_path / "cut").glob("*.parquet"))
+    assert shards == ["shard-00000.parquet", "shard-00001.parquet"]
+    manifest = make(tmp_path / "cut", shard_documents=4)
+    # Ten answers were kept, eight of them in shards, whose requests are not even made again.
+    assert manifest["usage"]["calls"] | {"retried": 0} == {
+        "sent": 8, "cached": 2, "retried": 0, "repaired": 0, "failed": 0,
+    }  # fmt: skip
+    make(tmp_path / "whole", shard_documents=4)
+    assert files.Corpus(tmp_path / "cut").sha256 == files.Corpus(tmp_path / "whole").sha256
+
+
+def test_a_complete_corpus_is_left_alone(tmp_path):
+    manifest = make(tmp_path / "corpus")
+    (tmp_path / "corpus" / "answers.sqlite").unlink()
+    before = (tmp_path / "corpus" / "shard-00000.parquet").stat().st_mtime_ns
+    assert make(tmp_path / "corpus") == manifest
+    assert (tmp_path / "corpus" / "shard-00000.parquet").stat().st_mtime_ns == before
+
+
+def test_a_directory_of_another_corpus_is_refused(tmp_path):
+    make(tmp_path / "corpus")
+    with pytest.raises(UserError, match=r"config.family was 'topic' and is now 'topic_styles'"):
+        make(tmp_path / "corpus", family="topic_styles")
+    assert make(tmp_path / "corpus", licence="CC0", shard_documents=1)["documents"] == 18
+
+
+def test_token_budget_ends_a_corpus_without_asking_for_much_more(tmp_path):
+    manifest = make(tmp_path / "corpus", topics=10, generations=100, token_budget=20_000)
+    per_document = manifest["tokens"]["estimated"] / manifest["documents"]
+    assert 20_000 <= manifest["tokens"]["estimated"] < 20_000 + 1.5 * per_document
+    assert manifest["requests"]["planned"] == 1000
+    assert manifest["usage"]["calls"]["sent"] <= 1.1 * manifest["documents"]
+    topics = [row.provenance["topic"] for row in documents(tmp_path / "corpus")]
+    counts = {topics.count(topic) for topic in topics}
+    assert len(set(topics)) == 10 and max(counts) - min(counts) <= 1
+
+
+class Unreliable(OfflineBackend):
+    """The offline writer, refusing every prompt that holds certain words."""
+
+    def __init__(self, refuses):
+        self.refuses = refuses
+
+    async def complete(self, call):
+        if self.refuses in call.messages[-1]["content"]:
+            raise Permanent("content refused")
+        return await super().complete(call)
+
+
+def refusing(store, what):
+    return Session(LLMConfig(), Unreliable(what), FREE, store)
+
+
+def test_failures_are_counted_and_leave_gaps_only(tmp_path):
+    config = GenerateConfig(topics=6, generations=3)
+    unlucky = CorpusPlan(SEEDS, config).topics[2]
+    with refusing(tmp_path / "answers.sqlite", unlucky.key) as session:
+        manifest = generate(SEEDS, tmp_path / "corpus", config, session)
+    assert manifest["requests"] == {"sent": 18, "planned": 18, "failed": 3}
+    assert "content refused" in manifest["first_failure"]
+    make(tmp_path / "whole")
+    whole = [row for row in documents(tmp_path / "whole") if row.provenance["topic"] != unlucky.key]
+    assert [row.text for row in documents(tmp_path / "corpus")] == [row.text for row in whole]
+
+
+def test_a_corpus_of_failures_only_is_an_error(tmp_path):
+    config = GenerateConfig(topics=2, generations=2, token_budget=1000)
+    with (
+        refusing(tmp_path / "answers.sqlite", "topic") as session,
+        pytest.raises(UserError, match="none of 4 requests was answered: .*content refused"),
+    ):
+        generate(SEEDS, tmp_path / "corpus", config, session)
+    assert files.read_manifest(tmp_path / "corpus") is None
+
+
+def test_replies_out_of_order_are_put_in_order():
+    replies = [(2, "c"), (0, "a"), (1, "b"), (4, "e"), (3, "d")]
+    ordered = list(generator_module._in_order(replies, start=10))
+    assert ordered == [(10, "a"), (11, "b"), (12, "c"), (13, "d"), (14, "e")]
+
+
+def test_an_audience_beyond_the_people_shown_is_a_fault(tmp_path):
+    plan = CorpusPlan(SEEDS, GenerateConfig(family="topic_styles_persona", topics=2))
+    request = plan.request(0)
+    with open_session(LLMConfig(), None) as session:
+        value = session.ask_all([request])[0].value
+    assert 1 <= value.audience <= 5 and plan.check(request, value) is None
+    value.audience = 6
+    assert plan.check(request, value) == "audience must be between 1 and 5, not 6"
+
+
+def test_plan_counts_every_call_and_writes_nothing(tmp_path):
+    config = GenerateConfig(topics=7, generations=3)
+    with open_session(LLMConfig(), tmp_path / "answers.sqlite") as session:
+        assert plan_generation(SEEDS, config, session).calls == 21
+        large = GenerateConfig(topics=500, generations=2000)
+        start = time.monotonic()
+        plan = plan_generation(SEEDS, large, session)
+        assert plan.calls == 1_000_000 and time.monotonic() - start < 10
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [
+        ({"family": "topic_style"}, "did you mean 'topic_styles'"),
+        ({"generations": 0}, "Generate.generations must be at least 1"),
+        ({"topics": -1}, "Generate.topics must not be negative"),
+        ({"topics": 100_000}, "100000 topics wanted"),
+        ({"family": "topic_styles", "styles": ("blog pots",)}, "did you mean 'blog post'"),
+        ({"family": "multi_topic_styles_persona", "topics": 2}, "there are 2 topics"),
+        ({"prompts": "prompts/generatoin"}, "no config file 'prompts/generatoin'"),
+    ],
+)
+def test_settings_that_make_no_corpus_are_refused_before_anything_is_written(
+    tmp_path, settings, fault
+):
+    with pytest.raises(UserError, match=fault):
+        make(tmp_path / "corpus", **settings)
+    assert not (tmp_path / "corpus").exists()
