@@ -22,6 +22,9 @@ flags.DEFINE_list("corpus", [], "Corpora to measure bits per byte on.", flag_val
 flags.DEFINE_string("text_column", "text", "Their column that holds the text.", flag_values=FLAGS)
 flags.DEFINE_string("tokenizer", None, "For a checkpoint that has none.", flag_values=FLAGS)
 flags.DEFINE_string("output", None, "JSON file of the results.", flag_values=FLAGS)
+flags.DEFINE_bool(
+    "distributed", False, "One of several processes; each starts this command.", flag_values=FLAGS
+)
 flags.DEFINE_list("compare", [], "Results of several checkpoints to compare.", flag_values=FLAGS)
 
 
@@ -37,6 +40,10 @@ def main() -> None:
     cli.required(FLAGS, "checkpoint")
     config = cli.load(FLAGS, evaluation.EvaluateConfig).get(evaluation.EvaluateConfig)
     corpora = [Corpus(path, FLAGS.text_column) for path in FLAGS.corpus]
+    if FLAGS.distributed:
+        from synthdiv.training import join_processes
+
+        join_processes()
     what = (FLAGS.checkpoint, FLAGS.tasks)
     if FLAGS.dry_run:
         print(evaluation.plan(*what, FLAGS.data_dir, config, corpora, FLAGS.tokenizer))

@@ -27,6 +27,7 @@ from synthdiv.evaluation.answers import AnswerStore, pack_losses, unpack_losses
 from synthdiv.evaluation.checkpoint import Checkpoint, load_checkpoint
 from synthdiv.evaluation.generating import Prompt, generate
 from synthdiv.evaluation.packing import Continuation
+from synthdiv.evaluation.processes import from_first, is_first
 from synthdiv.evaluation.scoring import Scored, score
 from synthdiv.progress import Progress
 
@@ -74,7 +75,8 @@ class SynthdivLM(TemplateLM):
         if isinstance(template, str):
             template = ChatTemplate(template)
         self.template = template or checkpoint.template or ChatTemplate()
-        self.store = AnswerStore(Path(answers) if answers else None, checkpoint.fingerprint)
+        path = Path(answers) if answers and is_first() else None
+        self.store = AnswerStore(path, checkpoint.fingerprint)
         self.truncated: Counter[str] = Counter()  # requests cut on the left, by task
 
     @property
@@ -163,7 +165,7 @@ class SynthdivLM(TemplateLM):
         ]
         first = {key: index for index, key in reversed(list(enumerate(keys)))}
         unique = sorted(first.values())
-        answers = self.store.get(keys)
+        answers = from_first(self.store.get(keys))
         with Progress(len(unique), label, "continuations") as progress:
             progress.update(len(answers))
             for batch in score(
@@ -227,7 +229,7 @@ class SynthdivLM(TemplateLM):
             )
             stops.append(until)
             keys.append(key)
-        answers = self.store.get(keys)
+        answers = from_first(self.store.get(keys))
         decode = self.checkpoint.tokenizer.decode
 
         def stopped(index: int, tokens: np.ndarray) -> bool:

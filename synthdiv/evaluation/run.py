@@ -102,6 +102,7 @@ def evaluate(
 
     from synthdiv.evaluation.checkpoint import load_checkpoint
     from synthdiv.evaluation.harness import SynthdivLM
+    from synthdiv.evaluation.processes import is_first
 
     began = time.monotonic()
     lm = SynthdivLM(
@@ -133,7 +134,7 @@ def evaluate(
         "evaluate": dataclasses.asdict(config),
         "seconds": round(time.monotonic() - began, 3),
     }
-    if output is not None:
+    if output is not None and is_first():
         if config.log_samples:
             _write_samples(output, samples)
         files.write_json(output, results)

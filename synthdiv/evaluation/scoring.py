@@ -16,6 +16,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from synthdiv.evaluation.packing import Continuation, Row, pack
+from synthdiv.evaluation.processes import put
 from synthdiv.model import decode
 from synthdiv.model.config import ModelConfig
 
@@ -69,7 +70,9 @@ class Model:
         self.batch_tokens = batch_tokens
         self.mesh = Mesh(np.asarray(jax.devices()), ("B",))
         self.everywhere = NamedSharding(self.mesh, PartitionSpec())
-        self.params = jax.device_put(decode.cast(params, config.dtype), self.everywhere)
+        self.params = jax.tree.map(
+            lambda array: put(array, self.everywhere), decode.cast(params, config.dtype)
+        )
         self._rows = NamedSharding(self.mesh, PartitionSpec("B"))
 
     def row_lengths(self) -> list[int]:
@@ -88,7 +91,7 @@ class Model:
 
     def place(self, *arrays: np.ndarray) -> list[jax.Array]:
         """Puts arrays whose first dimension is B on the devices, cut along it."""
-        return [jax.device_put(array, self._rows) for array in arrays]
+        return [put(array, self._rows) for array in arrays]
 
 
 def score(

@@ -6,6 +6,7 @@ questions is replaced. `world_facts` is ours: it asks for the facts of the offli
 
 import contextlib
 import dataclasses
+import functools
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from synthdiv.evaluation import local_data
 
 if TYPE_CHECKING:
     from lm_eval.api.task import Task
+    from lm_eval.tasks import TaskManager
 
 PAPER = "synthdiv_paper"
 
@@ -135,11 +137,17 @@ def _definition(name: str) -> dict[str, Any]:
 
     path = Path(lm_eval.__file__).parent / "tasks" / _STOCK[name]
     if not path.exists():
-        from lm_eval.tasks import TaskManager
-
-        path = TaskManager().task_index[name].yaml_path
+        path = _stock_index().task_index[name].yaml_path
     config = load_yaml(path, resolve_func=True)
     return {key: value for key, value in config.items() if key != "tag"}
+
+
+@functools.cache
+def _stock_index() -> "TaskManager":
+    """All of lm-eval's tasks; reading their thousands of files takes seconds, once a process."""
+    from lm_eval.tasks import TaskManager
+
+    return TaskManager()
 
 
 def _local_task(name: str, data_dir: Path, num_fewshot: int) -> "tuple[Task, Path]":
@@ -190,9 +198,7 @@ def _local_task(name: str, data_dir: Path, num_fewshot: int) -> "tuple[Task, Pat
 
 
 def _stock_tasks(names: list[str]) -> dict[str, Any]:
-    from lm_eval.tasks import TaskManager
-
-    manager = TaskManager()
+    manager = _stock_index()
     known = [*manager.all_tasks, PAPER, "world_facts"]
     for name in names:
         if name not in manager.task_index and not Path(name).is_file():
