@@ -41,6 +41,7 @@ class StudyConfig:
     real: tuple[str, ...] = ("stdlib",)  # corpora mixed into every cell; stdlib: Python's own docs
     heldout: str = "stdlib"  # corpus for bits per byte; stdlib: modules that `real` leaves out
     instructions: str = "stdlib"  # a file of conversations; stdlib: made of Python's docs
+    max_instructions: int = 2000  # conversations made of Python's docs at most
     real_tokens: int = 200_000  # effective tokens of real text per model (paper section 3)
     synthetic_tokens: int = 200_000  # effective tokens of the cell's corpus per model
     tasks: tuple[str, ...] = ("world_facts",)

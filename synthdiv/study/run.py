@@ -107,7 +107,9 @@ def _share(plan: Plan, workdir: Path, shared: Path) -> None:
     real = _real_corpora(plan, shared)
     _heldout_corpus(plan, shared)
     if plan.config.instructions == "stdlib":
-        stdlib_instructions(shared / "instructions.jsonl", seed=plan.config.seed)
+        stdlib_instructions(
+            shared / "instructions.jsonl", plan.config.max_instructions, plan.config.seed
+        )
     if not plan.config.data_dir:
         _write_questions(plan, shared)
     choice = plan.tokenizer

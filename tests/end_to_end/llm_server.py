@@ -1,0 +1,69 @@
+"""A language-model server on the loopback address, in its own process, for README's commands.
+
+It speaks OpenAI's chat completions and Gemini's generateContent and answers with the offline
+stand-in; what is tested is everything between the command line and the wire. Prints its port.
+"""
+
+import asyncio
+import json
+import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from synthdiv.llm.backends.wire import call_of, completion_of
+from synthdiv.llm.offline.backend import OfflineBackend
+from synthdiv.llm.protocol import Answer, Call
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:  # noqa: N802  the name that http.server calls
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        gemini = ":generateContent" in self.path
+        call = _gemini_call(body) if gemini else call_of(body)
+        answer = asyncio.run(OfflineBackend().complete(call))
+        reply = _gemini_reply(answer) if gemini else completion_of(answer, body["model"])
+        content = json.dumps(reply).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        pass
+
+
+def _gemini_call(body: dict[str, Any]) -> Call:
+    settings = body.get("generationConfig", {})
+    messages = tuple(
+        {"role": c.get("role", "user"), "content": "".join(p["text"] for p in c["parts"])}
+        for c in body["contents"]
+    )
+    schema = settings.get("responseJsonSchema") or settings.get("responseSchema")
+    return Call(messages, schema, settings.get("temperature", 1.0), 1.0, 4096, settings.get("seed"))
+
+
+def _gemini_reply(answer: Answer) -> dict[str, Any]:
+    return {
+        "candidates": [
+            {
+                "content": {"role": "model", "parts": [{"text": answer.text}]},
+                "finishReason": "STOP",
+                "index": 0,
+            }
+        ],
+        "usageMetadata": {
+            "promptTokenCount": answer.usage.input,
+            "candidatesTokenCount": answer.usage.output,
+            "totalTokenCount": answer.usage.input + answer.usage.output,
+        },
+    }
+
+
+if __name__ == "__main__":
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    print(server.server_port, flush=True)
+    sys.stdout.close()
+    server.serve_forever()

@@ -1,0 +1,240 @@
+"""The smoke study end to end: its results, its page in a browser, kills, and README's commands."""
+
+import json
+import os
+import random
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("jax")
+pytest.importorskip("lm_eval")
+
+ROOT = Path(__file__).resolve().parents[2]
+SMOKE = ["--config=configs/study/smoke.gin"]
+
+
+def environment(home: Path) -> dict[str, str]:
+    """No key, no network for hubs, a home of its own."""
+    kept = {k: v for k, v in os.environ.items() if not k.endswith("_API_KEY")}
+    return kept | {"HOME": str(home), "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
+
+
+def study(workdir: Path, home: Path, *more: str) -> subprocess.Popen:
+    command = [sys.executable, "-m", "synthdiv.study", *SMOKE, f"--workdir={workdir}", *more]
+    return subprocess.Popen(
+        command, env=environment(home), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, home) -> Path:
+    """A finished smoke study."""
+    workdir = tmp_path_factory.mktemp("study") / "smoke"
+    run = study(workdir, home)
+    out, err = run.communicate(timeout=600)
+    assert run.returncode == 0, err
+    assert "T16_personas" in out and "report: " in err
+    return workdir
+
+
+def results(workdir: Path) -> dict:
+    """What a study found, without what differs from run to run."""
+    found = json.loads((workdir / "study.json").read_text())
+    for name in ("seconds", "command"):
+        found.pop(name)
+    return found
+
+
+def test_what_study_json_holds(finished):
+    found = json.loads((finished / "study.json").read_text())
+    assert set(found) >= {"cells", "regression", "command", "synthdiv_version", "seconds", "seed"}
+    for cell in found["cells"]:
+        assert set(cell["corpus"]) >= {"name", "topics", "generations", "documents", "tokens"}
+        assert cell["score"]["ci95"][0] <= cell["score"]["mean"] <= cell["score"]["ci95"][1]
+        assert {"context_length", "self_repetition", "ngram_diversity", "compression_ratio"} <= set(
+            cell["baselines"]
+        )
+        for phase in ("pretrain", "sft"):
+            outcome = cell["models"]["tiny"][phase]
+            assert 0 <= outcome["accuracy"] <= 1 and outcome["stderr"] > 0
+            assert 0 < outcome["bits_per_byte"] < 9
+            assert outcome["tasks"]["world_facts"]["questions"] > 0
+    for phase in ("pretrain", "sft"):
+        assert set(found["regression"]["tiny"][phase]) >= {
+            *("slope", "ci95", "pearson", "spearman", "n")
+        }
+    by_topics = {c["corpus"]["name"]: c["score"]["mean"] for c in found["cells"]}
+    assert by_topics["T16"] > by_topics["T8"]
+
+
+def test_the_page_is_what_study_json_says(finished, tmp_path):
+    from synthdiv.study.report import write_report
+
+    found = json.loads((finished / "study.json").read_text())
+    assert write_report(tmp_path, found).read_text() == (finished / "report.html").read_text()
+
+
+def test_the_page_opens_without_an_error_and_fits_a_phone(finished):
+    from tests.browser import open_page
+
+    with open_page() as page:
+        for width, dark in ((1100, False), (390, True)):
+            page.window(width, 900, dark)
+            page.open(finished / "report.html")
+            assert page.faults == []
+            assert [url for url in page.requests if not url.startswith(("file:", "data:"))] == []
+            assert page.run("document.documentElement.scrollWidth <= innerWidth")
+            assert page.run("document.querySelectorAll('svg.chart').length") == 2
+            links = page.run("[...document.querySelectorAll('a')].map(a => a.href)")
+            assert links and all(Path(url.removeprefix("file://")).exists() for url in links)
+
+
+def test_a_finished_study_is_not_done_again(finished, home):
+    before = {p: p.stat().st_mtime_ns for p in finished.rglob("*") if p.is_file()}
+    start = time.monotonic()
+    run = study(finished, home)
+    _, err = run.communicate(timeout=120)
+    assert run.returncode == 0 and "[" not in err, err
+    assert time.monotonic() - start < 60
+    changed = {p.name for p, t in before.items() if p.stat().st_mtime_ns != t}
+    assert changed <= {"study.json", "report.html", "tiny_fine_tuned.svg", "tiny_pre_trained.svg"}
+
+
+def test_another_study_is_refused_the_directory(finished, home):
+    run = study(finished, home, "--bind=Study.seed=1")
+    _, err = run.communicate(timeout=60)
+    assert run.returncode == 2 and err.count("\n") == 1 and "another --workdir" in err
+
+
+@pytest.mark.slow
+def test_killed_again_and_again_it_finds_the_same(finished, home, tmp_path):
+    """SIGKILL and Ctrl-C at twelve random moments; no stage that was logged is done again."""
+    rng = random.Random(0)
+    workdir = tmp_path / "killed"
+    kills = 0
+    while True:
+        run = study(workdir, home)
+        try:
+            done_before = set(stages(workdir))
+            run.wait(timeout=rng.uniform(3, 15) if kills < 12 else 600)
+        except subprocess.TimeoutExpired:
+            run.send_signal(signal.SIGKILL if kills % 2 else signal.SIGINT)
+            kills += 1
+        _, err = run.communicate(timeout=120)
+        begun = set(re.findall(r"^\[\d+/\d+\] (.*)$", err, re.MULTILINE))
+        assert not begun & done_before
+        if run.returncode == 0:
+            break
+        assert run.returncode in (-signal.SIGKILL, 130), err
+    assert kills >= 3
+    assert results(workdir) == results(finished)
+
+
+def stages(workdir: Path) -> dict:
+    path = workdir / "stages.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def readme_commands() -> list[str]:
+    """The lines of README's bash blocks, but for the two that make the environment."""
+    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines() if line.strip()]
+    return [line for line in lines if not line.startswith("bash launch/")]
+
+
+@pytest.fixture(scope="module")
+def clone(finished, tmp_path_factory, home):
+    """A folder in which README's commands find what a clone has after its quickstart."""
+    folder = tmp_path_factory.mktemp("clone")
+    for name in ("configs", "launch", "synthdiv"):
+        (folder / name).symlink_to(ROOT / name)
+    (folder / "runs").mkdir()
+    (folder / "runs" / "quickstart").symlink_to(finished)
+    server = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("llm_server.py"))],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment(home),
+    )
+    yield folder, int(server.stdout.readline())
+    server.kill()
+    server.wait()
+    server.stdout.close()
+
+
+@pytest.mark.parametrize("line", readme_commands())
+def test_readme(clone, home, line):
+    """Each command, in order, as it stands there; only the servers' addresses are the test's."""
+    folder, port = clone
+    if "--llm=gemini" in line:
+        pytest.importorskip("google.genai")
+    address = f"http://127.0.0.1:{port}"
+    line = line.replace("http://localhost:8000", address)
+    words = shlex.split(line)
+    if words[0] == "synthdiv":
+        words = [sys.executable, "-m", "synthdiv.cli", *words[1:]]
+    elif words[0] == "python":
+        words[0] = sys.executable
+    keys = {"OPENAI_API_KEY": "sk-of-this-test", "GEMINI_API_KEY": "AIza-of-this-test"}
+    if "--dry_run" in words:
+        keys = {}  # a plan needs nobody's key
+    servers = {"OPENAI_BASE_URL": f"{address}/v1", "GOOGLE_GEMINI_BASE_URL": address}
+    done = subprocess.run(
+        words,
+        cwd=folder,
+        env=environment(home) | servers | keys,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() or done.stderr.strip()
+    assert "of-this-test" not in done.stdout + done.stderr
+
+
+def test_readme_python(clone, home):
+    folder, _ = clone
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env=environment(home),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    mean, _, _ = done.stdout.partition(" ")
+    assert 0.1 <= float(mean) <= 10
+
+
+def test_an_export_is_a_llama_that_transformers_loads(clone):
+    """After README's `export`: the logits of both are the same."""
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    import jax.numpy as jnp
+    import numpy as np
+
+    from synthdiv.model.weights import load_model
+
+    folder, _ = clone
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(folder / "llama").float().eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder / "llama")
+    tokens_BT = np.array([tokenizer.encode("The founder of the space race was")])
+    with torch.no_grad():
+        wanted_BTV = theirs(torch.tensor(tokens_BT)).logits.numpy()
+    loaded = load_model(folder / "tuned", dtype="float32")
+    logits_BTV = np.asarray(loaded.model(jnp.asarray(tokens_BT)))
+    np.testing.assert_allclose(logits_BTV[..., : wanted_BTV.shape[-1]], wanted_BTV, atol=1e-4)
