@@ -1,7 +1,7 @@
 """Steps 4 and 5 of the cluster agent: rounds of a few documents, sorted and then checked.
 
 A reply that is no partition of the round's documents is asked for once more with the fault named
-(the session does that) and then repaired by the rule of `repair_partition`; every repair is counted.
+(the session does that) and then repaired by the rule of `repair_partition`; repairs are counted.
 Clusters of one document need no verdict, so a round of singletons is not sent to step 5.
 """
 

@@ -107,8 +107,9 @@ def memberships(clusters: Partition, size: int) -> np.ndarray:
 
 
 def adjusted_rand_index(one: Sequence[object], other: Sequence[object]) -> float:
-    """Agreement of two partitions of the same documents, corrected for chance (Hubert & Arabie 1985).
+    """Agreement of two partitions of the same documents, corrected for chance.
 
+    Hubert & Arabie 1985, "Comparing partitions".
     1 where they are equal, 0 on average where they are unrelated. Two partitions that leave no room
     for chance (both all singletons, or both one cluster) are equal: 1.
     """

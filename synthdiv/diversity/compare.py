@@ -148,8 +148,8 @@ def difference(one: Scored, other: Scored) -> dict[str, Any]:
     """Score of the first corpus less the second's, with interval and p-value.
 
     With at least three criteria sets the set means are paired and their differences taken as
-    independent draws: a t interval with one degree of freedom fewer than sets. With fewer, rounds are
-    (Welch), and the criteria are taken as given.
+    independent draws: a t interval with one degree of freedom fewer than sets. With fewer, rounds
+    are (Welch), and the criteria are taken as given.
     """
     from scipy import stats
 

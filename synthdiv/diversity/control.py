@@ -1,10 +1,10 @@
 """Fewer calls for the same answer: the offline judge as a control variate.
 
-It clusters the same rounds as the judge, for nothing, and very many rounds more, so that its own mean
-is known. Where it sees a round as unusually diverse, the judge is likely to, and the part of the
-judge's deviation that this explains is taken off: y - b (x - mean x). The mean stays what it was in
-expectation, the spread shrinks by the squared correlation. Both are measured on the rounds; the
-adjustment is used only where it narrows the result.
+It clusters the same rounds as the judge, for nothing, and very many rounds more, so that its own
+mean is known. Where it sees a round as unusually diverse, the judge is likely to, and the part of
+the judge's deviation that this explains is taken off: y - b (x - mean x). The mean stays what it
+was in expectation, the spread shrinks by the squared correlation. Both are measured on the rounds;
+the adjustment is used only where it narrows the result.
 """
 
 import dataclasses

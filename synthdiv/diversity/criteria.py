@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from synthdiv.config import find
 from synthdiv.diversity.documents import Shown
 from synthdiv.diversity.prompts import Prompts
 from synthdiv.diversity.schemas import (
@@ -233,7 +234,7 @@ def read_criteria(path: str | Path) -> CriteriaSet:
     """
     from pydantic import ValidationError
 
-    content = read_json(path)
+    content = read_json(find(path))
     if isinstance(content, Mapping):
         content = content.get("criteria")
     if not isinstance(content, list) or not content:
@@ -245,13 +246,13 @@ def read_criteria(path: str | Path) -> CriteriaSet:
         ]
     except (ValidationError, AttributeError):
         raise UserError(
-            f'{path}: a criterion is {{"name": ..., "kind": "metadata" or "metric", "sentence": ...}}'
+            f'{path}: a criterion has a "name", a "kind" ("metadata" or "metric") and a "sentence"'
         ) from None
     return _one_name_each(criteria)
 
 
 def criteria_text(criteria: CriteriaSet) -> str:
-    """The criteria as they head the clustering prompt: fenced, since documents had a say in them."""
+    """The criteria as they head the clustering prompt; fenced: documents had a say in them."""
     return fence("criterion", [f"{c.name} ({c.kind}): {c.sentence}" for c in criteria])
 
 

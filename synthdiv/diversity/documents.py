@@ -164,8 +164,8 @@ def _ordered(shown: tuple[str, int, bool, bool], provenance: Mapping[str, Any]) 
 def matched_limits(lengths: Sequence[Mapping[int, int]]) -> list[dict[int, int]]:
     """Word limits that give several corpora the same distribution of lengths.
 
-    A document at rank u of its corpus's lengths is cut to the least of all corpora's lengths at rank
-    u, so that every corpus shows the judge the same lengths and no document is left out.
+    A document at rank u of its corpus's lengths is cut to the least of all corpora's lengths at
+    rank u, so that every corpus shows the judge the same lengths and no document is left out.
 
     Args:
         lengths: for each corpus, words of the documents that will be shown, by index.

@@ -2,12 +2,12 @@
 
 Rounds under one set of criteria share what is particular to it, so they are not independent draws;
 the sets are. The mean of each set is therefore the unit: B balanced sets with means m_1..m_B give
-the score (their mean), its standard error sd(m) / sqrt(B), and an interval by the two-level bootstrap
-(sets are resampled, and the rounds inside each), studentised and symmetric (Hall 1988): resampling
-alone is too narrow for as few units as criteria sets are, the studentised form is not.
+the score (their mean), its standard error sd(m) / sqrt(B), and an interval by the two-level
+bootstrap (sets are resampled, and the rounds inside each), studentised and symmetric (Hall 1988):
+resampling alone is too narrow for as few units as criteria sets are, the studentised form is not.
 
-`confidence_sequence` is valid at every number of sets at once, so that one may stop as soon as it is
-narrow enough: the mixture of one-sample t statistics over effect sizes (Lai 1976; Wang & Ramdas
+`confidence_sequence` is valid at every number of sets at once, so that one may stop as soon as it
+is narrow enough: the mixture of one-sample t statistics over effect sizes (Lai 1976; Wang & Ramdas
 2024, "Anytime-valid t-tests and confidence sequences for Gaussian means with unknown variance").
 """
 
@@ -203,8 +203,8 @@ def pair_probability(shared: np.ndarray, pairs: np.ndarray) -> np.ndarray:
 def effective_clusters(pair: Estimate, rounds_sharing: int) -> dict[str, float | None]:
     """The effective number of clusters of the corpus: 1 / P(two random documents share one).
 
-    This is Simpson's inverse, the number of equal clusters that would give the same probability. The
-    inverse of an estimate is too high on average by about its squared relative error; that is
+    This is Simpson's inverse, the number of equal clusters that would give the same probability.
+    The inverse of an estimate is too high on average by about its squared relative error; that is
     taken off (to first order). The interval is the inverse of the probability's.
 
     Args:

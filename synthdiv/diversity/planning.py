@@ -26,7 +26,7 @@ def plan_score(inputs: Sequence[Corpus], config: ScoreConfig, session: Session) 
     """Estimates calls, tokens and cost without sending anything.
 
     The first rounds are made as they would be asked; what depends on the judge's replies is made
-    of typical criteria. Verification is counted for every round, though rounds of singletons skip it.
+    of typical criteria. Verification is counted for every round; rounds of singletons skip it.
 
     Args:
         inputs: the corpora.

@@ -40,10 +40,10 @@ def definition(config: ScoreConfig) -> str:
     """`score.definition`: the score in words."""
     size = config.documents_per_round
     return (
-        f"Mean over rounds of C / S, where a round is {size} documents drawn at random, C the number "
-        f"of clusters that the judge sorts them into and S the mean number of documents in a "
-        f"cluster; {_POLICY_WORDS[config.policy]}. Between {1 / size:g} (all alike) and {size} (all "
-        "different)."
+        f"Mean over rounds of C / S, where a round is {size} documents drawn at random, C the "
+        f"number of clusters that the judge sorts them into and S the mean number of documents in "
+        f"a cluster; {_POLICY_WORDS[config.policy]}. Between {1 / size:g} (all alike) and {size} "
+        "(all different)."
     )
 
 

@@ -1,7 +1,7 @@
 """The replies that the judge gives in each of the cluster agent's five steps, as pydantic classes.
 
 Only shapes stand here, so that strict structured output can enforce them; what a shape cannot say
-(every document placed once, one verdict a cluster) is checked by `synthdiv.diversity.agent` and asked for again.
+(every document placed once, one verdict a cluster) is checked in `agent` and asked for again.
 Documents and clusters are numbered from 1, as the prompts show them.
 """
 

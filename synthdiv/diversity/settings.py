@@ -1,4 +1,4 @@
-"""What the diversity score can be told: one frozen dataclass, the paper's parameters as defaults."""
+"""What the diversity score can be told: one frozen dataclass, by default as in the paper."""
 
 import dataclasses
 

@@ -1,9 +1,9 @@
 """How the offline judge reads a document: what it is about, and how it is written.
 
 Content is a vector of word stems (counts to the power 1.5 times the fixed prior of
-`common_words.txt`, which stands for the inverse document frequency), hashed so that no vocabulary has to be kept. Manner is a few
-measurements that need no dictionary. Both are functions of the text alone and are kept for texts
-that come again, as most do in the verification of a round.
+`common_words.txt`, which stands for the inverse document frequency), hashed so that no vocabulary
+has to be kept. Manner is a few measurements that need no dictionary. Both are functions of the text
+alone and are kept for texts that come again, as most do in the verification of a round.
 """
 
 import functools
@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-
 
 CONTENT_SIZE = 4096
 _WORDS_READ = 400  # of a document: enough to know its subject
@@ -77,7 +76,7 @@ def _common_words() -> tuple[dict[str, float], frozenset[str]]:
 
 
 def commonness_weight(word: str) -> float:
-    """How much a lower-case word tells of a subject: 0 for function words, 1 if it is not common."""
+    """How much a lower-case word tells of a subject: 0 for function words, 1 if not common."""
     return _common_words()[0].get(word, 1.0)
 
 
@@ -93,9 +92,9 @@ def stem(word: str) -> str:
 def _term(word: str) -> tuple[int, float]:
     """Place of a word in the content vector, and its weight."""
     weight = commonness_weight(word)
-    if "'" in word or "\u2019" in word:  # don't, it's, author's
-        weight = 0.0
-    elif len(word) < 3 and word.isascii():  # in many scripts two characters are a word
+    contraction = "'" in word or "\u2019" in word
+    letters = len(word) < 3 and word.isascii()  # in many other scripts two characters are a word
+    if contraction or letters:
         weight = 0.0
     return zlib.crc32(stem(word).encode("utf-8", "replace")) % CONTENT_SIZE, weight
 
