@@ -18,30 +18,50 @@ from synthdiv.llm.offline.reading import commonness_weight
 
 # Words that give a page's field away, written down from general knowledge.
 FIELDS: dict[str, str] = {
-    "Natural Sciences": "atom energy particle molecule species cell planet star acid element quantum "
-    "chemical protein genus gas physics biology chemistry organism wave temperature experiment gene",
-    "Mathematics and Computing": "theorem number function algorithm software computer data program "
-    "set graph equation matrix proof code polynomial integer logic network server processor",
-    "Medicine and Health": "disease patient symptoms treatment drug blood brain infection surgery "
-    "health medical virus bone muscle vitamin therapy clinical diagnosis",
-    "History and Politics": "war king empire century battle president election government army treaty "
-    "queen minister parliament revolution dynasty military party",
-    "Places": "city river population town village island mountain region lake district county border "
-    "coast capital province located north south",
-    "Arts and Entertainment": "film album song novel painting band music actor poet theatre episode "
-    "character released singer book director dance series",
-    "Sports and Games": "team season player league game coach championship cup football match score "
-    "tournament goal race olympic club",
-    "Society and Law": "law court rights school university economy tax market education religion "
-    "church language culture bank trade court money marriage",
-    "Technology and Industry": "engine aircraft ship railway machine steel electric vehicle bridge "
-    "factory motor device fuel construction invented",
-    "Food and Daily Life": "recipe food cook kitchen dish house clothes garden dog cat family child "
-    "mother toy bread meat fruit flavour",
+    "Natural Sciences": (
+        "atom energy particle molecule species cell planet star acid element quantum chemical "
+        "protein genus gas physics biology chemistry organism wave temperature experiment gene"
+    ),
+    "Mathematics and Computing": (
+        "theorem number function algorithm software computer data program set graph equation "
+        "matrix proof code polynomial integer logic network server processor"
+    ),
+    "Medicine and Health": (
+        "disease patient symptoms treatment drug blood brain infection surgery health medical "
+        "virus bone muscle vitamin therapy clinical diagnosis"
+    ),
+    "History and Politics": (
+        "war king empire century battle president election government army treaty queen "
+        "minister parliament revolution dynasty military party"
+    ),
+    "Places": (
+        "city river population town village island mountain region lake district county border "
+        "coast capital province located north south"
+    ),
+    "Arts and Entertainment": (
+        "film album song novel painting band music actor poet theatre episode character "
+        "released singer book director dance series"
+    ),
+    "Sports and Games": (
+        "team season player league game coach championship cup football match score tournament "
+        "goal race olympic club"
+    ),
+    "Society and Law": (
+        "law court rights school university economy tax market education religion church "
+        "language culture bank trade court money marriage"
+    ),
+    "Technology and Industry": (
+        "engine aircraft ship railway machine steel electric vehicle bridge factory motor "
+        "device fuel construction invented"
+    ),
+    "Food and Daily Life": (
+        "recipe food cook kitchen dish house clothes garden dog cat family child mother toy "
+        "bread meat fruit flavour"
+    ),
 }
 _FIELD_OF = {word: field for field, words in FIELDS.items() for word in words.split()}
 _SUBJECT = re.compile(
-    r"^(?:The |A |An )?([A-Z][\w'-]*(?: [\w'-]+){0,4}?)(?:,| \(| is | are | was | were )"
+    r"^(?:The |A |An )?([\w'-]+(?: [\w'-]+){0,4}?)(?:,| \(| is | are | was | were )"
 )
 
 

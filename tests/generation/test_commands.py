@@ -1,0 +1,67 @@
+"""The commands generate and topics as a user runs them."""
+
+import json
+import subprocess
+import sys
+
+from synthdiv import files
+
+
+def run(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, "-m", *arguments], capture_output=True, text=True, timeout=60, **options
+    )
+
+
+def test_generate_plans_then_writes_then_has_nothing_to_do(tmp_path):
+    command = (
+        "synthdiv.generate", f"--output={tmp_path / 'corpus'}", "--config=generate/trial.gin",
+        "--bind=Generate.generations=1",
+    )  # fmt: skip
+    planned = run(*command, "--dry_run")
+    assert planned.returncode == 0, planned.stderr
+    assert planned.stdout.splitlines()[1].split()[:2] == ["generation", "32"]
+    assert list(tmp_path.iterdir()) == []
+    made = run(*command)
+    assert made.returncode == 0, made.stderr
+    assert "32 documents on 32 topics" in made.stdout and "not an LLM" in made.stdout
+    assert len(files.Corpus(tmp_path / "corpus")) == 32
+    assert run(*command).stdout == made.stdout
+
+
+def test_topics_reads_pages(tmp_path):
+    pages = tmp_path / "pages.jsonl"
+    text = "Riveting is a way to join steel plates. A hammer forms the rivet head on hot rivets."
+    pages.write_text(json.dumps({"body": text}) + "\n")
+    command = ("synthdiv.topics", f"--input={pages}", f"--output={tmp_path / 'topics.jsonl'}")
+    made = run(*command, "--text_column=body")
+    assert made.returncode == 0, made.stderr
+    assert json.loads((tmp_path / "topics.jsonl").read_text())["path"][-1] == "Riveting"
+    refused = run(*command)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("error:") and "no column 'text'" in refused.stderr
+
+
+def test_mistakes_are_one_line_and_exit_code_two(tmp_path):
+    out = f"--output={tmp_path / 'corpus'}"
+    for arguments, words in (
+        (("synthdiv.generate",), "--output is required"),
+        (("synthdiv.generate", out, "--topics=none.jsonl"), "no config file 'none.jsonl'"),
+        (("synthdiv.generate", out, "--familly=topic"), "did you mean '--family'"),
+        (("synthdiv.generate", out, "--bind=Generate.topic=3"), "did you mean 'Generate.topics'"),
+        (("synthdiv.topics", "--input=none.jsonl", out), "no corpus 'none.jsonl'"),
+    ):
+        done = run(*arguments)
+        assert done.returncode == 2, done.stderr
+        assert words in done.stderr and len(done.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_importing_the_commands_loads_nothing_heavy():
+    heavy = "{'jax', 'torch', 'tensorflow', 'lm_eval', 'sklearn', 'scipy', 'pyarrow', 'openai'}"
+    code = (
+        "import sys, synthdiv.generate, synthdiv.topics, synthdiv.generation;"
+        f"print(sorted({heavy} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "[]", done.stderr
