@@ -16,7 +16,7 @@ import numpy as np
 from synthdiv.diversity.baselines.embeddings import embed, normalized
 from synthdiv.files import Document
 
-ALIKE = 0.6  # cosine from which a name joins a group
+ALIKE = 0.45  # cosine from which a name joins a group
 _CHARACTERS = 1000  # of a document are looked at
 _DIMENSIONS = 64
 _REASONS = 3  # of a name are looked at

@@ -67,11 +67,7 @@ def _documents(
         import pyarrow.parquet as pq
 
         return {
-            row["index"]: Document(
-                str(row.get("id", row["index"])),
-                row["text"],
-                {k: v for k, v in row.items() if k not in ("index", "id", "text")},
-            )
+            row["index"]: Document(row["id"], row["text"], json.loads(row["provenance"] or "{}"))
             for row in pq.read_table(kept).to_pylist()
         }
     if corpus is None:
@@ -103,9 +99,15 @@ def render(
         undefined=jinja2.ChainableUndefined,
     )
     environment.filters["number"] = lambda value: (
-        charts.number(value) if isinstance(value, (int, float)) else str(value)
+        charts.number(value) if isinstance(value, (int, float)) else "-"
     )
-    environment.filters["percent"] = lambda share: f"{100 * share:.1f}%"
+    environment.filters["percent"] = lambda share: (
+        f"{100 * share:.1f}%" if isinstance(share, (int, float)) else "-"
+    )
+    environment.filters["interval"] = _interval
+    environment.filters["percents"] = lambda ends: (
+        " to ".join(f"{100 * end:.1f}%" for end in ends) if ends and None not in ends else "-"
+    )
     rounds = [_completed(round_) for round_ in rounds]
     blocks, about = _browser_blocks(rounds, documents)
     clusters = [cluster for round_ in rounds for cluster in _clusters(round_)]
@@ -120,6 +122,7 @@ def render(
         figures=Markup(_figures(score, rounds)) if any(not r["failed"] for r in rounds) else "",
         running=Markup(_running(score, rounds)),
         baselines=_baselines(score.get("baselines", {})),
+        agreement=_agreement(score.get("agreement") or {}),
         recurring=recurring,
         documents=documents,
         beginning=lambda index: _beginning(documents[index].text, 600),
@@ -311,6 +314,26 @@ def _running(score: Mapping[str, Any], rounds: Sequence[Mapping[str, Any]]) -> s
         y_label="mean score so far",
         y_range=(floor - pad, ceiling + pad),
     )
+
+
+def _interval(ends: Sequence[float | None] | None) -> str:
+    """An interval in words; an end that is not known is a dash."""
+    if not ends:
+        return "-"
+    low, high = ("-" if end is None else charts.number(end) for end in ends)
+    return f"{low} to {high}"
+
+
+def _agreement(found: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """The agreement figures that there are, each with what the judge was held against."""
+    second = found.get("second_judge", {})
+    titles = {
+        "labels": f"the labels ({found.get('labels', {}).get('column')})",
+        "test_retest": "itself, the documents in another order",
+        "second_judge": f"a second judge ({second.get('model')})",
+        "offline_judge": "the offline judge",
+    }
+    return [(title, found[name]) for name, title in titles.items() if found.get(name)]
 
 
 @dataclasses.dataclass(frozen=True)
