@@ -1,15 +1,16 @@
 """Tokenizes in parallel: chunks of documents go to processes and come back in order.
 
-A small corpus is tokenized in this process, by the tokenizer's own threads: it is done before other
-processes have started. The tokens are the same either way.
+A small corpus is tokenized in this process, by the tokenizer's own threads: it is done before
+other processes have started. The tokens are the same either way.
 """
 
 import collections
+import math
 import multiprocessing
 import os
 import threading
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,8 @@ from synthdiv.data.tokenizer import Tokenizer, load_tokenizer
 # Tokens of a chunk's documents one after the other, the number of each, and their sizes in bytes.
 Encoded = tuple[np.ndarray, np.ndarray, np.ndarray]
 
-_INLINE_BYTES = 8 << 20  # text that is tokenized before other processes have started
+_HERE_BYTES = 8 << 20  # text that is tokenized before other processes have started
+_THREADS_ENOUGH = 4  # cores that a tokenizer's own threads keep busy
 _PIECE_CHARS = 1 << 18  # a document above this is tokenized in pieces, where that changes nothing
 
 
@@ -84,49 +86,57 @@ class Workers:
     Args:
         tokenizer: for the chunks that are done here.
         directory: where it is saved, for the workers to load.
-        workers: processes; 0 for none, None for one a core once 8 MB have been tokenized here.
+        workers: processes; 0 for none; None for one a core where there are more than a few cores
+            and more than a few MB, which is where a tokenizer's own threads stop being enough.
     """
 
     def __init__(self, tokenizer: Tokenizer, directory: Path, workers: int | None) -> None:
         self._tokenizer, self._directory = tokenizer, directory
-        self._number = (os.cpu_count() or 1) if workers is None else workers
-        if self._number == 1 and workers is None:
-            self._number = 0
-        self._inline_bytes = _INLINE_BYTES if workers is None else 0
-        self._pool: ProcessPoolExecutor | None = None
+        cores = os.cpu_count() or 1
+        self._here_bytes = 0.0
+        if workers is None:
+            workers = cores
+            self._here_bytes = math.inf if cores <= _THREADS_ENOUGH else _HERE_BYTES
+        elif not workers:
+            self._here_bytes = math.inf
+        self._processes = workers
+        self._here: ThreadPoolExecutor | None = None
+        self._others: ProcessPoolExecutor | None = None
 
     def __enter__(self) -> "Workers":
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
+        for pool in (self._here, self._others):
+            if pool is not None:
+                pool.shutdown(cancel_futures=True)
 
     def encode(self, chunks: Iterator[list[bytes]]) -> Iterator[Encoded]:
         """Yields the tokens of each chunk, in order; reads ahead by two chunks a worker."""
-        if self._pool is None:
-            for chunk in chunks:
-                yield encode_chunk(self._tokenizer, chunk)
-                self._inline_bytes -= sum(map(len, chunk))
-                if self._number and self._inline_bytes <= 0:
-                    break
-            else:
-                return
-            self._start()
-        pending: collections.deque[Future] = collections.deque()
+        pending: collections.deque[Future[Encoded]] = collections.deque()
         for chunk in chunks:
-            pending.append(self._pool.submit(_work, chunk))
-            if len(pending) > 2 * self._number:
+            pending.append(self._submit(chunk))
+            if len(pending) > (2 if self._others is None else 2 * self._processes):
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
 
-    def _start(self) -> None:
-        # Not fork: the caller may have started JAX, whose threads do not survive it.
-        context = multiprocessing.get_context("spawn")
-        self._pool = ProcessPoolExecutor(
-            self._number,
-            mp_context=context,
-            initializer=_start_worker,
-            initargs=(str(self._directory),),
-        )
+    def _submit(self, chunk: list[bytes]) -> "Future[Encoded]":
+        if self._here_bytes <= 0:
+            return self._process_pool().submit(_work, chunk)
+        self._here_bytes -= sum(map(len, chunk))
+        if self._here is None:
+            # Two: while one turns its tokens into arrays, the tokenizer's threads have the other.
+            self._here = ThreadPoolExecutor(2)
+        return self._here.submit(encode_chunk, self._tokenizer, chunk)
+
+    def _process_pool(self) -> ProcessPoolExecutor:
+        if self._others is None:
+            self._others = ProcessPoolExecutor(
+                self._processes,
+                # Not fork: the caller may have started JAX, whose threads do not survive it.
+                mp_context=multiprocessing.get_context("spawn"),
+                initializer=_start_worker,
+                initargs=(str(self._directory),),
+            )
+        return self._others
