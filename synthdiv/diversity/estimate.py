@@ -200,7 +200,7 @@ def pair_probability(shared: np.ndarray, pairs: np.ndarray) -> np.ndarray:
         return np.where(pairs > 0, shared / np.maximum(pairs, 1), np.nan)
 
 
-def effective_clusters(pair: Estimate, rounds_sharing: int) -> dict[str, float | None]:
+def effective_clusters(pair: Estimate) -> dict[str, float | None]:
     """The effective number of clusters of the corpus: 1 / P(two random documents share one).
 
     This is Simpson's inverse, the number of equal clusters that would give the same probability.
@@ -209,7 +209,6 @@ def effective_clusters(pair: Estimate, rounds_sharing: int) -> dict[str, float |
 
     Args:
         pair: estimate of the probability.
-        rounds_sharing: rounds in which any two documents shared a cluster.
 
     Returns:
         `mean`, and `ci95` as [low, high]; None stands for a number without an upper bound.

@@ -130,10 +130,9 @@ def pairs(rounds: Sequence[Round], config: ScoreConfig) -> dict[str, Any]:
     bounded = dataclasses.replace(found, low=max(found.low, 0.0), high=min(found.high, 1.0))
     if found.mean == 0:
         bounded = dataclasses.replace(bounded, high=min(1.0, 3.0 / found.values))
-    sharing = int((counts[:, 0] > 0).sum())
     return {
         "probability": _score_of(bounded),
-        "effective_clusters": effective_clusters(bounded, sharing),
+        "effective_clusters": effective_clusters(bounded),
         "definition": "probability: that two documents drawn at random share a cluster. "
         "effective_clusters: its inverse, the number of equally large clusters that would give it; "
         "unlike the score it is not bounded by the size of a round.",
