@@ -156,10 +156,22 @@ class _SentencePiece(_Base):
         self.eot_token = self._model.id_to_piece(self.eot_id)
         self.vocab_size = self._model.get_piece_size()
         self._threads = int(os.environ.get("RAYON_NUM_THREADS", 0)) or os.cpu_count() or 1
+        try:
+            self._model.encode(["a"], return_type="numpy")
+            self._gives_arrays = True
+        except (TypeError, ValueError):  # SentencePiece before 0.2.2
+            self._gives_arrays = False
         self._describe()
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         return self._model.encode(list(texts), out_type=int, num_threads=self._threads)
+
+    def encode_flat(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        if not (self._gives_arrays and texts):
+            return super().encode_flat(texts)
+        arrays = self._model.encode(list(texts), return_type="numpy", num_threads=self._threads)
+        lengths = np.fromiter(map(len, arrays), np.int64, len(arrays))
+        return np.concatenate(arrays).astype(np.int32, copy=False), lengths
 
     def decode(self, tokens: Iterable[int]) -> str:
         return self._model.decode([int(t) for t in tokens if t != self.eot_id])
