@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections import deque
 
+_ROUND_S = 1.0  # the shortest time between two halvings of concurrency
 _PROBE_S = 1.0  # first wait of an open breaker; doubles up to
 _PROBE_MOST_S = 30.0
 
@@ -16,7 +17,8 @@ class Concurrency:
 
     Additive increase, multiplicative decrease, as TCP does it: until the first overload every
     success adds one place, afterwards every full round of successes does. Many refusals of the
-    same burst count once.
+    same burst count once, and bursts within a second too: where calls take milliseconds, a few
+    refusals in a hundred would else leave no concurrency at all.
     """
 
     def __init__(self, most: int) -> None:
@@ -24,7 +26,7 @@ class Concurrency:
         self.limit = float(min(most, 32))
         self.used = 0
         self._rising = True
-        self._shrunk = 0.0
+        self._shrunk = -_ROUND_S
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def enter(self, again: bool = False) -> float:
@@ -58,8 +60,9 @@ class Concurrency:
 
     def overloaded(self, entered: float) -> None:
         """Halves the room, once for all calls that were in flight when it was last halved."""
-        if entered >= self._shrunk:
-            self._shrunk = time.monotonic()
+        now = time.monotonic()
+        if entered >= self._shrunk and now - self._shrunk >= _ROUND_S:
+            self._shrunk = now
             self._rising = False
             self.limit = max(1.0, self.limit / 2)
 

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 _OPENAI = "https://api.openai.com/v1"
 _CONNECT_S = 15.0
 
+# Connections of one client. Its pool looks at every idle connection before every call, so that
+# 256 in one pool would cost more than all the rest of a call; a few small pools cost nothing.
+_CONNECTIONS = 8
+
 
 class OpenAIBackend:
     """Sends calls to the server at `config.base_url`, or to OpenAI.
@@ -45,9 +49,10 @@ class OpenAIBackend:
             )
         self._mode = JsonMode(config.json_mode)
         self._extra = config.extra
-        self._connections = config.concurrency
         self._timeout = config.timeout
-        self._client: Any = None
+        self._clients: list[Any] = []
+        self._busy: list[int] = []  # calls in flight of each client
+        self._tls: Any = None
 
     async def complete(self, call: Call) -> Answer:
         """Sends one call; raises Transient or Permanent with the server's words."""
@@ -63,10 +68,14 @@ class OpenAIBackend:
     async def _post(self, body: dict[str, Any]) -> Any:
         import openai
 
-        if self._client is None:
-            self._client = self._connect()
+        place = next((i for i, busy in enumerate(self._busy) if busy < _CONNECTIONS), None)
+        if place is None:
+            place = len(self._clients)
+            self._clients.append(self._connect())
+            self._busy.append(0)
+        self._busy[place] += 1
         try:
-            return await self._client.post("/chat/completions", cast_to=object, body=body)
+            return await self._clients[place].post("/chat/completions", cast_to=object, body=body)
         except openai.APIStatusError as error:
             words = scrubbed(str(error.message), self._key)
             raise failure_of(error.status_code, words, error.response.headers, error.code) from None
@@ -78,30 +87,36 @@ class OpenAIBackend:
             raise Transient(f"no answer from {where}: {words}", lost=reached) from None
         except openai.OpenAIError as error:
             raise Transient(scrubbed(str(error), self._key), lost=True) from None
+        finally:
+            self._busy[place] -= 1
 
     def _connect(self) -> Any:
         import openai
 
         # The HTTP library that this version of the SDK is built on, httpx or its successor.
-        http = sys.modules[openai.Timeout.__module__.partition(".")[0]]
+        loaded = (sys.modules.get(name) for name in ("httpx2", "httpx"))
+        http: Any = next(m for m in loaded if m and m.Timeout is openai.Timeout)
         timeout = openai.Timeout(self._timeout, connect=min(_CONNECT_S, self._timeout))
-        # The SDK keeps 100 connections alive by itself; with more calls than that in flight it
-        # would open a new one for most of them.
         limits = http.Limits(
-            max_connections=None, max_keepalive_connections=self._connections, keepalive_expiry=60
+            max_connections=None, max_keepalive_connections=_CONNECTIONS, keepalive_expiry=60
         )
+        if self._tls is None:
+            self._tls = http.create_ssl_context()
         return openai.AsyncOpenAI(
             api_key=self._key,
             base_url=self._url,
             max_retries=0,
             timeout=timeout,
-            http_client=openai.DefaultAsyncHttpxClient(limits=limits, timeout=timeout),
+            http_client=openai.DefaultAsyncHttpxClient(
+                limits=limits, timeout=timeout, verify=self._tls
+            ),
         )
 
     async def close(self) -> None:
-        if self._client is not None:
-            await self._client.close()
-            self._client = None
+        for client in self._clients:
+            await client.close()
+        self._clients.clear()
+        self._busy.clear()
 
     def deferred(self) -> str | None:
         return None

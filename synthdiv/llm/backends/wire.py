@@ -82,17 +82,25 @@ def chat_body(
     if call.seed is not None:
         body["seed"] = call.seed % 2**31
     if call.schema is not None and mode == "schema":
-        body["response_format"] = {
-            "type": "json_schema",
-            "json_schema": {
-                "name": re.sub(r"[^A-Za-z0-9_-]", "_", call.schema.get("title", "reply"))[:64],
-                "schema": call.schema,
-                "strict": is_strict(call.schema),
-            },
-        }
+        body["response_format"] = _response_format(call.schema)
     elif call.schema is not None and mode == "object":
         body["response_format"] = {"type": "json_object"}
     return body | dict(extra or {})
+
+
+_formats: dict[int, dict[str, Any]] = {}  # by the schema's id; a format keeps its schema alive
+
+
+def _response_format(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema as the parameter that wants it; a run has a few schemas and many calls."""
+    known = _formats.get(id(schema))
+    if known is None:
+        if len(_formats) > 100:
+            _formats.clear()
+        name = re.sub(r"[^A-Za-z0-9_-]", "_", schema.get("title", "reply"))[:64]
+        wanted = {"name": name, "schema": schema, "strict": is_strict(schema)}
+        known = _formats[id(schema)] = {"type": "json_schema", "json_schema": wanted}
+    return known
 
 
 def call_of(body: Mapping[str, Any]) -> Call:

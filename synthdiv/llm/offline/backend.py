@@ -6,7 +6,6 @@ question with the same seed always gets the same answer, in any process and on a
 """
 
 import hashlib
-import importlib.util
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -63,7 +62,8 @@ _known: dict[str, Handler] = {}
 def _handlers() -> dict[str, Handler]:
     """The handlers of both rooms, imported at the first question."""
     if not _known:
-        for room in ("judge", "writer"):
-            if importlib.util.find_spec(f"synthdiv.llm.offline.{room}"):
-                _known.update(importlib.import_module(f"synthdiv.llm.offline.{room}").HANDLERS)
+        from synthdiv.llm.offline import judge, writer
+
+        _known.update(judge.HANDLERS)
+        _known.update(writer.HANDLERS)
     return _known

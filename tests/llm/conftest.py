@@ -1,0 +1,20 @@
+"""A fault server that only misbehaves when a test tells it to."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.llm.serving import Serving, serving
+
+
+@pytest.fixture
+def server() -> Iterator[Serving]:
+    with serving() as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests neither use nor need anybody's keys."""
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "GEMINI_API_KEY", "GOOGLE_API_KEY"):
+        monkeypatch.delenv(name, raising=False)

@@ -1,0 +1,262 @@
+"""A server that speaks chat completions (and Gemini's way) over real HTTP, and misbehaves on order.
+
+Run as a process of its own; prints its port. What it does wrong is a JSON object of probabilities,
+and which call meets which fault follows from the call's words, the attempt and the seed alone:
+
+    python fault_server.py '{"seed": 1, "faults": {"429": 0.1, "drop": 0.05, "half_json": 0.05}}'
+
+It groups the fenced documents of a prompt by their first word, so that every right answer is known.
+GET /seen tells how often each question was asked and answered, and the most calls in flight.
+"""
+
+import asyncio
+import collections
+import hashlib
+import json
+import random
+import sys
+from typing import Any
+
+from synthdiv.llm.fences import unfence
+
+HTTP_FAULTS = ("429", "500", "503", "drop", "half_body", "stall")
+REPLY_FAULTS = ("half_json", "prose", "code", "wrong_types", "empty", "wrong_count", "cut_off")
+
+
+def right_answer(message: str) -> dict[str, Any]:
+    """What a good judge says: positions (from 1) of the documents, grouped by their first word."""
+    groups: dict[str, list[int]] = {}
+    for position, text in enumerate(unfence("document", message), 1):
+        groups.setdefault(text.split()[0], []).append(position)
+    return {"groups": [{"name": name, "indices": found} for name, found in groups.items()]}
+
+
+class Server:
+    """Counts what it is asked, by the words of the question."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self.settings = settings
+        self.faults: dict[str, float] = settings.get("faults", {})
+        self.asked: collections.Counter[str] = collections.Counter()
+        self.answered: collections.Counter[str] = collections.Counter()
+        self.met: collections.Counter[str] = collections.Counter()
+        self.in_flight = self.most_in_flight = 0
+        self.keys: set[str] = set()
+
+    async def connection(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                request, *lines = head.decode("latin-1").split("\r\n")
+                headers = dict(line.lower().split(": ", 1) for line in lines if ": " in line)
+                body = await reader.readexactly(int(headers.get("content-length", 0)))
+                method, path, _ = request.split(" ")
+                if not await self.respond(method, path, headers, body, writer):
+                    break
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    async def respond(
+        self,
+        method: str,
+        path: str,
+        headers: dict[str, str],
+        body: bytes,
+        writer: asyncio.StreamWriter,
+    ) -> bool:
+        """Answers one request; False if the connection is to be dropped."""
+        if path == "/seen":
+            seen = {
+                "asked": self.asked,
+                "answered": self.answered,
+                "met": self.met,
+                "most_in_flight": self.most_in_flight,
+                "keys": sorted(self.keys),
+            }
+            writer.write(_response(200, seen))
+            return True
+        if path == "/settings":
+            self.settings |= json.loads(body)
+            self.faults = self.settings.get("faults", {})
+            writer.write(_response(200, {}))
+            return True
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            return await self.complete(path, headers, json.loads(body), writer)
+        finally:
+            self.in_flight -= 1
+
+    async def complete(
+        self, path: str, headers: dict[str, str], body: dict[str, Any], out: asyncio.StreamWriter
+    ) -> bool:
+        gemini = path.endswith(":generateContent")
+        question = _question(body, gemini)
+        self.keys.add(headers.get("x-goog-api-key") or headers.get("authorization", ""))
+        self.asked[question] += 1
+        chance = random.Random(f"{self.settings.get('seed', 0)} {question} {self.asked[question]}")
+        if refusal := self.settings.get("refuse"):
+            words = refusal["words"] + " " + headers.get("authorization", "")
+            error = {"error": {"message": words, "code": refusal.get("code")}}
+            out.write(_response(refusal["status"], error))
+            return True
+        if refused := self._refused_mode(body):
+            out.write(_response(400, {"error": {"message": refused}}))
+            return True
+        if (latency := self.settings.get("latency", 0)) > 0:
+            await asyncio.sleep(latency * chance.uniform(0.5, 1.5))
+        fault = self._fault(chance)
+        self.met[fault] += 1
+        if fault in HTTP_FAULTS:
+            return await self._fail(fault, out)
+        content, finish = self._content(fault, body, gemini, chance)
+        usage = self._usage(body, content, chance)
+        self.answered[question] += 1
+        shape = _gemini_response if gemini else _chat_response
+        out.write(_response(200, shape(content, finish, usage)))
+        return True
+
+    def _refused_mode(self, body: dict[str, Any]) -> str | None:
+        form = body.get("response_format", {}).get("type")
+        if form in self.settings.get("refused_modes", ()):
+            return f"response_format {form} is not supported by this model"
+        return None
+
+    def _fault(self, chance: random.Random) -> str:
+        drawn = chance.random()
+        for fault, probability in self.faults.items():
+            drawn -= probability
+            if drawn < 0:
+                return fault
+        return "none"
+
+    async def _fail(self, fault: str, out: asyncio.StreamWriter) -> bool:
+        if fault == "stall":
+            await asyncio.sleep(30)
+            return False
+        if fault == "drop":
+            return False
+        if fault == "half_body":
+            whole = _response(200, _chat_response("{}", "stop", (10, 10)))
+            out.write(whole[: len(whole) - 20])
+            await out.drain()
+            return False
+        after = self.settings.get("retry_after", 0.05) if fault == "429" else None
+        out.write(_response(int(fault), {"error": {"message": f"injected {fault}"}}, after))
+        return True
+
+    def _content(
+        self, fault: str, body: dict[str, Any], gemini: bool, chance: random.Random
+    ) -> tuple[str, str]:
+        if self.settings.get("says") is not None:
+            return self.settings["says"], self.settings.get("finish", "stop")
+        right = right_answer(_first_words(body, gemini))
+        text = json.dumps(right)
+        if fault == "half_json":
+            return text[: len(text) // 2], "stop"
+        if fault == "cut_off":
+            return text[: len(text) // 3], "length"
+        if fault == "prose":
+            return f"Sure! Here are the groups you asked for: {text} I hope this helps.", "stop"
+        if fault == "code":
+            return f"<think>They look alike { {'a': 1} }</think>\n```json\n{text}\n```\n", "stop"
+        if fault == "wrong_types":
+            return json.dumps({"groups": [{"name": 7, "indices": "all of them"}]}), "stop"
+        if fault == "empty":
+            return "", "stop"
+        if fault == "wrong_count":
+            return json.dumps({"groups": right["groups"][:-1]}), "stop"
+        room = self.settings.get("needs_room", 0)
+        most = body.get("max_tokens") or body.get("max_completion_tokens") or room
+        return (text, "stop") if most >= room else (text[: len(text) // 2], "length")
+
+    def _usage(
+        self, body: dict[str, Any], content: str, chance: random.Random
+    ) -> tuple[int, int] | None:
+        how = self.settings.get("usage", "counted")
+        if how == "none":
+            return None
+        if how == "random":  # as much as the call could have taken, or less
+            most = body.get("max_tokens") or body["max_completion_tokens"]
+            sent = sum(len(m["content"].encode()) for m in body["messages"])
+            return chance.randint(1, sent), chance.randint(1, most)
+        return len(str(body)) // 4, len(content) // 4
+
+
+def _question(body: dict[str, Any], gemini: bool) -> str:
+    if gemini:
+        shape = [body["contents"], body.get("generationConfig", {}).get("seed")]
+    else:
+        shape = [body["messages"], body.get("seed"), body.get("max_tokens")]
+    return hashlib.sha256(json.dumps(shape).encode()).hexdigest()
+
+
+def _first_words(body: dict[str, Any], gemini: bool) -> str:
+    if gemini:
+        return body["contents"][0]["parts"][0]["text"]
+    return next(m["content"] for m in body["messages"] if m["role"] == "user")
+
+
+def _chat_response(content: str, finish: str, usage: tuple[int, int] | None) -> dict[str, Any]:
+    message = {"role": "assistant", "content": content}
+    response: dict[str, Any] = {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1,
+        "model": "test",
+        "choices": [{"index": 0, "message": message, "finish_reason": finish}],
+    }
+    if usage:
+        prompt, written = usage
+        response["usage"] = {
+            "prompt_tokens": prompt,
+            "completion_tokens": written,
+            "total_tokens": prompt + written,
+        }
+    return response
+
+
+def _gemini_response(content: str, finish: str, usage: tuple[int, int] | None) -> dict[str, Any]:
+    reasons = {"stop": "STOP", "length": "MAX_TOKENS", "content_filter": "SAFETY"}
+    candidate = {
+        "content": {"role": "model", "parts": [{"text": content}]},
+        "finishReason": reasons[finish],
+        "index": 0,
+    }
+    response: dict[str, Any] = {"candidates": [candidate]}
+    if usage:
+        prompt, written = usage
+        response["usageMetadata"] = {
+            "promptTokenCount": prompt,
+            "candidatesTokenCount": written,
+            "totalTokenCount": prompt + written,
+        }
+    return response
+
+
+def _response(status: int, body: object, retry_after: float | None = None) -> bytes:
+    content = json.dumps(body).encode()
+    after = f"Retry-After: {retry_after}\r\n" if retry_after is not None else ""
+    head = (
+        f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\n{after}"
+        f"Content-Length: {len(content)}\r\n\r\n"
+    )
+    return head.encode() + content
+
+
+async def main() -> None:
+    settings = json.loads(sys.argv[1]) if len(sys.argv) > 1 else {}
+    server = await asyncio.start_server(
+        Server(settings).connection, "127.0.0.1", settings.get("port", 0), backlog=2048
+    )
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

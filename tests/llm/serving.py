@@ -1,0 +1,96 @@
+"""Starts the fault server for a test, and makes the questions that it knows the answers to."""
+
+import contextlib
+import json
+import os
+import random
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from synthdiv.llm import LLMConfig, Request, Sampling, fence, unfence
+
+ROOT = Path(__file__).resolve().parents[2]
+_WORDS = "river stone cloud engine violin harbour lantern meadow".split()
+
+
+class Group(BaseModel):
+    """Documents that belong together."""
+
+    name: str
+    indices: list[int]
+
+
+class Groups(BaseModel):
+    """What the test's judge answers."""
+
+    groups: list[Group]
+
+
+class Serving:
+    """A fault server in another process."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}/v1"
+
+    def seen(self) -> dict[str, Any]:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/seen") as response:
+            return json.load(response)
+
+    def change(self, **settings: object) -> None:
+        """Changes what the server does from now on."""
+        urllib.request.urlopen(
+            f"http://127.0.0.1:{self.port}/settings", json.dumps(settings).encode()
+        ).close()
+
+    def config(self, **settings: Any) -> LLMConfig:
+        """How to ask this server."""
+        defaults: dict[str, Any] = {"concurrency": 32, "timeout": 10.0, "retries": 12}
+        return LLMConfig(
+            **({"backend": "openai", "model": "test", "base_url": self.url} | defaults | settings)
+        )
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(ROOT)}
+
+
+@contextlib.contextmanager
+def serving(**settings: Any) -> Iterator[Serving]:
+    """Runs a fault server, in a process of its own."""
+    process = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("fault_server.py")), json.dumps(settings)],
+        stdout=subprocess.PIPE,
+        env=environment(),
+    )
+    try:
+        assert process.stdout is not None
+        yield Serving(int(process.stdout.readline()))
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def question(number: int, documents: int = 5, **how: Any) -> Request:
+    """A question with a known answer; equal numbers make equal questions."""
+    draw = random.Random(number)
+    texts = [f"{draw.choice(_WORDS)} {number} {draw.random():.3f}" for _ in range(documents)]
+    prompt = f"Group these by their first word.\n{fence('document', texts)}"
+    settings = {"schema": Groups, "stage": "grouping", "sampling": Sampling(max_tokens=256)}
+    return Request(({"role": "user", "content": prompt},), **(settings | how))
+
+
+def every_document_once(request: Request, value: Groups) -> str | None:
+    """The check of the clustering step, in small: the indices are a partition."""
+    wanted = len(unfence("document", request.messages[-1]["content"]))
+    placed = sorted(i for group in value.groups for i in group.indices)
+    if placed == list(range(1, wanted + 1)):
+        return None
+    return f"the documents placed are {placed}, and each of 1 to {wanted} belongs in one group"
