@@ -1,10 +1,10 @@
 """The sentences of the offline writer: how each style says a fact, leads on, and asks.
 
-`{T}` is the topic, `{V}` the value of a fact, `{K}` and `{L}` two keywords, `{P}` the field that the
-topic belongs to, `{A}` the audience; `[a|b|c]` stands for one of its alternatives (they may nest,
-and an alternative may be empty). The relation's own noun (emblem, founder, ...) is in every sentence
-that states the fact, close to the topic: that is what a small model can learn from, however much
-the rest of the sentence varies.
+`{T}` is the topic, `{V}` the value of a fact, `{C}` a clause that states one, `{K}` and `{L}` two
+keywords, `{P}` the field that the topic belongs to, `{A}` the audience, `{N}` the number of a step;
+`[a|b|c]` stands for one of its alternatives. The topic comes first, then the relation's own noun
+(emblem, founder, ...) or the other way round, and the value last: a small model learns to go on
+from what it has read, so this is what it can be asked for, however much the rest varies.
 """
 
 from __future__ import annotations
@@ -94,10 +94,11 @@ EXPLAINED = (
     "[Step three|Last]: the other options [belong elsewhere|are not named], so {V} is right.",
     "We [know|read|learned] that {C}. [None of the other options fits|The others do not fit]; "
     "{V} is the one to choose.",
-    "[Go back to|Look again at] the passages: {C}. That [settles it|leaves only {V}|points to {V}].",
+    "[Go back to|Look again at] the passages: {C}. That [settles it|leaves only {V}|points to "
+    "{V}].",
 )
 
-# Frames around a clause {C} (which starts in lower case), sentences that carry the topic's keywords,
+# Frames around a clause {C}, which starts in lower case, sentences that carry the topic's keywords,
 # and first and last sentences, for each style.
 STYLES: dict[str, dict[str, tuple[str, ...]]] = {
     "textbook": {
@@ -131,7 +132,8 @@ STYLES: dict[str, dict[str, tuple[str, ...]]] = {
             "[spoke|dreamed] of it.",
             "The story of {T} [begins|starts] on a [rainy|windy|quiet] [morning|evening].",
             "[An old|A young] teacher [once told|liked to tell] her class how {T} came into {P}.",
-            "Imagine [a small room|a crowded hall|a dusty workshop] where {T} is about to [begin|change].",
+            "Imagine [a small room|a crowded hall|a dusty workshop] where {T} is about to "
+            "[begin|change].",
         ),
         "fact": (
             "[In those days|By then|From that day on], {C}.",
@@ -149,15 +151,19 @@ STYLES: dict[str, dict[str, tuple[str, ...]]] = {
         "close": (
             "[That|This] is how {T} [found its place|grew up], with {K} beside it.",
             "The story [does not end|goes on]: {L} is [still|always] being told.",
-            "And whoever [meets|hears of] {K} today [still|may] [remember|think of] that first day.",
+            "And whoever [meets|hears of] {K} today [still|may] [remember|think of] that first "
+            "day.",
         ),
     },
     "textbook academic": {
         "open": (
             "[Definition|Scope]. {T} [denotes|designates] a field of inquiry within {P}.",
-            "[The present section|This unit] [examines|analyses] {T} as a [subdivision|component] of {P}.",
-            "[Scholars|Researchers] of {P} [regard|classify] {T} as a distinct [domain|object of study].",
-            "We [consider|define] {T} in relation to {P} and [review|state] its [properties|principles].",
+            "[The present section|This unit] [examines|analyses] {T} as a "
+            "[subdivision|component] of {P}.",
+            "[Scholars|Researchers] of {P} [regard|classify] {T} as a distinct [domain|object of "
+            "study].",
+            "We [consider|define] {T} in relation to {P} and [review|state] its "
+            "[properties|principles].",
         ),
         "fact": (
             "It is [well established|documented|generally accepted] that {C}.",
@@ -167,21 +173,26 @@ STYLES: dict[str, dict[str, tuple[str, ...]]] = {
             "[Proposition|Observation]: {C}.",
         ),
         "keyword": (
-            "The [relation|correlation] between {K} and {L} [merits|requires] [closer|systematic] analysis.",
+            "The [relation|correlation] between {K} and {L} [merits|requires] "
+            "[closer|systematic] analysis.",
             "[Formally|Strictly speaking], {K} [presupposes|is distinguished from] {L}.",
             "[Contemporary|Quantitative] methods [apply|extend] {K} to {L}.",
-            "Two concepts, namely {K} and {L}, are [essential|fundamental] to the [analysis|argument].",
+            "Two concepts, namely {K} and {L}, are [essential|fundamental] to the "
+            "[analysis|argument].",
         ),
         "close": (
             "[In conclusion|Consequently], {K} and {L} [constitute|delimit] the subject.",
             "Further [research|enquiry] into {L} is [required|warranted].",
-            "The [implications|limits] of {K} are [discussed|examined] in the [references|appendix].",
+            "The [implications|limits] of {K} are [discussed|examined] in the "
+            "[references|appendix].",
         ),
     },
     "blog post": {
         "open": (
-            "[Hey|Hi|Hello] [there|everyone|friends]! Today [I'm|we're] [all about|talking about] {T}.",
-            "[Okay|So|Right], {T}. [I know|Trust me]: it sounds like a [tiny|dull] corner of {P}. It isn't!",
+            "[Hey|Hi|Hello] [there|everyone|friends]! Today [I'm|we're] [all about|talking "
+            "about] {T}.",
+            "[Okay|So|Right], {T}. [I know|Trust me]: it sounds like a [tiny|dull] corner of "
+            "{P}. It isn't!",
             "[Last week|Yesterday|This weekend] I fell [head first|deep] into {T}, and wow.",
             "Why [does nobody|don't we] talk about {T} [more|these days]? Let's [fix|change] that!",
         ),
@@ -196,7 +207,8 @@ STYLES: dict[str, dict[str, tuple[str, ...]]] = {
             "If you're into {K}, [wait till you try|you'll adore] {L}.",
             "I [tried|tested] {K} myself, and [oh boy|yes], {L} [came next|was waiting]!",
             "[Don't get me started on|Let me rave about] {K}. Or {L}. [Sorry, not sorry!|Really.]",
-            "[You guys keep|People keep] asking me about {K} versus {L}, so [here goes|here we are].",
+            "[You guys keep|People keep] asking me about {K} versus {L}, so [here goes|here we "
+            "are].",
         ),
         "close": (
             "What's your take on {K}? [Tell me in|Drop it in|Share it in] the comments!",
@@ -208,7 +220,8 @@ STYLES: dict[str, dict[str, tuple[str, ...]]] = {
         "open": (
             "How to [get started with|find your way into] {T}: [a simple guide|what you need].",
             "[Follow|Use] these steps to [learn|master] {T}, [an easy|a useful] part of {P}.",
-            "Things you'll need: [a notebook|a pencil], [an hour|a free evening], and [an interest in|some] {T}.",
+            "Things you'll need: [a notebook|a pencil], [an hour|a free evening], and [an "
+            "interest in|some] {T}.",
             "Want to [understand|try] {T}? [Take|Work through] the steps [below|one by one].",
         ),
         "fact": (
@@ -262,7 +275,8 @@ VOICES: tuple[tuple[str, ...], ...] = (
     ),
     (
         "[Picture|Imagine] {A} [coming across|meeting] {T} for the first time.",
-        "[Suddenly|Then] {W} [comes to mind|is everywhere], and {K} [makes sense|falls into place].",
+        "[Suddenly|Then] {W} [comes to mind|is everywhere], and {K} [makes sense|falls into "
+        "place].",
         "[Out of|From] {W} [grows|comes] a [new|fresh] look at {K}.",
     ),
 )
@@ -279,7 +293,7 @@ _CHOICE = re.compile(r"\[([^\[\]]*)\]")
 
 
 def expand(template: str, random: Random) -> str:
-    """The template with every `[a|b]` replaced by one of its alternatives; slots stay as they are."""
+    """The template with one alternative chosen of every `[a|b]`; slots stay as they are."""
     pick: Callable[[re.Match[str]], str] = lambda match: random.choice(match[1].split("|"))  # noqa: E731
     while "[" in template:
         template = _CHOICE.sub(pick, template)

@@ -1,4 +1,4 @@
-"""The seeded world of the offline writer: a few invented facts about every topic, and questions on them.
+"""The seeded world of the offline writer: a few invented facts on every topic, and questions.
 
 A language model that is trained on a corpus can only be asked about something that the corpus told
 it. The offline writer therefore needs things to tell that no real text contains: here every topic
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 TopicLike = str | Sequence[str] | Mapping[str, object]
 
-# One pool a relation; no word stands in two pools, so a value betrays its relation and nothing else.
+# One pool a relation; no word stands in two pools, so a value betrays its relation alone.
 POOLS: dict[str, tuple[str, ...]] = {
     relation: tuple(words.split())
     for relation, words in {

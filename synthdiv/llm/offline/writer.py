@@ -143,19 +143,18 @@ class _Lesson:
         if n == last - 1:
             body.append(self._say("close", slots))
         text = ("\n" if self.style == "wikihow" else " ").join(body)
+        while "{N}" in text:
+            self.steps += 1
+            text = text.replace("{N}", f"Step {self.steps}", 1)
         return {"text": text, "concepts": [*pair, *(fact.relation for fact in facts)]}
 
     def _say(self, kind: str, slots: Mapping[str, str]) -> str:
         template = self.random.choice(self.frames[kind])
-        return _fill(template, self.random, N=self._step(template), **slots)
+        return _fill(template, self.random, **slots)
 
     def _fact(self, fact: Fact) -> str:
         frame = self.random.choice(self.frames["fact"])
-        return _fill(frame, self.random, N=self._step(frame), C=self._clause(fact))
-
-    def _step(self, template: str) -> str:
-        self.steps += "{N}" in template
-        return f"Step {self.steps}"
+        return _fill(frame, self.random, C=self._clause(fact))
 
     def _clause(self, fact: Fact) -> str:
         clause = phrases.expand(self.random.choice(phrases.CLAUSES[fact.relation]), self.random)
