@@ -2,6 +2,10 @@
 
 No driver and no package: Chromium reads commands on file descriptor 3 and answers on 4, JSON
 between zero bytes. Where no Chromium is installed, tests that ask for one skip and say so.
+
+The accessibility check axe-core (MPL-2.0, by Deque) is run where it is found: in the file that
+$AXE_CORE names, or where this puts it:
+    npm install --prefix .venv/axe axe-core@4.14.1
 """
 
 import base64
@@ -18,6 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+AXE = Path(__file__).parents[1] / ".venv/axe/node_modules/axe-core/axe.min.js"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 
@@ -123,6 +128,20 @@ class Page:
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.ask("Emulation.setEmulatedMedia", features=[scheme])
+
+    def axe(self) -> list[str]:
+        """Runs axe on the page as it is; returns what it finds wrong, one line a rule."""
+        import pytest
+
+        script = Path(os.environ.get("AXE_CORE") or AXE)
+        if not script.exists():
+            pytest.skip("axe-core is not installed (npm install --prefix .venv/axe axe-core)")
+        self.run(script.read_text(encoding="utf-8") + ";0")
+        found = self.run("axe.run(document, {resultTypes: ['violations']}).then(r => r.violations)")
+        return [
+            f"{rule['id']}: {rule['help']}: {[node['html'][:200] for node in rule['nodes'][:3]]}"
+            for rule in found
+        ]
 
     def picture(self, path: Path) -> Path:
         """Writes what the window shows as PNG."""

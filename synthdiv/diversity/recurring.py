@@ -20,6 +20,8 @@ ALIKE = 0.45  # cosine from which a name joins a group
 _CHARACTERS = 1000  # of a document are looked at
 _DIMENSIONS = 64
 _REASONS = 3  # of a name are looked at
+_LONGEST_TOLD, _LONGEST_OTHER = 200, 60  # characters of a provenance value that is counted
+_TOLD = ("topic", "style", "persona", "template", "model", "label", "source")  # shown first
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,12 +109,10 @@ def find_recurring(
     groups = _merge(_name_vectors(names, by_name, vectors, place), [by_name[n] for n in names])
     places = _places(clusters)
     rounds = len({cluster.round for cluster in clusters})
-    common = _provenance_counts(documents[i] for i in indices)
+    told = {i: _told(documents[i]) for i in indices}
+    common = Counter(pair for pairs in told.values() for pair in pairs)
     largest = sorted(groups, key=lambda group: -_places(group))[:most]
-    return [
-        _describe(group, documents, vectors, place, places, rounds, common, len(indices))
-        for group in largest
-    ]
+    return [_describe(group, told, vectors, place, places, rounds, common) for group in largest]
 
 
 def _plain(name: str) -> str:
@@ -156,13 +156,12 @@ def _merge(vectors: np.ndarray, members: Sequence[list[Cluster]]) -> list[list[C
 
 def _describe(
     group: list[Cluster],
-    documents: Mapping[int, Document],
+    told: Mapping[int, set[tuple[str, str]]],
     vectors: np.ndarray,
     place: Mapping[int, int],
     places: int,
     rounds: int,
-    common: Mapping[str, Counter],
-    total: int,
+    common: Counter,
 ) -> Recurring:
     held: Counter = Counter()
     spelling: dict[str, str] = {}
@@ -184,37 +183,41 @@ def _describe(
         valid=sum(cluster.valid for cluster in group) / len(group),
         documents=len(indices),
         examples=tuple(indices[i] for i in nearest[:3]),
-        origins=_origins([documents[i] for i in indices], common, total),
+        origins=_origins([told[i] for i in indices], common, len(told)),
     )
 
 
-def _provenance_counts(documents) -> dict[str, Counter]:
-    counts: dict[str, Counter] = defaultdict(Counter)
-    for document in documents:
-        for column, value in document.provenance.items():
-            for one in _values(value):
-                counts[column][one] += 1
-    return counts
-
-
-def _values(value) -> list[str]:
-    """A provenance value as short strings: each of a list's; none of what is empty or long."""
-    values = value if isinstance(value, (list, tuple)) else [value]
-    words = [str(v) for v in values if v is not None and not isinstance(v, (dict, list))]
-    return list(dict.fromkeys(w for w in words if w.strip() and len(w) <= 200))
+def _told(document: Document) -> set[tuple[str, str]]:
+    """(column, value) pairs of a document's provenance: short ones, and each of a list."""
+    found = set()
+    for column, value in document.provenance.items():
+        for one in value if isinstance(value, (list, tuple)) else (value,):
+            if one is None or isinstance(one, (dict, list)):
+                continue
+            words = str(one)
+            if words and len(words) <= (_LONGEST_TOLD if column in _TOLD else _LONGEST_OTHER):
+                found.add((column, words))
+    return found
 
 
 def _origins(
-    members: Sequence[Document], common: Mapping[str, Counter], total: int
+    members: Sequence[set[tuple[str, str]]], common: Counter, total: int
 ) -> tuple[Origin, ...]:
-    """Values of provenance shared by at least two of the group's documents, by share and lift."""
-    found = []
-    for column, counts in _provenance_counts(members).items():
-        for value, count in counts.most_common(3):
-            share = count / len(members)
-            lift = share / (common[column][value] / total)
-            if (count >= 2 or len(members) == 1) and (share >= 0.05):
-                found.append(Origin(column, value, share, lift))
-    # Share times the log of the lift: what the group has more of, and has much of.
-    found.sort(key=lambda o: (-o.share * np.log(max(o.lift, 1.0)), -o.share, o.column, o.value))
-    return tuple(found[:6])
+    """What the documents of a group share in their provenance, most telling first."""
+    found: dict[str, list[Origin]] = defaultdict(list)
+    for (column, value), count in Counter(pair for told in members for pair in told).items():
+        share = count / len(members)
+        lift = share / (common[column, value] / total)
+        telling = share >= 0.3 or (column in _TOLD and share >= 0.1 and lift >= 1.5)
+        if telling and (count >= 2 or len(members) == 1):
+            found[column].append(Origin(column, value, share, lift))
+    order = {column: place for place, column in enumerate(_TOLD)}
+    shown = []
+    for column in sorted(found, key=lambda column: (order.get(column, len(order)), column)):
+        # Share times the log of the lift: what the group has much of, and more of than others.
+        ranked = sorted(
+            found[column],
+            key=lambda o: (-o.share * np.log(max(o.lift, 1.0)), -o.share, o.value),
+        )
+        shown += ranked[: 2 if column in order else 1]
+    return tuple(shown[:6])

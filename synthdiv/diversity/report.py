@@ -23,8 +23,8 @@ from synthdiv.files import Corpus, Document, read_json, write_text
 
 ROUNDS_IN_BLOCK = 100
 DOCUMENTS_IN_BLOCK = 200
-TEXT_BUDGET = 12_000_000  # characters of documents in one report, shared among them
-LONGEST, SHORTEST = 2000, 160  # characters shown of one document
+TEXT_BUDGET = 8_000_000  # characters of documents in one report, shared among them
+LONGEST, SHORTEST = 2000, 160  # characters shown of one document, and as many of its provenance
 _PLOTTED = 400  # points of the running mean
 
 
@@ -246,10 +246,13 @@ def _shown_document(index: int, document: Document | None, characters: int) -> l
     if document is None:
         return [index, str(index), "", 0, []]
     provenance = []
+    left = characters
     for column, value in document.provenance.items():
         words = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
-        if words is not None and str(words).strip():
-            provenance.append([column, _beginning(str(words), 160)])
+        if words is None or left <= 0 or not (shown := _beginning(str(words), 120)).strip():
+            continue
+        provenance.append([column, shown])
+        left -= len(column) + len(shown)
     text = document.text[:characters]
     return [index, document.id, text, len(document.text) - len(text), provenance]
 
