@@ -8,7 +8,6 @@ a dataclass inside another is bound in its own scope (`Model.hidden = 960`, not
 
 import dataclasses
 import importlib.util  # noqa: F401  gin uses it without importing it
-import logging
 import re
 import types
 import typing
@@ -135,6 +134,7 @@ def load(
             gin.add_config_file_search_path(str(root))
     for file in files:
         path = find(file)
+        _check_includes(path)
         _parse(known, str(file), lambda path=path: gin.parse_config_file(str(path)))
     for binding in bindings:
         if "=" not in binding:
@@ -170,14 +170,23 @@ def _check_types(target: type, values: dict[str, Any]) -> None:
             raise UserError(f"{_scope_name(target)}.{name} takes {wanted}, not {value!r}")
 
 
+def _check_includes(path: Path, seen: tuple[Path, ...] = ()) -> None:
+    """Refuses includes that are not there, which gin would report in several ways."""
+    if path in seen:
+        raise UserError(f"{path} includes itself")
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if included := re.match(r"include\s+(['\"])(.+?)\1", line):
+            try:
+                _check_includes(find(included[2]), (*seen, path))
+            except UserError as error:
+                raise UserError(f"{path} includes {included[2]!r}: {error}") from None
+
+
 def _parse(known: set[str], where: str, parse: Callable[[], object]) -> None:
-    logging.disable(logging.ERROR)  # gin logs every place where it looked for an include
     try:
         parse()
     except Exception as error:
         raise UserError(f"{where}: {_explain(error, known)}") from error
-    finally:
-        logging.disable(logging.NOTSET)
     import gin
 
     for (_, selector), parameters in gin.config._CONFIG.items():
@@ -205,6 +214,4 @@ def _explain(error: Exception, known: set[str]) -> str:
     ):
         name = f"{unknown[1].lstrip('.')}.{unknown[2]}"
         return f"no parameter {name!r}{closest(name, known)}"
-    if missing := re.search(r"Unable to open file: (.+?)\. Searched", text):
-        return f"it includes {missing[1]!r}, and there is no such file"
     return _first_line(error)

@@ -56,6 +56,8 @@ def main() -> None:
         with cli.open_session(FLAGS, config, Path(FLAGS.output)) as session:
             print(plan_score(corpora, settings, session))
         return
+    for corpus in corpora:
+        len(corpus)  # reads it through: a broken line is refused before anything is written
     directory = output_dir(FLAGS.output)
     with ExitStack() as stack:
         session = stack.enter_context(cli.open_session(FLAGS, config, directory))

@@ -31,6 +31,7 @@ def main() -> None:
     settings = config.get(TopicsConfig)
     pages, output = Corpus(FLAGS.input, FLAGS.text_column), Path(FLAGS.output)
     answers = Path(f"{output}.answers")
+    len(pages)  # reads them through: a broken line is refused before anything is written
     with cli.open_session(FLAGS, config, answers) as session:
         if FLAGS.dry_run:
             print(plan_topics(pages, settings, session))

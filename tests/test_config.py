@@ -78,13 +78,18 @@ def test_a_binding_of_another_commands_scope_is_refused():
         config.load([InnerConfig], [], ["Outer.steps=5"])
 
 
-def test_missing_files_name_the_nearest(tmp_path, caplog):
+def test_missing_files_name_the_nearest(tmp_path):
     with pytest.raises(UserError, match="did you mean 'configs/"):
         load(files=["configs/study/quickstat.gin"])
     (tmp_path / "a.gin").write_text("include 'absent.gin'\n")
-    with pytest.raises(UserError, match=r"includes 'absent\.gin'"):
+    with pytest.raises(UserError, match=r"a\.gin includes 'absent\.gin'"):
         load(files=[tmp_path / "a.gin"])
-    assert not caplog.records
+    (tmp_path / "b.gin").write_text("include 'configs/absent/absent.gin'\n")
+    with pytest.raises(UserError, match=r"b\.gin includes 'configs/absent"):
+        load(files=[tmp_path / "b.gin"])
+    (tmp_path / "c.gin").write_text(f"include '{tmp_path}/c.gin'\n")
+    with pytest.raises(UserError, match="includes itself"):
+        load(files=[tmp_path / "c.gin"])
 
 
 def test_installed_configs_are_found_from_anywhere(tmp_path, monkeypatch):
