@@ -79,13 +79,15 @@ def _tick_labels(values: Sequence[float]) -> list[str]:
 
 
 def number(value: float) -> str:
-    """A number as a reader wants it: four significant digits, thousands apart, no exponent."""
+    """A number as a reader wants it: four significant digits, thousands apart."""
     if not math.isfinite(value):
         return "-"
     if value == int(value) and abs(value) < 1e15:
         return f"{int(value):,}"
     if abs(value) >= 1000:
         return f"{value:,.0f}"
+    if abs(value) < 1e-6:
+        return f"{value:.2e}"
     digits = max(3 - math.floor(math.log10(abs(value))), 0)
     return f"{value:.{min(digits, 8)}f}"
 
