@@ -24,6 +24,7 @@ _BACKOFF_MOST_S = 60.0
 _BEAT_S = 15.0
 _POLL_S = (0.05, 1.0)  # how often to look whether another process has the answer
 _REFUSALS_OF_ALL = 20  # calls refused in a row, with none ever answered: the set-up is at fault
+_BARRED = 3  # calls in a row whose refusal concerns all others: the key expired on the way
 
 
 class CallFailed(Exception):
@@ -248,11 +249,7 @@ class Exchange:
             raise
         except Permanent as refusal:
             attempt.in_flight = False
-            self._breaker.refused()
-            alone = not self._breaker.succeeded_ever
-            if alone and (refusal.everywhere or self._breaker.refused_in_a_row >= _REFUSALS_OF_ALL):
-                raise UserError(f"{self._who()} refuses: {refusal}") from None
-            raise CallFailed(str(refusal)) from None
+            raise self._refused(refusal) from None
         except Outage as outage:
             raise self._stop(
                 f"{self._who()}: {outage}; every answer so far is kept, run the same command again"
@@ -260,6 +257,18 @@ class Exchange:
         finally:
             if claimed:
                 self._give_up(attempt)
+
+    def _refused(self, refusal: Permanent) -> Exception:
+        """A refused call is a failure; when all are refused, the run ends instead."""
+        breaker = self._breaker
+        breaker.refused(refusal.everywhere)
+        words = f"{self._who()} refuses: {refusal}"
+        if not breaker.succeeded_ever:
+            if refusal.everywhere or breaker.refused_in_a_row >= _REFUSALS_OF_ALL:
+                return UserError(words)
+        elif breaker.barred_in_a_row >= _BARRED:
+            return self._stop(f"{words}; every answer so far is kept, run again once that is right")
+        return CallFailed(str(refusal))
 
     async def _after(self, error: Transient, attempt: "_Attempt") -> None:
         """Waits as long as a failed attempt asks for, or gives the call up."""
@@ -329,7 +338,7 @@ class Exchange:
             return 0
         schema_bytes = len(json.dumps(call.schema).encode()) if call.schema else 0
         prompt = most_input_tokens(call.messages, schema_bytes)
-        return price.cost(Usage(prompt, 0, call.max_tokens))
+        return price.most(prompt, call.max_tokens)
 
     def _stop(self, words: str) -> Paused:
         """Sends nothing more; what is in flight comes home."""

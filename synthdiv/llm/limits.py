@@ -128,6 +128,7 @@ class Breaker:
         self.threshold = threshold
         self.succeeded_ever = False
         self.refused_in_a_row = 0  # calls that failed for good, in a row
+        self.barred_in_a_row = 0  # of them, those that say that every other call would fail too
         self._failed_in_a_row = 0
         self._opened: float | None = None
         self._probe_after = 0.0
@@ -173,15 +174,16 @@ class Breaker:
             self._probe_after = self._opened + self._wait
             self._closed.clear()
 
-    def refused(self) -> None:
+    def refused(self, everywhere: bool) -> None:
         """Counts a call that will never pass."""
         self.refused_in_a_row += 1
+        self.barred_in_a_row += everywhere
 
     def succeeded(self) -> None:
         """Counts an answer; closes the breaker."""
         self.succeeded_ever = True
         self._failed_in_a_row = 0
-        self.refused_in_a_row = 0
+        self.refused_in_a_row = self.barred_in_a_row = 0
         if self._opened is not None:
             self._opened = None
             self._closed.set()

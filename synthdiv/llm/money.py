@@ -37,6 +37,10 @@ class Price:
             (usage.input - cached) * self.input + cached * self.cached + usage.output * self.output
         )
 
+    def most(self, prompt: int, written: int) -> int:
+        """Returns the most that so many tokens can cost, however many the server had cached."""
+        return prompt * max(self.input, self.cached) + written * self.output
+
 
 FREE = Price(0, 0, 0)
 

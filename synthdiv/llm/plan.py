@@ -170,7 +170,7 @@ def _plan_stage(
         output=output,
         most_output=most_output,
         cost_usd=price and price.cost(Usage(prompt, 0, output)) / PICO,
-        most_cost_usd=price and price.cost(Usage(most_prompt, 0, most_output)) / PICO,
+        most_cost_usd=price and price.most(most_prompt, most_output) / PICO,
         seen=name in written,
     )
 

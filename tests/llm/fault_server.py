@@ -7,6 +7,11 @@ and which call meets which fault follows from the call's words, the attempt and 
 
 It groups the fenced documents of a prompt by their first word, so that every right answer is known.
 GET /seen tells how often each question was asked and answered, and the most calls in flight.
+
+Settings: seed, faults (probabilities), script (faults of a question's first attempts, in order),
+latency (s), retry_after (s), refuse ({"status", "words"}), refused_modes (response_format types),
+says and finish (one reply to everything), needs_room (tokens below which a reply is cut off), usage
+("counted", "none", "random").
 """
 
 import asyncio
@@ -15,6 +20,7 @@ import hashlib
 import json
 import random
 import sys
+import time
 from typing import Any
 
 from synthdiv.llm.fences import unfence
@@ -42,10 +48,10 @@ class Server:
         self.met: collections.Counter[str] = collections.Counter()
         self.in_flight = self.most_in_flight = 0
         self.keys: set[str] = set()
+        self.last: dict[str, Any] = {}
+        self.times: list[float] = []
 
-    async def connection(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    async def connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -77,6 +83,8 @@ class Server:
                 "met": self.met,
                 "most_in_flight": self.most_in_flight,
                 "keys": sorted(self.keys),
+                "last": self.last,
+                "times": self.times,
             }
             writer.write(_response(200, seen))
             return True
@@ -99,6 +107,8 @@ class Server:
         question = _question(body, gemini)
         self.keys.add(headers.get("x-goog-api-key") or headers.get("authorization", ""))
         self.asked[question] += 1
+        self.last = body
+        self.times.append(time.monotonic())
         chance = random.Random(f"{self.settings.get('seed', 0)} {question} {self.asked[question]}")
         if refusal := self.settings.get("refuse"):
             words = refusal["words"] + " " + headers.get("authorization", "")
@@ -110,7 +120,7 @@ class Server:
             return True
         if (latency := self.settings.get("latency", 0)) > 0:
             await asyncio.sleep(latency * chance.uniform(0.5, 1.5))
-        fault = self._fault(chance)
+        fault = self._fault(chance, self.asked[question])
         self.met[fault] += 1
         if fault in HTTP_FAULTS:
             return await self._fail(fault, out)
@@ -127,7 +137,10 @@ class Server:
             return f"response_format {form} is not supported by this model"
         return None
 
-    def _fault(self, chance: random.Random) -> str:
+    def _fault(self, chance: random.Random, attempt: int) -> str:
+        script = self.settings.get("script", [])
+        if attempt <= len(script):
+            return script[attempt - 1]
         drawn = chance.random()
         for fault, probability in self.faults.items():
             drawn -= probability

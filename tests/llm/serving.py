@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from synthdiv.llm import LLMConfig, Request, Sampling, fence, unfence
 
 ROOT = Path(__file__).resolve().parents[2]
-_WORDS = "river stone cloud engine violin harbour lantern meadow".split()
+_WORDS = ("river", "stone", "cloud", "engine", "violin", "harbour", "lantern", "meadow")
 
 
 class Group(BaseModel):

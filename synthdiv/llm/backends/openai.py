@@ -77,7 +77,7 @@ class OpenAIBackend:
         try:
             return await self._clients[place].post("/chat/completions", cast_to=object, body=body)
         except openai.APIStatusError as error:
-            words = scrubbed(str(error.message), self._key)
+            words = scrubbed(_words_of(error), self._key)
             raise failure_of(error.status_code, words, error.response.headers, error.code) from None
         except openai.APIConnectionError as error:
             cause = error.__cause__ or error
@@ -120,3 +120,13 @@ class OpenAIBackend:
 
     def deferred(self) -> str | None:
         return None
+
+
+def _words_of(error: Any) -> str:
+    """The server's own words, which the SDK wraps into some of its own."""
+    body = error.body
+    if isinstance(body, dict):
+        body = body.get("error", body)
+    if isinstance(body, dict) and isinstance(body.get("message"), str):
+        return body["message"]
+    return str(body or error.message)
