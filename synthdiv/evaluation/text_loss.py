@@ -38,7 +38,8 @@ def text_loss(lm: "SynthdivLM", corpus: Corpus, config: TextLossConfig) -> dict[
     Returns:
         bits_per_byte: -sum(log2 p) / UTF-8 bytes, over all documents; its standard_error treats the
         documents as the sample; nats_per_token; documents, tokens, bytes; by_position: for places
-        [from, to) of a context, mean nats a token and the number of tokens.
+        [from, to) of documents, as far as the context reaches, mean nats a token and the number of
+        tokens.
 
     Raises:
         UserError: the corpus has no text.
@@ -75,14 +76,13 @@ def text_loss(lm: "SynthdivLM", corpus: Corpus, config: TextLossConfig) -> dict[
 
 
 def _by_position(losses: list[list[np.ndarray]], max_length: int) -> list[dict[str, Any]]:
-    """Mean loss over places of the window, in bands that double: [0, 1), [1, 2), [2, 4), ...
+    """Mean loss over places of documents, in bands that double: [0, 1), [1, 2), [2, 4), ...
 
-    Only full-context windows tell a place from its context: a document's last window, if it is not
-    its first, is filled up with context on its left and is left out.
+    Of each document its first window: there a token's place is the number of tokens before it.
     """
     total, count = np.zeros(max_length), np.zeros(max_length, np.int64)
     for windows in losses:
-        for window in windows[: max(1, len(windows) - 1)]:
+        for window in windows[:1]:
             total[: len(window)] -= window
             count[: len(window)] += 1
     bands, start = [], 0

@@ -1,4 +1,4 @@
-"""A small random Llama with a tokenizer, and a few questions of each task, written for the tests."""
+"""A small random Llama with a tokenizer, and a few questions of each task, for the tests."""
 
 import json
 from pathlib import Path

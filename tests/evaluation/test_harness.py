@@ -88,7 +88,7 @@ def test_a_continuation_without_tokens_is_refused(lm):
 
 
 def test_rolling_reads_each_token_once_with_full_context_at_the_end(lm):
-    text = (texts()[0] * 9)[:1600]
+    text = (texts()[0] * 9)[:2400]
     tokens = lm.tok_encode(text)
     m = CONFIG.max_length
     assert 2 * m < len(tokens) < 4 * m

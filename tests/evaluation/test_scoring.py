@@ -98,7 +98,8 @@ from tests.evaluation.small import CONFIG
 from tests.evaluation.test_scoring import continuations
 model = Model(nnx.to_pure_dict(nnx.split(Llama(CONFIG, nnx.Rngs(3)))[1]), CONFIG, 2048)
 found = {i: s for batch in score(model, continuations(30)) for i, s in batch}
-json.dump([jax.device_count(), [found[i].log_probabilities.tolist() for i in range(30)]], sys.stdout)
+scores = [found[i].log_probabilities.tolist() for i in range(30)]
+json.dump([jax.device_count(), scores], sys.stdout)
 """
 
 
