@@ -35,6 +35,8 @@ BASE = [
     "absl-py>=2.1",
     "gin-config>=0.5",
     "jinja2>=3.1",
+    "json_repair>=0.30",
+    "markupsafe>=3.0",
     "numpy>=2.0",
     "openai>=1.60",
     "pyarrow>=18",
@@ -48,16 +50,21 @@ TRAIN = [
     "flax>=0.12.8",
     "grain>=0.2.18",
     "jax>=0.10.2",
+    "ml_dtypes>=0.5",
     "optax>=0.2.8",
     "orbax-checkpoint>=0.12.8",
     "safetensors>=0.5",
+    "sentencepiece>=0.2",
     "tensorboardX>=2.6",
     "tokenizers>=0.21",
 ]
-EVAL = [*TRAIN, "lm_eval>=0.4.13", "transformers>=5.0"]
+EVAL = [*TRAIN, "datasets>=3.0", "lm_eval>=0.4.13", "transformers>=5.0"]
 GEMINI = ["google-genai>=1.0"]
 # PyPI's default build of torch brings several GB of CUDA; launch/test.sh looks for the CPU build.
 PARITY = [*EVAL, "torch>=2.6"]
+# Embeddings of documents by a pre-trained model; brings PyTorch too.
+EMBEDDINGS = ["sentence-transformers>=3.0"]
+WANDB = ["wandb>=0.18"]
 DEV = [
     *EVAL,
     *GEMINI,
@@ -92,6 +99,8 @@ setup(
         # The retired SDK holds protobuf below 6, which the other extras do not: on its own only.
         "gemini-retired": ["google-generativeai>=0.8.5"],
         "parity": PARITY,
+        "embeddings": EMBEDDINGS,
+        "wandb": WANDB,
         "dev": DEV,
     },
     entry_points={"console_scripts": ["synthdiv = synthdiv.cli:main"]},
