@@ -1,4 +1,4 @@
-"""An evaluation that is killed goes on: nothing answered is asked again, all results are the same."""
+"""A killed evaluation goes on: nothing answered is asked again, and all results are the same."""
 
 import json
 import signal
