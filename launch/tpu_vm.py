@@ -101,9 +101,9 @@ class Slice:
 
 
 def must(words: list[str]) -> None:
-    """Runs a gcloud command that has to succeed."""
+    """Runs a gcloud or git command that has to succeed, and ends with 1 where it does not."""
     if code := call(words):
-        raise UserError(f"gcloud ended with {code}: {shlex.join(words)}")
+        sys.exit(f"error: {words[0]} ended with {code}: {shlex.join(words)}")
 
 
 def install_line() -> str:
