@@ -15,12 +15,14 @@ import pytest
 from synthdiv.diversity.baselines import (
     METRICS,
     BaselineConfig,
+    compare_baselines,
     compression,
     compute_baselines,
     embeddings,
     geometry,
     near_duplicates,
     ngrams,
+    perplexity,
     repetition,
     words,
 )
@@ -261,7 +263,9 @@ def test_all_baselines_in_one_pass_equal_the_single_ones(tmp_path):
     assert found["compression_ratio"] == compression.compression_ratio(TEXTS)
     assert found["distinct_3"] == ngrams.distinct_n(TEXTS, 3)
     assert found["near_duplicate_rate"] == near_duplicates.near_duplicate_rate(TEXTS)
-    assert set(found) >= set(METRICS) - {"perplexity", "perplexity_gap", "compression_ratio_xz"}
+    assert set(found) >= {
+        name for name, metric in METRICS.items() if metric.group != "perplexity"
+    } - {"compression_ratio_xz"}
     assert all(math.isfinite(value) for value in found.values())
 
 
@@ -355,6 +359,27 @@ def test_the_drawn_documents_are_a_uniform_sample_whatever_the_batches():
     assert max(abs(share - 0.25) for share in shares) < 0.03
 
 
+def test_corpora_compared_share_one_embedding_and_their_clusters():
+    words_of = {
+        "stars": "star planet orbit moon dust ring",
+        "bread": "flour yeast oven loaf salt rye",
+    }
+    generator = random.Random(0)
+
+    def about(subjects, count=100):
+        return [
+            " ".join(generator.choices(words_of[generator.choice(subjects)].split(), k=40))
+            for _ in range(count)
+        ]
+
+    narrow, wide = compare_baselines([about(["stars"]), about(["stars", "bread"])])
+    assert narrow["kmeans_k"] == wide["kmeans_k"] == 20
+    assert narrow["kmeans_clusters"] < wide["kmeans_clusters"]
+    assert narrow["kmeans_entropy"] < wide["kmeans_entropy"]
+    assert narrow["mean_pairwise_distance"] < wide["mean_pairwise_distance"]
+    assert compare_baselines([]) == []
+
+
 def test_every_public_metric_says_its_source_direction_and_confounds():
     functions = [
         ngrams.ngram_diversity,
@@ -366,6 +391,7 @@ def test_every_public_metric_says_its_source_direction_and_confounds():
         geometry.mean_pairwise_distance,
         geometry.nearest_neighbour_distance,
         geometry.cluster_usage,
+        perplexity.perplexity,
     ]
     for function in functions:
         said = inspect.getdoc(function)

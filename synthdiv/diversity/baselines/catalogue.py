@@ -116,6 +116,13 @@ METRICS: dict[str, Metric] = {
         "exp of the mean negative log-likelihood a token under the first model",
         "the model's own training data; length; quality",
     ),
+    "perplexity_bits_per_byte": Metric(
+        "Bits per byte",
+        "perplexity",
+        0,
+        "the same log-likelihood in bits a byte: comparable between tokenizers",
+        "as perplexity",
+    ),
     "perplexity_gap": Metric(
         "Perplexity gap",
         "perplexity",

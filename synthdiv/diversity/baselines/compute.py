@@ -27,6 +27,7 @@ from synthdiv.diversity.baselines.geometry import (
 )
 from synthdiv.diversity.baselines.near_duplicates import NearDuplicates
 from synthdiv.diversity.baselines.ngrams import NgramCounts
+from synthdiv.diversity.baselines.perplexity import perplexity_metrics
 from synthdiv.diversity.baselines.repetition import Repetition
 from synthdiv.diversity.baselines.words import batches, hash_batch, mix
 from synthdiv.errors import UserError, closest
@@ -150,7 +151,8 @@ def compute_baselines(
     config = config or BaselineConfig()
     pass_ = _Pass(config)
     pass_.read(batches(_texts(corpus, sample)))
-    return pass_.results()
+    found = pass_.results()
+    return found | embedding_metrics([pass_.drawn.texts()], config)[0] if pass_.drawn else found
 
 
 def _texts(corpus: Corpus | Iterable[str], sample: Sequence[int] | None) -> Iterable[str]:
@@ -190,6 +192,9 @@ class _Pass:
             }
         if "embedding" in on:
             self.drawn = _Drawn(config.embedding_documents, config.seed)
+        self.read_closely = None
+        if config.perplexity_models:
+            self.read_closely = _Drawn(config.perplexity_documents, config.seed + 1)
         self.documents = self.tokens = self.bytes = self.empty = 0
 
     def read(self, stream: Iterable[tuple[int, list[str]]]) -> None:
@@ -200,8 +205,8 @@ class _Pass:
         with ThreadPoolExecutor(threads) as hashing:
             try:
                 for first, texts in stream:
-                    if self.drawn:
-                        self.drawn.add(first, texts)
+                    for drawn in filter(None, (self.drawn, self.read_closely)):
+                        drawn.add(first, texts)
                     hashed = hashing.submit(self._prepare, first, texts)
                     feeds = [
                         compressing[name].submit(self._feed, compressor, first, texts)
@@ -248,6 +253,7 @@ class _Pass:
             self.near.add(prepared["near"])
 
     def results(self) -> dict[str, float]:
+        """All but what looks at embeddings; ends the counting."""
         found: dict[str, float] = {
             "documents": self.documents,
             "empty_documents": self.empty,
@@ -271,25 +277,67 @@ class _Pass:
             found[key] = compressor.close()
         if self.near:
             found["near_duplicate_rate"] = self.near.result()
-        if self.drawn:
-            found |= embedding_metrics(self.drawn.texts(), self.config)
+        if self.read_closely:
+            texts = self.read_closely.texts()
+            found |= perplexity_metrics(texts, self.config.perplexity_models)
         return found
 
 
-def embedding_metrics(texts: Sequence[str], config: BaselineConfig) -> dict[str, float]:
-    """The metrics that look at embeddings, of these texts."""
+def compare_baselines(
+    corpora: Sequence[Corpus | Iterable[str]], config: BaselineConfig | None = None
+) -> list[dict[str, float]]:
+    """Computes the baselines of several corpora so that they can be held against each other.
+
+    They share one embedding and one set of K-means clusters, made of all of them. Every lexical
+    baseline moves with the size of a corpus: give corpora of equal documents and equal tokens.
+
+    Args:
+        corpora: each is read once.
+        config: as of `compute_baselines`; its bound on embedded documents is for each corpus.
+
+    Returns:
+        What `compute_baselines` returns, of each.
+    """
+    config = config or BaselineConfig()
+    found, drawn = [], []
+    for corpus in corpora:
+        pass_ = _Pass(config)
+        pass_.read(batches(_texts(corpus, None)))
+        found.append(pass_.results())
+        if pass_.drawn:
+            drawn.append(pass_.drawn.texts())
+    if not drawn:
+        return found
+    embedded = embedding_metrics(drawn, config)
+    return [one | other for one, other in zip(found, embedded, strict=True)]
+
+
+def embedding_metrics(
+    corpora: Sequence[Sequence[str]], config: BaselineConfig
+) -> list[dict[str, float]]:
+    """The metrics that look at embeddings, of each corpus, in one embedding of all."""
+    texts = list(itertools.chain.from_iterable(corpora))
     vectors = embed(texts, config.embedding, config.dimensions, config.seed)
-    vectors = vectors[np.linalg.norm(vectors, axis=1) > 0]
+    owners = np.repeat(np.arange(len(corpora)), list(map(len, corpora)))
+    worded = np.linalg.norm(vectors, axis=1) > 0  # documents without words have no direction
+    vectors, owners = vectors[worded], owners[worded]
     if not len(vectors):
-        return {"embedded_documents": 0}
+        return [{"embedded_documents": 0} for _ in corpora]
     clusters = max(min(config.kmeans_clusters, len(vectors) // 10), 1)
-    used, entropy = cluster_usage(kmeans(vectors, clusters, config.seed)[1])
-    return {
-        "embedded_documents": len(vectors),
-        "kmeans_k": clusters,
-        "kmeans_clusters": used,
-        "kmeans_entropy": entropy,
-        "vendi_score": vendi_score(vectors),
-        "mean_pairwise_distance": mean_pairwise_distance(vectors),
-        "nearest_neighbour_distance": nearest_neighbour_distance(vectors),
-    }
+    assigned = kmeans(vectors, clusters, config.seed)[1]
+    found = []
+    for number in range(len(corpora)):
+        own = vectors[owners == number]
+        used, entropy = cluster_usage(assigned[owners == number])
+        found.append(
+            {
+                "embedded_documents": len(own),
+                "kmeans_k": clusters,
+                "kmeans_clusters": used,
+                "kmeans_entropy": entropy,
+                "vendi_score": vendi_score(own),
+                "mean_pairwise_distance": mean_pairwise_distance(own),
+                "nearest_neighbour_distance": nearest_neighbour_distance(own),
+            }
+        )
+    return found

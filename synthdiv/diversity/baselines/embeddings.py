@@ -48,9 +48,9 @@ def normalized(vectors: np.ndarray) -> np.ndarray:
 def term_matrix(texts: Sequence[str]):
     """Returns a sparse float32 [documents, terms] of TF-IDF weights, rows of length 1.
 
-    Terms are lower-case words without the punctuation around them, in at least two documents and
-    at most half of them (in all, where that would leave none); the 30,000 most frequent are kept.
-    Weight: (1 + ln tf) * ln((1 + documents) / (1 + df)), then length 1.
+    Terms are lower-case words without the punctuation around them that are in at least two
+    documents (in one, where there are none such); the 30,000 most frequent are kept.
+    Weight: (1 + ln tf) * ln((1 + documents) / (0.5 + df)), then length 1.
     """
     from scipy import sparse
 
@@ -76,7 +76,7 @@ def term_matrix(texts: Sequence[str]):
     counts = sparse.csr_matrix((ones, (row, column)), shape=(len(texts), terms))
     del row, column, ones
     frequency = np.bincount(counts.indices, minlength=terms)
-    useful = (frequency >= 2) & (frequency <= max(len(texts) / 2, 2))
+    useful = frequency >= 2
     if not useful.any():
         useful = frequency > 0
     columns = np.flatnonzero(useful)
@@ -85,9 +85,8 @@ def term_matrix(texts: Sequence[str]):
         columns = np.sort(columns[most])
     counts = counts[:, columns]
     counts.data = 1 + np.log(counts.data)
-    weights = np.log((1 + len(texts)) / (1 + frequency[columns])).astype(np.float32)
-    if not weights.any():
-        weights[:] = 1  # one document, or all the same
+    # Above zero even of a word that all documents have, so that none is left without a direction.
+    weights = np.log((1 + len(texts)) / (0.5 + frequency[columns])).astype(np.float32)
     counts = (counts @ sparse.diags(weights)).tocsr().astype(np.float32)
     lengths = np.sqrt(np.asarray(counts.multiply(counts).sum(axis=1)).ravel())
     return sparse.diags((1 / np.where(lengths > 0, lengths, 1)).astype(np.float32)) @ counts

@@ -122,7 +122,7 @@ def cluster_usage(assigned: np.ndarray) -> tuple[int, float]:
     of the documents). exp(entropy) is the effective number of clusters.
     Direction: higher = more diverse.
     Confounds: k and the number of documents bound both: comparable only between corpora that were
-    embedded and clustered together (`compare_baselines`) or, roughly, at equal documents and k.
+    embedded and clustered together (`compare_baselines`), or, roughly, at equal documents and k.
     """
     sizes = np.bincount(assigned)
     shares = sizes[sizes > 0] / max(len(assigned), 1)
