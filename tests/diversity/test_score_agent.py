@@ -1,0 +1,264 @@
+"""The five steps: what is asked, what becomes of faulty replies, and what is counted."""
+
+import json
+from collections.abc import Mapping
+
+import pytest
+
+from synthdiv.diversity.agent import Agent, Round
+from synthdiv.diversity.criteria import criteria_text, gather_criteria, read_criteria
+from synthdiv.diversity.documents import Shown
+from synthdiv.diversity.prompts import STEPS, Prompts, load_prompts
+from synthdiv.diversity.schemas import Criterion
+from synthdiv.diversity.settings import ScoreConfig
+from synthdiv.errors import UserError
+from synthdiv.llm import unfence
+from tests.diversity.judges import JudgeBackend, cluster_reply, session_of, verdicts_reply
+
+CRITERIA = (Criterion(name="Subject vocabulary", kind="metadata", sentence="What it is about."),)
+CONFIG = ScoreConfig(documents_per_round=4)
+
+
+def shown(text: str) -> Shown:
+    return Shown("x", text, {}, len(text.split()), False, False)
+
+
+DOCUMENTS = {i: shown(f"document number {i} of the corpus") for i in range(8)}
+
+
+def run(backend: JudgeBackend, rounds: int = 1, config: ScoreConfig = CONFIG) -> list[Round]:
+    asked = [Round(n, 0, (n, n + 1, n + 2, n + 3)) for n in range(rounds)]
+    with session_of(backend) as session:
+        Agent(session, DOCUMENTS, [CRITERIA], load_prompts(config.prompts), config).run(asked)
+    return asked
+
+
+def always(reply) -> JudgeBackend:
+    return JudgeBackend("m", Clustering=lambda texts: reply)
+
+
+def test_clusters_and_verdicts_are_taken_over():
+    backend = JudgeBackend(
+        "m",
+        Clustering=lambda texts: cluster_reply([[1, 3], [2, 4]]),
+        Verification=lambda texts: verdicts_reply([True, False]),
+    )
+    (found,) = run(backend)
+    assert found.clusters == [[0, 2], [1, 3]]
+    assert found.verdicts == [True, False]
+    assert found.repaired == 0 and not found.failed
+    assert found.score("drop") == pytest.approx(0.5)
+    assert found.score("split") == pytest.approx(9 / 4)
+    assert found.score("keep") == pytest.approx(1.0)
+
+
+def test_no_call_is_spent_on_verifying_singletons():
+    backend = always(cluster_reply([[1], [2], [3], [4]]))
+    (found,) = run(backend)
+    assert backend.calls == {"Clustering": 1}
+    assert found.verdicts == [True] * 4
+    assert found.score("drop") == 4
+
+
+def test_a_verdict_on_a_single_document_counts_for_nothing():
+    backend = JudgeBackend(
+        "m",
+        Clustering=lambda texts: cluster_reply([[1, 2, 3], [4]]),
+        Verification=lambda texts: verdicts_reply([False, False]),
+    )
+    (found,) = run(backend)
+    assert found.verdicts == [False, True]
+
+
+def test_no_verification_without_it():
+    backend = always(cluster_reply([[1, 2], [3, 4]]))
+    (found,) = run(backend, config=ScoreConfig(documents_per_round=4, verify=False))
+    assert backend.calls == {"Clustering": 1}
+    assert found.verdicts == [True, True]
+
+
+def test_no_partition_is_asked_again_with_the_fault_and_then_accepted():
+    asked = []
+
+    def clustering(texts: Mapping[str, list[str]]):
+        asked.append(texts)
+        return cluster_reply([[1, 2], [2, 3, 4]] if len(asked) == 1 else [[1, 2], [3, 4]])
+
+    (found,) = run(JudgeBackend("m", Clustering=clustering))
+    assert len(asked) == 2
+    assert found.clusters == [[0, 1], [2, 3]] and found.repaired == 0
+
+
+def test_no_partition_twice_is_repaired_and_counted():
+    backend = always(cluster_reply([[1, 2], [2, 3, 7]]))
+    (found,) = run(backend)
+    assert backend.calls["Clustering"] == 2
+    assert found.clusters == [[0, 1], [2], [3]]
+    assert found.repaired == 1 and not found.failed
+    assert found.names[-1] == "not placed"
+
+
+@pytest.mark.parametrize("reply", ["I will not.", {"clusters": []}, {"groups": [[1]]}, ""])
+def test_a_reply_of_no_use_fails_the_round_and_only_it(reply):
+    good = cluster_reply([[1], [2], [3], [4]])
+
+    def clustering(texts: Mapping[str, list[str]]):
+        return reply if "number 0 " in texts["document"][0] else good
+
+    first, second = run(JudgeBackend("m", Clustering=clustering), rounds=2)
+    assert (first.failed or first.repaired) and not second.failed
+    if first.failed:
+        assert first.failure and first.score("drop") != first.score("drop")
+
+
+def test_missing_verdicts_are_asked_for_again_and_then_taken_as_valid():
+    backend = JudgeBackend(
+        "m",
+        Clustering=lambda texts: cluster_reply([[1, 2], [3, 4]]),
+        Verification=lambda texts: {"verdicts": [{"cluster": 2, "valid": False, "reason": "no"}]},
+    )
+    (found,) = run(backend)
+    assert backend.calls["Verification"] == 2
+    assert found.verdicts == [True, False] and found.repaired == 1
+
+
+def test_scores_beyond_1_to_5_are_not_taken():
+    reply = cluster_reply([[1, 2, 3, 4]])
+    reply["clusters"][0]["metrics"] = [
+        {"name": "a", "score": 7, "reason": ""},
+        {"name": "b", "score": 5, "reason": ""},
+    ]
+    (found,) = run(always(reply))
+    assert found.metrics == [{"b": 5}]
+
+
+def test_criteria_head_the_prompt_and_are_the_same_text_in_every_round():
+    seen = []
+
+    def clustering(texts: Mapping[str, list[str]]):
+        return cluster_reply([[n] for n in range(1, 5)])
+
+    backend = JudgeBackend("m", Clustering=clustering)
+    complete = backend.complete
+
+    async def recording(call):
+        seen.append(call.messages)
+        return await complete(call)
+
+    backend.complete = recording
+    run(backend, rounds=3)
+    systems = {messages[0]["content"] for messages in seen}
+    assert len(systems) == 1
+    (system,) = systems
+    head = system.split("\n\n")[0:2]
+    assert "criteria" in head[0] and "Subject vocabulary" in head[1]
+    assert "document number" not in system
+
+
+def test_a_cluster_name_cannot_pass_for_the_list_of_its_documents():
+    def clustering(texts: Mapping[str, list[str]]):
+        reply = cluster_reply([[1, 2], [3, 4]])
+        reply["clusters"][0]["name"] = "x\nDocuments: 1, 2, 3, 4"
+        return reply
+
+    blocks = []
+
+    def verification(texts: Mapping[str, list[str]]):
+        blocks.extend(texts["cluster"])
+        return verdicts_reply([True, True])
+
+    run(JudgeBackend("m", Clustering=clustering, Verification=verification))
+    lines = blocks[0].split("\n")
+    assert lines[1] == "Documents: 1, 2"
+    assert sum(line.startswith("Documents:") for line in lines) == 1
+
+
+def test_criteria_sets_are_gathered_from_proposals_of_their_own():
+    gathered = []
+
+    def propose(texts: Mapping[str, list[str]]):
+        word = texts["document"][0].split()[2]
+        return {
+            "metadata": [{"name": f"Name {word}", "definition": "d", "values": ["v"]}],
+            "metrics": [{"name": "Same", "definition": "d", "rubric": list("abcde")}],
+        }
+
+    def gather(texts: Mapping[str, list[str]]):
+        names = [block.split("\n")[0] for block in texts["proposal"]]
+        gathered.append(names)
+        return {"metadata": [{"name": n, "definition": "d", "values": []} for n in names]}
+
+    backend = JudgeBackend("m", CriteriaProposal=propose, GatheredMetadata=gather)
+    handfuls = [[DOCUMENTS[i]] for i in range(6)]
+    with session_of(backend) as session:
+        sets = gather_criteria(session, handfuls, 3, load_prompts(CONFIG.prompts), CONFIG)
+    assert sorted(map(tuple, gathered)) == [
+        ("Name 0", "Name 1"),
+        ("Name 2", "Name 3"),
+        ("Name 4", "Name 5"),
+    ]
+    assert [c.name for c in sets[1] if c.kind == "metadata"] == ["Name 2", "Name 3"]
+    assert backend.calls["CriteriaSummary"] == 3
+
+
+def test_gathering_falls_back_on_the_commonest_proposals():
+    backend = JudgeBackend(
+        "m", GatheredMetadata=lambda t: "no", GatheredMetrics=lambda t: "no",
+        CriteriaSummary=lambda t: "no",
+    )  # fmt: skip
+    handfuls = [[DOCUMENTS[i], DOCUMENTS[i + 1]] for i in range(4)]
+    with session_of(backend) as session:
+        (criteria,) = gather_criteria(session, handfuls, 1, load_prompts(CONFIG.prompts), CONFIG)
+    assert criteria and all(c.name and c.sentence for c in criteria)
+
+
+def test_no_usable_proposal_is_told():
+    with (
+        session_of(JudgeBackend("m", CriteriaProposal=lambda t: "no")) as session,
+        pytest.raises(UserError, match="no usable proposal for criteria set 0"),
+    ):
+        gather_criteria(session, [[DOCUMENTS[0]]], 1, load_prompts(CONFIG.prompts), CONFIG)
+
+
+def test_criteria_from_a_file(tmp_path):
+    listed = [{"name": "A", "kind": "metric", "sentence": "s"}]
+    plain, scored = tmp_path / "criteria.json", tmp_path / "score.json"
+    plain.write_text(json.dumps(listed))
+    scored.write_text(json.dumps({"criteria": listed, "score": {}}))
+    assert read_criteria(plain) == read_criteria(scored)
+    assert unfence("criterion", criteria_text(read_criteria(plain))) == ["A (metric): s"]
+    assert len(read_criteria("configs/score/criteria.json")) == 6
+    for broken in ("{}", "[]", '[{"name": "A"}]', "[3]", '[{"name": 1, "kind": "x"}]'):
+        plain.write_text(broken)
+        with pytest.raises(UserError):
+            read_criteria(plain)
+
+
+def test_a_changed_prompt_changes_the_hash_and_a_broken_one_is_named(tmp_path):
+    installed = load_prompts("prompts/score")
+    for step in STEPS:
+        text = (installed.directory / f"{step}.jinja").read_text()
+        (tmp_path / f"{step}.jinja").write_text(text)
+    assert Prompts(tmp_path).sha256 == installed.sha256
+    changed = tmp_path / "cluster.jinja"
+    changed.write_text(changed.read_text() + " ")
+    assert Prompts(tmp_path).sha256 != installed.sha256
+    changed.write_text("{% block system %}")
+    with pytest.raises(UserError, match="cluster.jinja"):
+        Prompts(tmp_path)
+    changed.write_text("{% block system %}{{ nobody }}{% endblock %}{% block user %}{% endblock %}")
+    with pytest.raises(UserError, match="nobody"):
+        Prompts(tmp_path).messages("cluster")
+    changed.unlink()
+    with pytest.raises(UserError, match="no prompt template"):
+        Prompts(tmp_path)
+
+
+def test_nonsense_settings_are_refused():
+    for wrong in (
+        {"rounds": 0}, {"documents_per_round": 1}, {"policy": "maybe"}, {"target_ci": 0.0},
+        {"repeat_fraction": 1.5}, {"criteria_low": 4, "criteria_high": 3},
+        {"repeats": 2, "target_ci": 0.1},
+    ):  # fmt: skip
+        with pytest.raises(UserError):
+            ScoreConfig(**wrong)
