@@ -26,6 +26,7 @@ _LEFT_OUT = {"test", "tests", "idlelib", "lib2to3", "site-packages", "dist-packa
 _LEFT_OUT |= {"turtledemo", "ensurepip", "pydoc_data", "encodings", "__pycache__", "__phello__"}
 _SHORTEST, _LONGEST = 300, 3000  # characters a document
 _HELDOUT_PERCENT = 5
+_FORMS = ("{}", "Q: {}\nA:", "Question: {}\nAnswer:")  # of an instruction
 _LICENCE = "Python Software Foundation License; read from this machine's own Python"
 
 
@@ -201,8 +202,8 @@ def stdlib_instructions(output: str | Path, limit: int = 2000, seed: int = 0) ->
     """Writes instruction data made of the same documentation, unless it is there.
 
     Questions about functions and classes whose docstring begins with a sentence: what one does,
-    which one does something, and in which module one is; in free form, in the form "Q: ...\\nA:" of
-    an evaluation, and with four options. Modules that are held out are asked about nowhere.
+    which one does something, and in which module one is; in free form and in the forms of an
+    evaluation, some with four options. Modules that are held out are asked about nowhere.
 
     Args:
         output: the .jsonl file, one `{"messages": [...]}` a line.
@@ -260,11 +261,6 @@ def _questions(
         (f"Name what the module {module} has for this: {summary}", name, None),
     ]
     for question, answer, wrong in draw.sample(kinds, 2):
-        form = draw.choice(("free", "question", "options"))
-        if form == "question":
-            yield f"Q: {question}\nA:", answer
-        elif form == "options" and wrong:
-            options = draw.sample([answer, *wrong], 4)
-            yield f"Q: {question}\nOptions: {', '.join(options)}\nA:", answer
-        else:
-            yield question, answer
+        if wrong and draw.random() < 0.4:
+            question += f"\nOptions: {', '.join(draw.sample([answer, *wrong], 4))}"
+        yield draw.choice(_FORMS).format(question), answer

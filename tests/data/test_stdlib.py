@@ -68,7 +68,7 @@ def test_instructions(tmp_path: Path) -> None:
     options = [r for r in rows if "\nOptions: " in r[0]["content"]]
     assert len(options) > 100
     for question, answer in options:
-        offered = re.search(r"Options: (.*)\nA:$", question["content"])[1].split(", ")
+        offered = re.search(r"Options: (.*)$", question["content"], re.MULTILINE)[1].split(", ")
         assert len(set(offered)) == 4 and answer["content"] in offered
     assert stdlib_instructions(tmp_path / "b.jsonl").read_text() == path.read_text()
     other = stdlib_instructions(tmp_path / "c.jsonl", limit=10, seed=1).read_text()
