@@ -182,7 +182,8 @@ class _Checkpoint:
     def __init__(self, path: Path) -> None:
         try:
             from synthdiv.data import load_tokenizer
-            from synthdiv.model import cross_entropy, load_model
+            from synthdiv.model import load_model
+            from synthdiv.model.likelihood import token_losses
         except ImportError as error:
             raise UserError(
                 f"perplexity under our checkpoint {str(path)!r} needs the extra 'train': "
@@ -192,7 +193,7 @@ class _Checkpoint:
         if loaded.tokenizer is None:
             raise UserError(f"the checkpoint {str(path)!r} has no tokenizer beside it")
         self.tokenizer = load_tokenizer(loaded.tokenizer)
-        self.model, self.cross_entropy = loaded.model, cross_entropy
+        self.model, self.token_losses = loaded.model, token_losses
         self.context = loaded.config.max_length
         self.start = self.tokenizer.eot_id
 
@@ -200,8 +201,4 @@ class _Checkpoint:
         return [list(map(int, tokens)) for tokens in self.tokenizer.encode_batch(list(texts))]
 
     def losses(self, tokens_BT: np.ndarray) -> np.ndarray:
-        x_BTD = self.model.hidden(tokens_BT[:, :-1])
-        targets_BT = tokens_BT[:, 1:]
-        weights_BT = np.ones(targets_BT.shape, np.float32)
-        head_VD = self.model.head_table()
-        return np.asarray(self.cross_entropy(x_BTD, head_VD, targets_BT, weights_BT)[1])
+        return np.asarray(self.token_losses(self.model, tokens_BT))
