@@ -20,7 +20,7 @@ that scores text must therefore put `tokenizer.eot_id` in front of it.
 """
 
 from synthdiv.data.chat import ChatTemplate
-from synthdiv.data.mixture import Batches, MixtureConfig, batches, ordered_batches
+from synthdiv.data.mixture import Batches, MixtureConfig, batches
 from synthdiv.data.sft import sft_batches, sft_examples
 from synthdiv.data.stdlib import stdlib_corpus, stdlib_instructions
 from synthdiv.data.tokenizer import (
@@ -48,7 +48,6 @@ __all__ = [
     "batches",
     "estimate_tokens",
     "load_tokenizer",
-    "ordered_batches",
     "sft_batches",
     "sft_examples",
     "stdlib_corpus",

@@ -154,21 +154,3 @@ class ChatTemplate:
                     answer.append(np.full(len(ids), is_answer))
             result.append((np.concatenate(tokens), np.concatenate(answer)))
         return result
-
-    def encode_prompt(
-        self, messages: Sequence[Mapping[str, str]], tokenizer: Tokenizer
-    ) -> np.ndarray:
-        """Tokenizes what comes before an answer, cut as in `encode`.
-
-        Returns:
-            int32 [n], end-of-text first.
-        """
-        pieces = [p for p, _ in self.pieces(messages)]
-        prompt = self.render(messages, True, _END)
-        pieces.append(prompt[sum(map(len, pieces)) :])
-        ids: list[int] = [tokenizer.eot_id]
-        for piece in pieces:
-            for part, encoded in enumerate(tokenizer.encode_batch(piece.split(_END))):
-                ids += [tokenizer.eot_id] * bool(part)
-                ids += list(encoded)
-        return np.asarray(ids, np.int32)

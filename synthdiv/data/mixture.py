@@ -354,32 +354,3 @@ def _names(config: MixtureConfig, sources: Sequence[TokenSource]) -> list[str]:
         depth += 1
         names = ["/".join(s.directory.resolve().parts[-depth:]) for s in sources]
     return names
-
-
-def ordered_batches(
-    directory: str | Path, batch_size: int, limit: int | None = None
-) -> Iterator[dict[str, np.ndarray]]:
-    """Yields the sequences of a directory of tokens once, in order, for held-out loss.
-
-    Every batch has `batch_size` rows: the last one is filled with padding (`loss_mask` 0).
-
-    Args:
-        directory: what `tokenize_corpus` wrote.
-        batch_size: sequences a batch.
-        limit: sequences at most; None for all.
-    """
-    source = TokenSource(directory)
-    count = len(source) if limit is None else min(limit, len(source))
-    for begin in range(0, count, batch_size):
-        rows = np.arange(begin, min(begin + batch_size, count))
-        sequences = source.read(rows)
-        missing = batch_size - len(rows)
-        if missing:
-            blank = Sequences(
-                np.zeros((missing, source.sequence_length + 1), sequences.tokens.dtype),
-                np.zeros((missing, source.sequence_length), bool),
-                np.zeros(missing, np.uint32),
-                np.zeros(missing, np.uint32),
-            )
-            sequences = Sequences.concatenate([sequences, blank])
-        yield sequences.batch(np.zeros(batch_size))

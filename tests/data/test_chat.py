@@ -52,11 +52,8 @@ def test_the_prompt_is_what_fine_tuning_saw(tokenizer: Tokenizer) -> None:
     """Generation must go on from the very tokens that came before the answer in training."""
     template = ChatTemplate(system="Be brief.")
     [(tokens, answer)] = template.encode([TURNS], tokenizer)
-    prompt = template.encode_prompt(TURNS[:3], tokenizer)
-    last = np.flatnonzero(~answer)[-1]
-    assert np.array_equal(prompt, tokens[: last + 1])
-    first = template.encode_prompt(TURNS[:1], tokenizer)
-    assert np.array_equal(first, tokens[: np.argmax(answer)])
+    prompt = tokenizer.encode_batch([template.render(TURNS[:1], True)])[0]
+    assert [tokenizer.eot_id, *prompt] == tokens[: np.argmax(answer)].tolist()
 
 
 def test_a_message_cannot_end_itself(tokenizer: Tokenizer) -> None:

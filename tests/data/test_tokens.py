@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from synthdiv.data import Tokenizer, load_tokenizer, ordered_batches, tokenize_corpus
+from synthdiv.data import Tokenizer, load_tokenizer, tokenize_corpus
 from synthdiv.data.token_source import TokenSource
 from synthdiv.data.workers import encode_chunk
 from synthdiv.errors import UserError
@@ -207,17 +207,6 @@ def _example(features: dict[str, str]) -> bytes:
         for k, v in features.items()
     )
     return field(1, entries)
-
-
-def test_ordered_batches_give_every_target_once(
-    corpus: Corpus, tokenizer: Tokenizer, tmp_path: Path
-) -> None:
-    manifest = tokenize_corpus(corpus, tmp_path, tokenizer, 32)
-    batches = list(ordered_batches(tmp_path, 5))
-    assert {b["tokens"].shape for b in batches} == {(5, 32)}
-    assert sum(b["loss_mask"].sum() for b in batches) == manifest["tokens"]
-    assert sum(b["bytes"].sum() for b in batches) == manifest["bytes"]
-    assert sum(b["loss_mask"].sum() for b in ordered_batches(tmp_path, 5, limit=7)) == 7 * 32
 
 
 def test_real_text_with_the_papers_tokenizer(shared_data: Path, tmp_path: Path) -> None:
