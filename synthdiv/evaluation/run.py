@@ -125,6 +125,7 @@ def evaluate(
     finally:
         lm.store.close()
     first = next(iter(measured.values()), None)
+    results = {"accuracy": None, "stderr": None, "tasks": {}, "questions": {}} | results
     results |= {
         "bits_per_byte": first and first["bits_per_byte"],
         "corpora": measured,
@@ -235,12 +236,17 @@ def _questions(samples: list[dict[str, Any]], metric: str) -> dict[str, Any]:
 def table(results: dict[str, Any]) -> str:
     """Returns the results' main figures as lines of text."""
     lines = []
-    for name, task in results.get("tasks", {}).items():
+    for name, task in results["tasks"].items():
         error = "" if task["stderr"] is None else f" +- {task['stderr']:.2%}"
         lines.append(f"{name:<16} {task['metric']:<9} {task['value']:.2%}{error}")
     if len(lines) > 1:
         error = "" if results["stderr"] is None else f" +- {results['stderr']:.2%}"
         lines.append(f"{'average':<16} {'':<9} {results['accuracy']:.2%}{error}")
+    for name, found in results.get("results", {}).items():
+        for key, value in found.items() if name not in (*results["tasks"], PAPER) else ():
+            metric, _, filtered = key.partition(",")
+            if filtered and not metric.endswith("_stderr"):
+                lines.append(f"{name:<16} {metric:<9} {value}")
     for name, found in results["corpora"].items():
         error = found["standard_error"]
         more = "" if error is None else f" +- {error:.4f}"

@@ -83,7 +83,8 @@ def load_tasks(names: list[str], data_dir: Path | None, num_fewshot: int = 0) ->
     """Loads tasks by name.
 
     Args:
-        names: `synthdiv_paper`, `world_facts`, or any task, group or tag of lm-eval.
+        names: `synthdiv_paper`, `world_facts`, any task, group or tag of lm-eval (`*` stands for
+            anything), or the path of a task's YAML file.
         data_dir: directory of data files; tasks without one there come from the hub or its cache.
         num_fewshot: examples before each question.
 
@@ -106,23 +107,24 @@ def load_tasks(names: list[str], data_dir: Path | None, num_fewshot: int = 0) ->
             members = list(PAPER_METRICS)
             groups[PAPER] = Group(name=PAPER)
         for member in members:
+            if member in tasks:
+                continue
             if member == "world_facts" and data_dir is None:
                 raise UserError("task 'world_facts' needs --data_dir, with world_facts.jsonl in it")
             if data_dir is None or member not in local_data.SOURCES:
                 stock.append(member)
                 continue
             tasks[member], files[member] = _local_task(member, data_dir, num_fewshot)
-            if name == PAPER:
-                groups[PAPER].add(tasks[member])
     if stock:
-        loaded = _stock_tasks(stock)
+        loaded = _stock_tasks(list(dict.fromkeys(stock)))
         tasks |= loaded["tasks"]
         groups |= loaded.get("groups", {})
-        if PAPER in groups:
-            for member in set(stock) & set(PAPER_METRICS):
-                groups[PAPER].add(tasks[member])
+    if PAPER in groups:
+        for member in PAPER_METRICS:
+            groups[PAPER].add(tasks[member])
     for task in tasks.values():
-        if task.get_config("num_fewshot") is None or num_fewshot:
+        own = task.get_config("num_fewshot")
+        if own is None or (num_fewshot and own != 0):  # 0 in a definition is meant, for lm-eval too
             task.set_config("num_fewshot", num_fewshot)
         task.set_fewshot_seed(seed=1234)  # lm-eval's own default
     group_map = {group.name: group.child_names for group in groups.values()}
@@ -200,11 +202,14 @@ def _local_task(name: str, data_dir: Path, num_fewshot: int) -> "tuple[Task, Pat
 def _stock_tasks(names: list[str]) -> dict[str, Any]:
     manager = _stock_index()
     known = [*manager.all_tasks, PAPER, "world_facts"]
+    chosen: list[str] = []
     for name in names:
-        if name not in manager.task_index and not Path(name).is_file():
+        matching = manager.match_tasks([name]) if "*" in name else [name]
+        if not matching or not (matching[0] in manager.task_index or Path(name).is_file()):
             raise UserError(f"no task {name!r} in lm-eval{closest(name, known)}")
+        chosen += matching
     try:
-        return manager.load(list(names))
+        return manager.load(chosen)
     except UserError:
         raise
     except Exception as error:

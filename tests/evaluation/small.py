@@ -88,7 +88,7 @@ def _social_iqa(i: int) -> dict:
 
 def _winogrande(i: int) -> dict:
     return {
-        "sentence": f"Ann thanked Eve for the {_ANIMALS[i % 8]} because _ had found it.",
+        "sentence": f"Ann thanked Eve for the {i + 2} {_ANIMALS[i % 8]}s because _ had found them.",
         "option1": "Ann",
         "option2": "Eve",
         "answer": str(1 + i % 2),

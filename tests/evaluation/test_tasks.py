@@ -40,8 +40,8 @@ def test_requests_are_those_of_the_stock_definitions(suite):
         for answer in ("no", "yes")
     ]
     assert _requests(tasks["winogrande"])[1] == (
-        "Ann thanked Eve for the heron because Eve",
-        " had found it.",
+        "Ann thanked Eve for the 2 herons because Eve",
+        " had found them.",
     )
     assert _requests(tasks["copa"])[0] == (
         "The heron ran to a cold lake because",
