@@ -59,10 +59,29 @@ def write_text(source: Corpus, output: Path, megabytes: float) -> Corpus:
     return Corpus(output)
 
 
+class Timer:
+    """Wall and CPU seconds of a stretch, those of processes that ended within it included."""
+
+    def __enter__(self) -> "Timer":
+        self._wall, self._cpu = time.perf_counter(), _cpu_seconds()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.wall = time.perf_counter() - self._wall
+        self.cpu = _cpu_seconds() - self._cpu
+
+
+def _cpu_seconds() -> float:
+    return sum(os.times()[:4])
+
+
 def in_turns(
-    ours: Callable[[], float], bare: Callable[[], float], rounds: int
-) -> dict[str, float | list[float]]:
-    """Runs both in turns; each returns its rate. The ratio is of neighbours, so drift cancels."""
+    ours: Callable[[], Timer], bare: Callable[[], Timer], rounds: int, amount: float
+) -> dict[str, object]:
+    """Runs both in turns and compares neighbours, so that drift cancels.
+
+    On a machine that does other work too, CPU time is the steadier of the two.
+    """
     pairs = []
     for turn in range(rounds):
         if turn % 2:
@@ -70,12 +89,16 @@ def in_turns(
             pairs.append((ours(), right))
         else:
             pairs.append((ours(), bare()))
-    return {
-        "ours": statistics.median(o for o, _ in pairs),
-        "bare": statistics.median(b for _, b in pairs),
-        "ratio": statistics.median(o / b for o, b in pairs),
-        "ratios": [round(o / b, 3) for o, b in pairs],
-    }
+    figures: dict[str, object] = {}
+    for kind in ("wall", "cpu"):
+        seconds = [(getattr(o, kind), getattr(b, kind)) for o, b in pairs]
+        figures[f"per_{kind}_second"] = {
+            "ours": amount / statistics.median(o for o, _ in seconds),
+            "bare": amount / statistics.median(b for _, b in seconds),
+            "ratio": statistics.median(b / o for o, b in seconds),
+            "ratios": [round(b / o, 3) for o, b in seconds],
+        }
+    return figures
 
 
 def tokenize_rates(corpus: Corpus, tokenizer: Tokenizer, rounds: int, root: Path) -> dict:
@@ -84,20 +107,21 @@ def tokenize_rates(corpus: Corpus, tokenizer: Tokenizer, rounds: int, root: Path
     size = sum(len(t.encode()) for t in texts) / MB
     calls = 0
 
-    def ours() -> float:
+    def ours() -> Timer:
         nonlocal calls
         calls += 1
-        began = time.perf_counter()
-        tokenize_corpus(corpus, root / f"tokens-{tokenizer.sha256[:6]}-{calls}", tokenizer, 2048)
-        return size / (time.perf_counter() - began)
+        output = root / f"tokens-{tokenizer.sha256[:6]}-{calls}"
+        with Timer() as timer:
+            tokenize_corpus(corpus, output, tokenizer, 2048)
+        return timer
 
-    def bare() -> float:
-        began = time.perf_counter()
-        for begin in range(0, len(texts), 1000):
-            _bare_encode(tokenizer, texts[begin : begin + 1000])
-        return size / (time.perf_counter() - began)
+    def bare() -> Timer:
+        with Timer() as timer:
+            for begin in range(0, len(texts), 1000):
+                _bare_encode(tokenizer, texts[begin : begin + 1000])
+        return timer
 
-    return {"unit": "MB/s", "megabytes": size} | in_turns(ours, bare, rounds)
+    return {"unit": "MB", "megabytes": size} | in_turns(ours, bare, rounds, size)
 
 
 def _bare_encode(tokenizer: Tokenizer, texts: list[str]) -> None:
@@ -114,23 +138,23 @@ def loader_rates(tokens: Path, batch_size: int, rounds: int) -> dict:
 
     manifest = read_manifest(tokens)
     length, dtype = manifest["sequence_length"], token_dtype(manifest["vocab_size"])
-    number = max(20, 400 // rounds)
+    number = 100  # batches
 
-    def rate(stream: Iterator) -> float:
+    def read(stream: Iterator) -> Timer:
         next(stream)
-        began = time.perf_counter()
-        for _ in range(number):
-            next(stream)
-        return number * batch_size * length / (time.perf_counter() - began)
+        with Timer() as timer:
+            for _ in range(number):
+                next(stream)
+        return timer
 
-    def ours() -> float:
+    def ours() -> Timer:
         data = batches(MixtureConfig(((str(tokens), None),)), batch_size)
         try:
-            return rate(data)
+            return read(data)
         finally:
             data.close()
 
-    def bare() -> float:
+    def bare() -> Timer:
         source = grain.sources.ArrayRecordDataSource(
             [str(tokens / s["name"]) for s in manifest["shards"]]
         )
@@ -142,9 +166,10 @@ def loader_rates(tokens: Path, batch_size: int, rounds: int) -> dict:
             .batch(batch_size)
             .to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=500))
         )
-        return rate(iter(dataset))
+        return read(iter(dataset))
 
-    return {"unit": "tokens/s", "batch": [batch_size, length]} | in_turns(ours, bare, rounds)
+    amount = number * batch_size * length
+    return {"unit": "tokens", "batch": [batch_size, length]} | in_turns(ours, bare, rounds, amount)
 
 
 def memory(sizes: list[float], source: Corpus, tokenizer_dir: Path, root: Path) -> list[dict]:
@@ -195,6 +220,7 @@ def main() -> None:
     parser.add_argument("--megabytes", type=float, default=40, help="text to tokenize")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--memory_mb", default="", help="sizes of text, comma-separated")
+    parser.add_argument("--memory_kind", default="bpe", help="bpe or sentencepiece")
     parser.add_argument("--only", choices=["tokenize", "load", "memory"])
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -222,7 +248,9 @@ def main() -> None:
             figures["load"] = loader_rates(root / "tokens", 64, arguments.rounds)
         if arguments.only == "memory" or arguments.memory_mb:
             sizes = [float(s) for s in (arguments.memory_mb or "10,100").split(",")]
-            figures["memory"] = memory(sizes, source, root / "bpe", root)
+            kind = arguments.memory_kind
+            train_tokenizer([source], root / f"memory-{kind}", 8192, kind)
+            figures["memory"] = memory(sizes, source, root / f"memory-{kind}", root)
     print(json.dumps(figures, indent=2, default=np.ndarray.tolist))
 
 

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from synthdiv.errors import UserError
 from synthdiv.files import CorpusWriter, atomic_path, read_manifest
 
 # Not documentation of the library: its tests, vendored wheels, tables, and a Python 2 grammar.
@@ -43,6 +44,9 @@ def stdlib_corpus(output: str | Path, heldout: bool = False) -> Path:
 
     Returns:
         `output`; columns id, text, module.
+
+    Raises:
+        UserError: this Python has no sources to read.
     """
     output = Path(output)
     if read_manifest(output):
@@ -53,6 +57,8 @@ def stdlib_corpus(output: str | Path, heldout: bool = False) -> Path:
         if _is_heldout(module) == heldout
         for number, text in enumerate(texts)
     ]
+    if not rows:
+        raise UserError("this Python came without the sources of its library: take another corpus")
     writer = CorpusWriter(output)
     writer.shards.clear()  # of a run that did not finish
     writer.write(rows)
