@@ -9,7 +9,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from synthdiv.errors import UserError
-from synthdiv.llm.backends.gemini_sdks import answer_of, through_genai, through_the_retired
+from synthdiv.llm.backends.gemini_sdks import Genai, Retired, answer_of
 from synthdiv.llm.backends.wire import JsonMode, failure_of, scrubbed
 from synthdiv.llm.protocol import Answer, Call, Permanent, Transient
 from synthdiv.progress import say
@@ -36,23 +36,23 @@ class GeminiBackend:
             raise UserError("--llm=gemini needs google-genai: pip install 'synthdiv[gemini]'")
         self._mode = JsonMode(config.json_mode)
         self._config = config
-        self._send: Any = None
+        self._sdk: Genai | Retired | None = None
 
     async def complete(self, call: Call) -> Answer:
         """Sends one call; raises Transient or Permanent with the server's words."""
-        if self._send is None:
-            self._send = self._connect()
+        if self._sdk is None:
+            self._sdk = self._connect()
         while True:
             mode = self._mode.mode
             try:
-                return answer_of(await self._sent(call, mode))
+                return answer_of(await self._sent(self._sdk, call, mode))
             except Permanent as refusal:
                 if call.schema is None or not self._mode.yields(str(refusal), mode):
                     raise
 
-    async def _sent(self, call: Call, mode: str) -> Any:
+    async def _sent(self, sdk: "Genai | Retired", call: Call, mode: str) -> Any:
         try:
-            return await self._send(call, mode)
+            return await sdk.send(call, mode)
         except Exception as error:
             raise self._failure(error) from None
 
@@ -72,23 +72,23 @@ class GeminiBackend:
         if library in ("httpx", "httpx2", "httpcore", "aiohttp", "requests", "google"):
             name = type(error).__name__
             return Transient(f"{name} {words}".strip(), lost="Connect" not in name)
-        if isinstance(error, OSError):
+        if isinstance(error, (OSError, ValueError)):  # ValueError: no JSON, or not a response's
             return Transient(words, lost=True)
         return error
 
-    def _connect(self) -> Any:
-        config = self._config
-        with_it = (self.model, self._key, config.base_url, config.timeout)
+    def _connect(self) -> "Genai | Retired":
         if _installed("google.genai"):
-            return through_genai(*with_it)
+            return Genai(self._config, self._key)
         say(
             "warning: google-generativeai is retired and gets no more fixes; install google-genai"
             " in its place (pip install 'synthdiv[gemini]')"
         )
-        return through_the_retired(*with_it)
+        return Retired(self._config, self._key)
 
     async def close(self) -> None:
-        self._send = None
+        if self._sdk is not None:
+            await self._sdk.close()
+            self._sdk = None
 
     def deferred(self) -> str | None:
         return None

@@ -1,29 +1,35 @@
 """The two SDKs behind the `gemini` backend, made to take a call and give an answer."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any
+import functools
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
 from synthdiv.llm.backends.wire import told_in_words
 from synthdiv.llm.money import likely_tokens
 from synthdiv.llm.protocol import Answer, Call, Usage
 
-Send = Callable[[Call, str], Awaitable[Any]]  # a call, and the JSON mode to ask it in
+if TYPE_CHECKING:
+    from synthdiv.llm.session import LLMConfig
 
 _REFUSALS = ("SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "MODEL_ARMOR")
 
 
-def through_genai(model: str, key: str, base_url: str | None, timeout: float) -> Send:
-    """Returns how to send a call with google-genai."""
-    from google import genai
-    from google.genai import types
+class Genai:
+    """google-genai."""
 
-    options = types.HttpOptions(base_url=base_url, timeout=round(timeout * 1000))
-    client = genai.Client(api_key=key, vertexai=False, http_options=options)
+    def __init__(self, config: "LLMConfig", key: str) -> None:
+        from google import genai
+        from google.genai import types
 
-    async def send(call: Call, mode: str) -> Any:
+        self._types, self._model = types, config.model
+        options = types.HttpOptions(base_url=config.base_url, timeout=round(config.timeout * 1000))
+        self._client = genai.Client(api_key=key, vertexai=False, http_options=options)
+
+    async def send(self, call: Call, mode: str) -> Any:
+        """Sends a call in a JSON mode and returns the SDK's response."""
         system, contents = _contents(call, mode)
-        config = types.GenerateContentConfig(
+        config = self._types.GenerateContentConfig(
             system_instruction=system or None,
             temperature=call.temperature,
             top_p=call.top_p,
@@ -32,42 +38,48 @@ def through_genai(model: str, key: str, base_url: str | None, timeout: float) ->
             response_mime_type=_mime_type(call, mode),
             response_json_schema=call.schema if mode == "schema" else None,
         )
-        return await client.aio.models.generate_content(
-            model=model, contents=contents, config=config
+        return await self._client.aio.models.generate_content(
+            model=self._model, contents=contents, config=config
         )
 
-    return send
+    async def close(self) -> None:
+        await self._client.aio.aclose()
 
 
-def through_the_retired(model: str, key: str, base_url: str | None, timeout: float) -> Send:
-    """Returns how to send a call with google-generativeai, which is synchronous at heart."""
-    import google.generativeai as retired
+class Retired:
+    """google-generativeai, which is synchronous at heart and takes neither a seed nor a schema."""
 
-    retired.configure(
-        api_key=key,
-        transport="rest" if base_url else None,
-        client_options={"api_endpoint": base_url} if base_url else None,
-    )
+    def __init__(self, config: "LLMConfig", key: str) -> None:
+        import google.generativeai as retired
 
-    async def send(call: Call, mode: str) -> Any:
-        mode = "object" if mode == "schema" else mode  # it takes no plain JSON schema
-        system, contents = _contents(call, mode)
-        asked = retired.GenerativeModel(model, system_instruction=system or None)
+        self._sdk, self._model, self._timeout = retired, config.model, config.timeout
+        self._threads = ThreadPoolExecutor(config.concurrency, "synthdiv-gemini")
+        retired.configure(
+            api_key=key,
+            transport="rest",
+            client_options={"api_endpoint": config.base_url} if config.base_url else None,
+        )
+
+    async def send(self, call: Call, mode: str) -> Any:
+        """Sends a call in a JSON mode and returns the SDK's response."""
+        system, contents = _contents(call, "object" if mode == "schema" else mode)
+        model = self._sdk.GenerativeModel(self._model, system_instruction=system or None)
         settings = {
             "temperature": call.temperature,
             "top_p": call.top_p,
             "max_output_tokens": call.max_tokens,
             "response_mime_type": _mime_type(call, mode) or "text/plain",
         }
-        options = {"timeout": timeout, "retry": None}
-        return await asyncio.to_thread(
-            asked.generate_content,
+        ask = functools.partial(
+            model.generate_content,
             contents,
             generation_config=settings,
-            request_options=options,
+            request_options={"timeout": self._timeout, "retry": None},
         )
+        return await asyncio.get_running_loop().run_in_executor(self._threads, ask)
 
-    return send
+    async def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 def _mime_type(call: Call, mode: str) -> str | None:

@@ -1,0 +1,44 @@
+"""A process that asks: python asking.py '{"url": ..., "store": ..., "calls": ..., "out": ...}'
+
+Prints "begun" before the first call; writes the values as JSON when all is done. For tests that
+kill it, run two of it at once, or search what it leaves behind for keys.
+"""
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+from synthdiv import cli
+from synthdiv.llm import LLMConfig, open_session
+from tests.llm.serving import every_document_once, question
+
+
+def ask(settings: dict[str, Any]) -> None:
+    if "log" in settings:
+        logging.basicConfig(filename=settings["log"], level=logging.DEBUG)
+    config = LLMConfig(
+        backend=settings.get("backend", "openai"),
+        model="test",
+        base_url=settings["url"],
+        concurrency=settings.get("concurrency", 16),
+        timeout=settings.get("timeout", 30.0),
+        retries=settings.get("retries", 8),
+    )
+    with open_session(config, Path(settings["store"])) as session:
+        print("begun", flush=True)
+        requests = [question(i) for i in range(settings["calls"])]
+        replies = session.ask_all(requests, "asking", check=every_document_once)
+        stats = session.stats
+    out = {
+        "values": [reply.value and reply.value.model_dump() for reply in replies],
+        "failures": [reply.failure for reply in replies],
+        "stats": stats,
+    }
+    Path(settings["out"]).write_text(json.dumps(out))
+
+
+if __name__ == "__main__":
+    flags = cli.command(__doc__)
+    cli.run(lambda: ask(json.loads(sys.argv[1])), flags, sys.argv[:1])
