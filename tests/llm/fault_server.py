@@ -103,7 +103,7 @@ class Server:
     async def complete(
         self, path: str, headers: dict[str, str], body: dict[str, Any], out: asyncio.StreamWriter
     ) -> bool:
-        gemini = path.endswith(":generateContent")
+        gemini = ":generateContent" in path
         question = _question(body, gemini)
         self.keys.add(headers.get("x-goog-api-key") or headers.get("authorization", ""))
         self.asked[question] += 1

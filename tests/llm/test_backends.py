@@ -99,7 +99,7 @@ def ask(opener: Opener, requests: list[Request]) -> tuple[list, dict]:
         except PausedAsking as pause:
             assert session.backend == "batch"
             assert pause.replies.count(None) > 0
-            files = re.findall(r"\S+_requests\.jsonl", str(pause))
+            files = re.findall(r"/\S+_requests\.jsonl", str(pause))
     for file in files:
         answer_file(Path(file), Path(file.replace("_requests", "_answers")))
     with opener() as session:
