@@ -10,6 +10,7 @@ import numpy as np
 
 from synthdiv import files
 from synthdiv.diversity import charts
+from synthdiv.diversity.baselines.catalogue import METRICS
 from synthdiv.study.regression import line_band, regress
 
 PHASES = {"pretrain": "pre-trained", "sft": "fine-tuned"}
@@ -117,6 +118,8 @@ def _says(fit: dict[str, Any]) -> str:
     """The regression in a sentence that claims no more than the interval allows."""
     if fit["slope"] is None:
         return f"No line can be fitted through {fit['n']} corpora of these scores."
+    if fit["pearson"] is None:
+        return f"All {fit['n']} corpora led to the same accuracy."
     slope = f"{100 * fit['slope']:+.2f} points of accuracy per unit of score"
     if fit["ci95"] is None:
         return f"{slope}, over {fit['n']} corpora: too few for an interval."
@@ -126,9 +129,8 @@ def _says(fit: dict[str, Any]) -> str:
         if low <= 0 <= high
         else "The interval excludes zero."
     )
-    pearson = "not defined" if fit["pearson"] is None else f"{fit['pearson']:.2f}"
     return (
-        f"{slope}, 95% interval {low:+.2f} to {high:+.2f}; Pearson {pearson}, "
+        f"{slope}, 95% interval {low:+.2f} to {high:+.2f}; Pearson {fit['pearson']:.2f}, "
         f"{fit['n']} corpora. {verdict}"
     )
 
@@ -155,32 +157,25 @@ def _table(study: dict[str, Any]) -> dict[str, list]:
 
 
 def _baselines(study: dict[str, Any]) -> dict[str, list]:
-    """Baseline metrics of each corpus, and how each ranks the corpora beside their accuracy."""
-    names = [
-        name
-        for name, value in study["cells"][0]["baselines"].items()
-        if isinstance(value, int | float) and not isinstance(value, bool)
-    ]
-    columns: dict[str, Sequence[float]] = {
-        name: [cell["baselines"].get(name) for cell in study["cells"]] for name in names
+    """One metric a row: its value for each corpus, and how it ranks them beside their accuracy."""
+    cells = study["cells"]
+    named: dict[str, Sequence[Any]] = {"LLM cluster score": [c["score"]["mean"] for c in cells]}
+    for name, metric in METRICS.items():
+        named[metric.title] = [c["baselines"].get(name) for c in cells]
+    accuracies = {
+        f"{model} {words}": [c["models"][model][phase]["accuracy"] for c in cells]
+        for model in study["regression"]
+        for phase, words in PHASES.items()
     }
-    columns = {n: c for n, c in columns.items() if all(v is not None for v in c)}
-    columns = {"LLM cluster score": [c["score"]["mean"] for c in study["cells"]]} | columns
-    rows = [
-        [cell["corpus"]["name"], *(charts.number(values[i]) for values in columns.values())]
-        for i, cell in enumerate(study["cells"])
-    ]
-    for model in study["regression"]:
-        for phase, words in PHASES.items():
-            accuracy = [cell["models"][model][phase]["accuracy"] for cell in study["cells"]]
-            ranks = [regress(values, accuracy)["spearman"] for values in columns.values()]
-            rows.append(
-                [
-                    f"with accuracy, {model} {words}",
-                    *("-" if r is None else f"{r:+.2f}" for r in ranks),
-                ]
-            )
-    return {"head": ["Corpus", *(n.replace("_", " ") for n in columns)], "rows": rows}
+    rows = []
+    for name, values in named.items():
+        if None in values:
+            continue
+        ranks = [regress(values, accuracy)["spearman"] for accuracy in accuracies.values()]
+        shown = ["-" if rank is None else f"{rank:+.2f}" for rank in ranks]
+        rows.append([name, *map(charts.number, values), *shown])
+    head = ["Metric", *(c["corpus"]["name"] for c in cells), *(f"with {a}" for a in accuracies)]
+    return {"head": head, "rows": rows}
 
 
 def _whole(value: int | None) -> str:

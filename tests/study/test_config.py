@@ -43,7 +43,10 @@ def test_other_real_text_is_another_study():
         ("Study.cells = []", "Study.cells is empty"),
         ("Study.models = ['m', 'm']", "names one twice: m, m"),
         ("Study.cells = ['../x']", "letters, digits"),
-        ("Study.topics = 'configs/topics/sedes.jsonl'", "did you mean 'configs/topics/seeds.jsonl'"),
+        (
+            "Study.topics = 'configs/topics/sedes.jsonl'",
+            "did you mean 'configs/topics/seeds.jsonl'",
+        ),
         ("Study.topcs = 'x'", "did you mean 'Study.topics'"),
     ],
 )

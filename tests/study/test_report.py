@@ -36,7 +36,7 @@ def made_up_study(names=("few", "some", "many", "more"), slope=0.05):
                     "ci95": [score - 0.2, score + 0.2],
                     "standard_error": 0.1,
                 },
-                "baselines": {"context_length": 200.5 + i, "distinct_2": 0.31, "nothing": None},
+                "baselines": {"context_length": 200.5 + i, "distinct_2": 0.31, "perplexity": None},
                 "models": {"tiny": {"pretrain": outcome, "sft": outcome}},
             }
         )
@@ -118,3 +118,16 @@ def test_a_line_needs_different_scores(tmp_path, phase):
     study = made_up_study(names=("a", "b", "c"))
     study["regression"]["tiny"][phase] = regress([1, 1, 1], [0.2, 0.3, 0.4])
     assert "No line can be fitted" in write_report(tmp_path, study).read_text()
+
+
+def test_baselines_are_rows_that_say_how_they_rank_the_corpora(tmp_path):
+    page = write_report(tmp_path, made_up_study()).read_text()
+    assert re.search(r"Context length</th><td.*?>200.5</td>.*?<td class=\"n\">\+1.00</td>", page)
+    assert re.search(r"Distinct-2</th>.*?<td class=\"n\">-</td>", page)
+    assert "Perplexity" not in page
+
+
+def test_equal_accuracies_are_called_equal(tmp_path):
+    study = made_up_study(names=("a", "b", "c"))
+    study["regression"]["tiny"]["sft"] = regress([1, 2, 3], [0.3, 0.3, 0.3])
+    assert "All 3 corpora led to the same accuracy." in write_report(tmp_path, study).read_text()
