@@ -1,0 +1,127 @@
+"""A whole score by batch files: every step out of band, and the same score in the end."""
+
+import json
+import random
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from synthdiv.diversity import ScoreConfig, score_corpora
+from synthdiv.errors import Paused
+from synthdiv.files import Corpus
+from synthdiv.llm import LLMConfig, open_session
+from synthdiv.llm.offline.answer import answer_file
+from tests.llm.serving import environment
+
+SUBJECTS = {
+    "rivers": [
+        "water",
+        "river",
+        "flood",
+        "silt",
+        "mountain",
+        "sea",
+        "bank",
+        "current",
+        "delta",
+        "rain",
+    ],
+    "music": [
+        "violin",
+        "string",
+        "bow",
+        "orchestra",
+        "tuning",
+        "melody",
+        "chord",
+        "concert",
+        "rhythm",
+        "note",
+    ],
+    "bread": ["flour", "dough", "yeast", "oven", "crust", "knead", "salt", "loaf", "baker", "rise"],
+}
+CONFIG = ScoreConfig(
+    rounds=12, criteria_rounds=4, criteria_sets=2, control_rounds=0, with_baselines=False
+)
+
+
+def corpus(path: Path) -> Path:
+    draw = random.Random(4)
+    with path.open("w") as file:
+        for i in range(60):
+            words = list(SUBJECTS.values())[i % 3]
+            text = " ".join(draw.choice(words) for _ in range(40))
+            file.write(json.dumps({"text": f"{text}. {text.title()}."}) + "\n")
+    return path
+
+
+def test_a_score_by_batch_files_equals_the_direct_one(tmp_path: Path) -> None:
+    documents = Corpus(corpus(tmp_path / "corpus.jsonl"))
+    with open_session(LLMConfig(), tmp_path / "direct" / "answers.sqlite") as session:
+        direct = score_corpora([documents], tmp_path / "direct", CONFIG, session)
+    directory = tmp_path / "batch"
+    stages = []
+    for _ in range(20):
+        config = LLMConfig(backend="batch", model="any-model")
+        with open_session(config, directory / "answers.sqlite") as session:
+            try:
+                batch = score_corpora([documents], directory, CONFIG, session)
+                break
+            except Paused as pause:
+                assert "run the same command again" in str(pause)
+        for requests in directory.glob("batch_*_requests.jsonl"):
+            answers = Path(str(requests).replace("_requests", "_answers"))
+            assert answer_file(requests, answers) > 0
+            requests.unlink()
+            stages.append(requests.name)
+    assert len(stages) >= 5, stages  # the five steps of the procedure, and perhaps re-asks
+    for key in ("score", "rounds", "clusters", "criteria", "corpus", "seed"):
+        assert batch[key] == direct[key], key
+    assert batch["judge"] == {"backend": "batch", "model": "any-model"}
+
+
+def test_from_the_command_line(tmp_path: Path) -> None:
+    arguments = [
+        f"--input={corpus(tmp_path / 'corpus.jsonl')}",
+        f"--output={tmp_path / 'out'}",
+        "--llm=batch",
+        "--model=any-model",
+        "--rounds=12",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "synthdiv.score", *arguments],
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 75, done.stderr
+    assert done.stderr.strip().splitlines()[-1].startswith("paused: ")
+    (requests,) = re.findall(r"\S+_requests\.jsonl", done.stderr)[:1]
+    assert Path(requests).exists()
+    answers = requests.replace("_requests", "_answers")
+    assert answers in done.stderr
+    answered = subprocess.run(
+        [sys.executable, "-m", "synthdiv.llm.offline.answer", requests, answers],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "not an LLM" in answered.stdout
+    again = subprocess.run(
+        [sys.executable, "-m", "synthdiv.score", *arguments],
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert again.returncode == 75, again.stderr
+    (next_requests,) = re.findall(r"\S+_requests\.jsonl", again.stderr)[:1]
+    assert next_requests != requests, "it went on to the next step"
+    missing = subprocess.run(
+        [sys.executable, "-m", "synthdiv.llm.offline.answer", "none.jsonl", str(tmp_path / "x")],
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert missing.returncode == 2 and missing.stderr.startswith("error: cannot answer none.jsonl")
