@@ -47,6 +47,37 @@ def regress(scores: Sequence[float], accuracies: Sequence[float]) -> dict[str, A
     return result
 
 
+def rank_correlations(cells: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """How the score and each baseline rank the corpora beside each model's accuracy.
+
+    Args:
+        cells: as in `study.json`.
+
+    Returns:
+        {metric: {model: {phase: Spearman's correlation, or None where it is not defined}}}, for
+        `score` and every baseline that all cells have.
+    """
+    columns: dict[str, list[Any]] = {"score": [cell["score"]["mean"] for cell in cells]}
+    for name, value in cells[0]["baselines"].items():
+        if isinstance(value, int | float):
+            columns[name] = [cell["baselines"].get(name) for cell in cells]
+    models = cells[0]["models"]
+    return {
+        name: {
+            model: {
+                phase: _correlation(
+                    _ranks(np.asarray(values, float)),
+                    _ranks(np.asarray([c["models"][model][phase]["accuracy"] for c in cells])),
+                )
+                for phase in models[model]
+            }
+            for model in models
+        }
+        for name, values in columns.items()
+        if None not in values
+    }
+
+
 def line_band(
     scores: Sequence[float], fit: dict[str, Any], at: Sequence[float]
 ) -> tuple[list[float], list[float], list[float]]:

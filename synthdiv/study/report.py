@@ -1,6 +1,5 @@
 """The study's report: one HTML page and its figures, made from `study.json` and nothing else."""
 
-from collections.abc import Sequence
 from html import escape
 from importlib import resources
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 from synthdiv import files
 from synthdiv.diversity import charts
 from synthdiv.diversity.baselines.catalogue import METRICS
-from synthdiv.study.regression import line_band, regress
+from synthdiv.study.regression import line_band
 
 PHASES = {"pretrain": "pre-trained", "sft": "fine-tuned"}
 
@@ -158,24 +157,19 @@ def _table(study: dict[str, Any]) -> dict[str, list]:
 
 def _baselines(study: dict[str, Any]) -> dict[str, list]:
     """One metric a row: its value for each corpus, and how it ranks them beside their accuracy."""
-    cells = study["cells"]
-    named: dict[str, Sequence[Any]] = {"LLM cluster score": [c["score"]["mean"] for c in cells]}
-    for name, metric in METRICS.items():
-        named[metric.title] = [c["baselines"].get(name) for c in cells]
-    accuracies = {
-        f"{model} {words}": [c["models"][model][phase]["accuracy"] for c in cells]
-        for model in study["regression"]
-        for phase, words in PHASES.items()
-    }
+    cells, ranks = study["cells"], study["rank_correlations"]
+    titles = {"score": "LLM cluster score"} | {name: m.title for name, m in METRICS.items()}
+    phases = [(model, phase) for model in study["regression"] for phase in PHASES]
     rows = []
-    for name, values in named.items():
-        if None in values:
+    for name, title in titles.items():
+        if name not in ranks:
             continue
-        ranks = [regress(values, accuracy)["spearman"] for accuracy in accuracies.values()]
-        shown = ["-" if rank is None else f"{rank:+.2f}" for rank in ranks]
-        rows.append([name, *map(charts.number, values), *shown])
-    head = ["Metric", *(c["corpus"]["name"] for c in cells), *(f"with {a}" for a in accuracies)]
-    return {"head": head, "rows": rows}
+        values = [c["score"]["mean"] if name == "score" else c["baselines"][name] for c in cells]
+        found = [ranks[name][model][phase] for model, phase in phases]
+        shown = ["-" if rank is None else f"{rank:+.2f}" for rank in found]
+        rows.append([title, *map(charts.number, values), *shown])
+    columns = [f"with {model} {PHASES[phase]}" for model, phase in phases]
+    return {"head": ["Metric", *(c["corpus"]["name"] for c in cells), *columns], "rows": rows}
 
 
 def _whole(value: int | None) -> str:

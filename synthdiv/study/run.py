@@ -14,7 +14,7 @@ from synthdiv import __version__, files
 from synthdiv.data import MixtureConfig
 from synthdiv.progress import say
 from synthdiv.study.config import Cell, Model, Plan
-from synthdiv.study.regression import regress
+from synthdiv.study.regression import rank_correlations, regress
 from synthdiv.study.report import write_report
 from synthdiv.study.stages import Stages, claim
 
@@ -222,6 +222,7 @@ def collect(plan: Plan, workdir: Path) -> dict[str, Any]:
     return {
         "cells": cells,
         "regression": regression,
+        "rank_correlations": rank_correlations(cells),
         "seed": plan.config.seed,
         "notices": _notices(plan),
     }

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from synthdiv import files
-from synthdiv.study.regression import regress
+from synthdiv.study.regression import rank_correlations, regress
 from synthdiv.study.report import text_table, write_report
 
 
@@ -44,6 +44,7 @@ def made_up_study(names=("few", "some", "many", "more"), slope=0.05):
     accuracies = [c["models"]["tiny"]["sft"]["accuracy"] for c in cells]
     fit = regress(scores, accuracies)
     return {
+        "rank_correlations": rank_correlations(cells),
         "cells": cells,
         "regression": {"tiny": {"pretrain": fit, "sft": fit}},
         "seed": 0,
