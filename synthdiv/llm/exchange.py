@@ -18,6 +18,7 @@ from synthdiv.llm.limits import Breaker, Concurrency, Outage, Rate
 from synthdiv.llm.money import FREE, PICO, Price, likely_tokens, most_input_tokens
 from synthdiv.llm.protocol import Answer, Backend, Call, Deferred, Permanent, Transient, Usage
 from synthdiv.llm.store import Claim, Commit, Op, PutDown, Release, Store
+from synthdiv.progress import say
 
 _BACKOFF_S = 0.5
 _BACKOFF_MOST_S = 60.0
@@ -280,6 +281,9 @@ class Exchange:
         self._breaker.failed(str(error))
         if not was_open:
             attempt.failures += 1
+            if self._breaker.open:
+                patience = f"{self._terms.patience:g} s"
+                say(f"{self._who()}: every call fails ({error}); trying on for {patience}")
         if attempt.failures > self._terms.retries:
             raise CallFailed(f"{error} ({attempt.failures} attempts)")
         backoff = min(_BACKOFF_MOST_S, _BACKOFF_S * 2 ** (attempt.failures - 1))

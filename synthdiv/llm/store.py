@@ -29,7 +29,7 @@ from synthdiv.llm.protocol import Answer, Usage, encodable
 
 _VERSION = 1
 _LEASE_S = 60.0
-_ROWS = 100  # rows a statement: one statement a batch keeps the interpreter's lock moving
+_ROWS = 90  # a statement: few statements spare the interpreter's lock; SQLite once took 999 values
 _BUSY_S = 120.0
 
 _SCHEMA = """
