@@ -151,6 +151,7 @@ class Session:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
+        self._streams: set[Stream] = set()
 
     def __enter__(self) -> "Session":
         return self
@@ -215,6 +216,7 @@ class Session:
         """
         exchange = self._start()
         run = Stream(exchange, self._loop, check, self._manners)
+        self._streams.add(run)
         ahead = max(4 * self.config.concurrency, 2 * PART)
         source = enumerate(requests)
         with _Shown(self, label, total) as shown:
@@ -232,6 +234,7 @@ class Session:
                         shown.update(len(finished))
             finally:
                 run.cancel()
+                self._streams.discard(run)
         if run.deferred:
             pending = self._answers_by.deferred()
             raise Paused(" ".join(w for w in (pending, str(run.stopped or "")) if w))
@@ -249,6 +252,8 @@ class Session:
     def close(self) -> None:
         """Ends the session; calls in flight are given up."""
         if self._loop is not None:
+            for stream in tuple(self._streams):  # one that was left in the middle
+                stream.cancel()
             self._run(self._exchange.close())
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()

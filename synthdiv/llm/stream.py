@@ -69,6 +69,7 @@ class Stream:
         """Gives up what is still being asked, and waits until that is done."""
         if self.outstanding:
             asyncio.run_coroutine_threadsafe(self._cancel(), self._loop).result()
+            self.outstanding = 0
 
     async def _cancel(self) -> None:
         for task in self._tasks:

@@ -368,6 +368,19 @@ def test_leaving_a_stream_early_frees_everything(path: Path) -> None:
     connection.close()
 
 
+def test_a_session_may_be_closed_with_a_stream_in_the_middle(path: Path) -> None:
+    with serving(latency=0.2) as server, open_session(server.config(), path) as session:
+        stream = session.iter(question(i) for i in range(500))
+        next(stream)
+    stream.close()
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("SELECT count(*) FROM claims").fetchone() == (0,)
+        assert connection.execute("SELECT count(*) FROM owners").fetchone() == (0,)
+    connection.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        session.ask_all([question(1)])
+
+
 def test_a_fault_in_the_callers_check_is_the_callers(server: Serving, path: Path) -> None:
     def check(request: Request, value: object) -> str | None:
         raise ZeroDivisionError("of the caller")

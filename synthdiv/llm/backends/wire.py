@@ -15,7 +15,7 @@ from synthdiv.llm.protocol import Answer, Call, Message, Permanent, Transient, U
 from synthdiv.llm.structured import is_strict
 
 _OVERLOADED = (429, 503, 529)
-_EVERYWHERE = (401, 403, 404)  # key, permission, model: the next call meets the same
+_EVERYWHERE = (401, 402, 403, 404)  # key, money, permission, model: the next call meets the same
 _LONGEST_WAIT_S = 600.0
 _KEY_LIKE = re.compile(r"(?:\bBearer\s+|\bsk-|\bAIza|\bhf_)[\w*.\-]{6,}")
 _USERINFO = re.compile(r"(https?://)[^/@\s]+@")
