@@ -48,6 +48,7 @@ def main() -> None:
             f"{tokens['corpus_name']}: {'about ' * FLAGS.dry_run}{tokens['tokens']:,} tokens in "
             f"{tokens['sequences']:,} sequences of {settings.sequence_length}, out of "
             f"{tokens['documents']:,} documents of {tokens['bytes']:,} bytes"
+            + (f", in about {tokens['seconds']:,.0f} s" if tokens.get("seconds") else "")
         )
 
 

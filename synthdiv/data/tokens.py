@@ -8,7 +8,7 @@ nothing depends on who tokenized them. Format: docs/formats.md.
 import collections
 import dataclasses
 import hashlib
-import itertools
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -89,7 +89,7 @@ def tokenize_corpora(
     else:
         loaded = train_tokenizer(
             corpora,
-            output_dir(output) / "tokenizer",
+            output / "tokenizer",
             tokenizer.vocab_size,
             tokenizer.kind,
             tokenizer.max_bytes,
@@ -114,31 +114,38 @@ def estimate_tokens(
 ) -> list[dict[str, Any]]:
     """Returns what tokenizing would give, from the sizes of all documents and the tokens of a few.
 
-    Writes nothing. For a tokenizer that is still to be trained, 4 bytes a token are assumed.
+    Writes nothing. For a tokenizer that is still to be trained, 4 bytes a token are assumed, and
+    `seconds` is None.
     """
     loaded = load_tokenizer(tokenizer.path) if tokenizer.path is not None else None
     width = token_dtype(loaded.vocab_size if loaded else tokenizer.vocab_size).itemsize
     estimates = []
     for corpus in corpora:
-        sizes, sample = [], []
+        documents = size = sampled = 0
+        sample = []
         for document in corpus:
-            sizes.append(len(document.text.encode("utf-8", "surrogatepass")))
-            if sum(map(len, sample)) < _CHUNK_BYTES:
-                sample.append(document.text.encode("utf-8", "replace").decode())
-        bytes_a_token = 4.0
-        if loaded:
-            sampled = sum(sizes[: len(sample)])
-            bytes_a_token = sampled / max(1, int(loaded.encode_flat(sample)[1].sum()))
-        tokens = round(sum(sizes) / bytes_a_token) + len(sizes)
+            text = document.text.encode("utf-8", "surrogatepass")
+            documents, size = documents + 1, size + len(text)
+            if sampled < _CHUNK_BYTES:
+                sample.append(text.decode("utf-8", "replace"))
+                sampled += len(text)
+        bytes_a_token, seconds = 4.0, None
+        if loaded and sampled:
+            began = time.perf_counter()
+            bytes_a_token = sampled / int(loaded.encode_flat(sample)[1].sum())
+            seconds = (time.perf_counter() - began) * size / sampled
+        tokens = round(size / bytes_a_token) + documents
+        sequences = -(-tokens // config.sequence_length)
         estimates.append(
             {
                 "corpus_name": corpus.name,
-                "documents": len(sizes),
-                "bytes": sum(sizes),
+                "documents": documents,
+                "bytes": size,
                 "tokens": tokens,
-                "sequences": -(-tokens // config.sequence_length),
-                "shards": max(1, round(sum(sizes) / config.shard_bytes)),
-                "disk_bytes": tokens * width,
+                "sequences": sequences,
+                # ArrayRecord keeps about a hundred bytes beside each record.
+                "disk_bytes": tokens * width + sequences * (100 + config.sequence_length // 8),
+                "seconds": seconds,
             }
         )
     return estimates
@@ -169,6 +176,8 @@ def tokenize_corpus(
     """
     if sequence_length < 2:
         raise UserError(f"a sequence of {sequence_length} tokens is too short to predict anything")
+    if not any(document.text for document in corpus):
+        raise UserError(f"corpus {str(corpus.path)!r} has no document with any text")
     output = output_dir(output)
     plan = {
         "format": FORMAT,
@@ -198,8 +207,6 @@ def tokenize_corpus(
         shards = _split(documents, shard_bytes, left_out)
         while (shard := next(shards, None)) is not None:
             done.append(_write_shard(output, len(done), shard, pool, tokenizer, plan, progress))
-    if not done:
-        raise UserError(f"corpus {str(corpus.path)!r} has no document with any text")
     totals = {k: sum(s[k] for s in done) for k in ("sequences", "tokens", "documents", "bytes")}
     manifest = plan | {
         **totals,
@@ -231,12 +238,9 @@ def _same_plan(output: Path, plan: dict[str, Any]) -> None:
 def _finished_shards(output: Path) -> list[dict[str, Any]]:
     """The statistics of the shards that are whole: a shard's .json is written after the shard."""
     done = []
-    for number in itertools.count():
-        path = output / f"tokens-{number:05d}.json"
-        if not path.exists():
-            return done
+    while (path := output / f"tokens-{len(done):05d}.json").exists():
         done.append(read_json(path))
-    raise AssertionError
+    return done
 
 
 def _encoded(corpus: Corpus, digest: Any) -> Iterator[bytes]:
@@ -252,10 +256,11 @@ def _skip(documents: Iterator[bytes], number: int) -> list[int]:
     """Reads past `number` documents; returns a counter of the empty ones among them."""
     empty = [0]
     while number:
-        if next(documents, b""):
-            number -= 1
-        else:
-            empty[0] += 1
+        document = next(documents, None)
+        if document is None:
+            raise UserError("the corpus has become shorter since these tokens were begun")
+        number -= bool(document)
+        empty[0] += not document
     return empty
 
 

@@ -13,7 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from synthdiv.data import Tokenizer, load_tokenizer, tokenize_corpus
+from synthdiv.data import (
+    TokenizeConfig,
+    Tokenizer,
+    TokenizerConfig,
+    estimate_tokens,
+    load_tokenizer,
+    tokenize_corpora,
+    tokenize_corpus,
+)
 from synthdiv.data.token_source import TokenSource
 from synthdiv.data.workers import encode_chunk
 from synthdiv.errors import UserError
@@ -107,6 +115,52 @@ def test_other_settings_are_refused(corpus: Corpus, tokenizer: Tokenizer, tmp_pa
     nothing = write_corpus(tmp_path / "nothing.jsonl", ["", None])
     with pytest.raises(UserError, match="no document with any text"):
         tokenize_corpus(nothing, tmp_path / "new", tokenizer, 32)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_corpus_that_lost_documents_is_refused(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    """Same names, sizes and beginnings, so the plan is the same; fewer documents."""
+    texts = ["x" * 70_000, *["word " * 20 for _ in range(50)]]
+    corpus = write_corpus(tmp_path / "c.jsonl", texts)
+    tokenize_corpus(corpus, tmp_path / "out", tokenizer, 32, shard_bytes=72_000)
+    (tmp_path / "out" / "manifest.json").unlink()
+    size = corpus.path.stat().st_size
+    shorter = write_corpus(tmp_path / "c.jsonl", texts[:1])
+    with shorter.path.open("a") as file:
+        file.write("\n" * (size - shorter.path.stat().st_size))
+    with pytest.raises(UserError, match="become shorter"):
+        tokenize_corpus(shorter, tmp_path / "out", tokenizer, 32, shard_bytes=72_000)
+
+
+def test_the_estimate_is_near(corpus: Corpus, tokenizer: Tokenizer, tmp_path: Path) -> None:
+    tokenizer.save(tmp_path / "tokenizer")
+    config = TokenizeConfig(sequence_length=32)
+    chosen = TokenizerConfig(str(tmp_path / "tokenizer"))
+    [estimate] = estimate_tokens([corpus], chosen, config)
+    [manifest] = tokenize_corpora([corpus], tmp_path / "out", chosen, config)
+    for key in ("documents", "bytes"):
+        assert estimate[key] == manifest[key]
+    for key in ("tokens", "sequences"):
+        assert estimate[key] == pytest.approx(manifest[key], rel=0.02)
+    shard = (tmp_path / "out" / "tokens-00000.array_record").stat().st_size
+    assert estimate["disk_bytes"] == pytest.approx(shard, rel=0.25)
+    assert estimate["seconds"] > 0
+
+
+def test_several_corpora_share_a_tokenizer(
+    corpus: Corpus, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    other = write_corpus(tmp_path / "other.jsonl", ["another corpus"] * 30)
+    settings = TokenizeConfig(sequence_length=16)
+    train = TokenizerConfig(vocab_size=280)
+    found = tokenize_corpora([corpus, other], tmp_path / "out", train, settings)
+    assert [m["corpus_name"] for m in found] == ["words", "other"]
+    hashes = {load_tokenizer(tmp_path / "out" / n).sha256 for n in ("words", "other", "tokenizer")}
+    assert hashes == {found[0]["tokenizer_sha256"]}
+    assert tokenize_corpora([corpus, other], tmp_path / "out", train, settings) == found
+    twin = write_corpus(tmp_path / "words.jsonl", ["of the same name"])
+    with pytest.raises(UserError, match="two corpora are called 'words'"):
+        tokenize_corpora([corpus, twin], tmp_path / "new", train, settings)
 
 
 def test_reading_refuses_what_is_not_complete(
