@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import os
+import types
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,8 +50,20 @@ def pretrain(
 
 
 def plan_pretrain(config: PretrainConfig) -> dict[str, Any]:
-    """Returns what `pretrain` would take; see `synthdiv.training.plan`. Writes nothing."""
-    return _plan(_open_pretrain(config))
+    """Returns what `pretrain` would take; see `synthdiv.training.plan`. Writes nothing.
+
+    Before the tokens are there, a run whose length is bound (`tokens`) can be planned all the same,
+    with sequences of the model's whole context.
+    """
+    sources = [Path(directory) for directory, _ in config.mixture.sources]
+    if not config.tokens or any(directory.exists() for directory in sources):
+        return _plan(_open_pretrain(config))
+    length = config.model.max_length
+    data = types.SimpleNamespace(
+        vocab_size=0, sequence_length=length, source_names=[str(directory) for directory in sources]
+    )
+    steps = math.ceil(config.tokens / (config.batch_size * length))
+    return _plan(_Run(config, config.model, data, steps, make_mesh(config.mesh), Path()))
 
 
 def sft(
