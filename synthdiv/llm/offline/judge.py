@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from synthdiv.llm.fences import fenced
-from synthdiv.llm.offline.reading import MANNER_NAMES, Reading, read
+from synthdiv.llm.offline.reading import MANNER_NAMES, Reading, cosines, read
 
 # Facets a criterion can be about: the words in its name that say so, and the measurements it takes.
 # "content" stands for the content vector.
@@ -48,9 +48,9 @@ _PLACES = {
     for facet, (_, names) in FACETS.items()
 }
 
-CONTENT_APART = 0.93  # 1 - cosine from which two documents are about different things
-MANNER_APART = 2.6  # usual spreads, root mean square over a facet, from which they differ clearly
-_DOUBTFUL = 1.15  # mean distance to its cluster, in the same units, that verification rejects
+CONTENT_APART = 0.94  # 1 - cosine from which two documents are about different things
+MANNER_APART = 1.8  # usual spreads, root mean square over a facet, from which they differ clearly
+_DOUBTFUL = 0.995  # a mean distance to its cluster beyond this is rejected in verification
 
 
 def facets_named(criteria: Sequence[str]) -> tuple[str, ...]:
@@ -78,11 +78,7 @@ def distances(texts: Sequence[str], facets: Sequence[str] = tuple(FACETS)) -> np
     readings = [read(text) for text in texts]
     apart = np.zeros((len(texts), len(texts)))
     if "Subject vocabulary" in facets:
-        content_KV = np.stack([r.content for r in readings])
-        cosine = content_KV @ content_KV.T
-        empty = np.array([not r.terms for r in readings])
-        cosine[np.ix_(empty, empty)] = 1.0  # nothing said twice is the same thing
-        apart = (1.0 - cosine) / CONTENT_APART
+        apart = (1.0 - cosines(readings)) / CONTENT_APART
     manner_KF = np.stack([r.manner for r in readings])
     # A short text shows its manner unreliably, and so the less of a difference.
     sure = np.sqrt(np.minimum(np.array([r.words for r in readings]) / 80.0, 1.0))

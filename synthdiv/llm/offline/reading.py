@@ -1,21 +1,21 @@
 """How the offline judge reads a document: what it is about, and how it is written.
 
-Content is a vector of word stems (counts to the power 1.5 times the fixed prior of
-`common_words.txt`, which stands for the inverse document frequency), hashed so that no vocabulary
-has to be kept. Manner is a few measurements that need no dictionary. Both are functions of the text
-alone and are kept for texts that come again, as most do in the verification of a round.
+Content is a sparse vector of word stems (counts to the power 1.5 times the fixed prior of
+`common_words.txt`, which stands for the inverse document frequency). Manner is a few measurements
+that need no dictionary. Both are functions of the text alone and are kept for texts that come
+again, as most do in the verification of a round.
 """
 
 import functools
 import re
 import zlib
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-CONTENT_SIZE = 4096
 _WORDS_READ = 400  # of a document: enough to know its subject
 _WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)?")
 _SENTENCE_END = re.compile(r"[.!?\u3002\u0964]+(?:\s|$)")
@@ -49,13 +49,15 @@ class Reading:
     """What the judge knows of a document.
 
     Attributes:
-        content: unit vector of its words, `[CONTENT_SIZE]`; zero for a text without any.
+        stems: 32-bit hashes of its word stems, sorted, `[V]`.
+        weights: unit vector of what they weigh, `[V]`; empty for a text without words.
         manner: measurements in units of their usual spread, `[len(MANNER)]`.
         words: how many there are, of those read.
         terms: its most telling words, the first ones most.
     """
 
-    content: np.ndarray
+    stems: np.ndarray
+    weights: np.ndarray
     manner: np.ndarray
     words: int
     terms: tuple[str, ...]
@@ -90,13 +92,13 @@ def stem(word: str) -> str:
 
 @functools.lru_cache(maxsize=200_000)
 def _term(word: str) -> tuple[int, float]:
-    """Place of a word in the content vector, and its weight."""
+    """Hash of a word's stem, and the word's weight."""
     weight = commonness_weight(word)
     contraction = "'" in word or "\u2019" in word
     letters = len(word) < 3 and word.isascii()  # in many other scripts two characters are a word
     if contraction or letters:
         weight = 0.0
-    return zlib.crc32(stem(word).encode("utf-8", "replace")) % CONTENT_SIZE, weight
+    return zlib.crc32(stem(word).encode("utf-8", "replace")), weight
 
 
 @functools.lru_cache(maxsize=8192)
@@ -105,23 +107,36 @@ def read(text: str) -> Reading:
     head = text[: _WORDS_READ * 24]
     words = _WORD.findall(head.lower())[:_WORDS_READ]
     counts = Counter(words)
-    content = np.zeros(CONTENT_SIZE, np.float32)
-    weights: list[tuple[float, str]] = []
+    content: dict[int, float] = {}
+    telling: list[tuple[float, str]] = []
     for word, count in counts.items():
         place, weight = _term(word)
         if weight:
             # More than proportional: what a text is about it says again and again, while texts of
             # one template share many words that each of them says once.
             weight *= count**1.5
-            content[place] += weight
-            weights.append((weight, word))
-    norm = float(np.sqrt(content @ content))
-    if norm:
-        content /= norm
+            content[place] = content.get(place, 0.0) + weight
+            telling.append((weight, word))
+    stems = np.array(sorted(content), np.int64)
+    weights = np.array([content[s] for s in stems.tolist()])
+    if len(weights):
+        weights /= np.sqrt(weights @ weights)
     # Among equal weights the longer word tells more; the text itself breaks the ties that remain.
-    weights.sort(key=lambda w: (-w[0], -len(w[1])))
-    terms = tuple(word for _, word in weights[:12])
-    return Reading(content, _manner(head, words, counts), len(words), terms)
+    telling.sort(key=lambda w: (-w[0], -len(w[1])))
+    terms = tuple(word for _, word in telling[:12])
+    return Reading(stems, weights, _manner(head, words, counts), len(words), terms)
+
+
+def cosines(readings: Sequence[Reading]) -> np.ndarray:
+    """Cosine of the content of each two documents, `[K, K]`; two without words are alike."""
+    vocabulary, place = np.unique(np.concatenate([r.stems for r in readings]), return_inverse=True)
+    content_KV = np.zeros((len(readings), len(vocabulary)))
+    rows = np.repeat(np.arange(len(readings)), [len(r.stems) for r in readings])
+    content_KV[rows, place] = np.concatenate([r.weights for r in readings])
+    cosine_KK = content_KV @ content_KV.T
+    empty = np.array([not len(r.stems) for r in readings])
+    cosine_KK[np.ix_(empty, empty)] = 1.0
+    return cosine_KK
 
 
 def _manner(text: str, words: list[str], counts: Counter) -> np.ndarray:
