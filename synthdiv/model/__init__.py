@@ -6,8 +6,8 @@ Arrays carry their shape in their name, one letter a dimension:
     S  positions (of the keys)       V  vocabulary
     D  hidden width                  F  width of the MLP
     N  query heads                   K  key/value heads        G  query heads a key head (N = K*G)
-    H  dimension of a head           L  layers                 C  chunk of positions
-    M  segments of a sequence
+    H  dimension of a head           L  layers                 Q  queries of a block
+    R  rows: positions of all sequences, in one dimension
 
 The names here are imported when they are first used, so `synthdiv.model.ModelConfig` loads no JAX.
 """

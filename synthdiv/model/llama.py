@@ -164,9 +164,9 @@ def _block(x_BTD, layer, key, *, config, backend, dropout, cosine, sine, segment
     w = {name: value.astype(x_BTD.dtype) for name, value in layer.items() if "norm" not in name}
 
     y_BTD = _rms_norm(x_BTD, layer["attention_norm"], config.norm_eps)
-    q_BTNH = checkpoint_name(jnp.einsum("BTD,DNH->BTNH", y_BTD, w["query"]), "query")
-    k_BTKH = checkpoint_name(jnp.einsum("BTD,DKH->BTKH", y_BTD, w["key"]), "key")
-    v_BTKH = checkpoint_name(jnp.einsum("BTD,DKH->BTKH", y_BTD, w["value"]), "value")
+    q_BTNH = checkpoint_name(_product(y_BTD, w["query"]), "query")
+    k_BTKH = checkpoint_name(_product(y_BTD, w["key"]), "key")
+    v_BTKH = checkpoint_name(_product(y_BTD, w["value"]), "value")
     a_BTNH = attend(
         constrain(rope.rotate(q_BTNH, cosine, sine), "BTNH"),
         constrain(rope.rotate(k_BTKH, cosine, sine), "BTKH"),
@@ -177,11 +177,20 @@ def _block(x_BTD, layer, key, *, config, backend, dropout, cosine, sine, segment
         dropout_key=key,
     )
     a_BTNH = checkpoint_name(constrain(a_BTNH, "BTNH"), "attention")
-    x_BTD = x_BTD + constrain(jnp.einsum("BTNH,NHD->BTD", a_BTNH, w["output"]), "BTD")
+    x_BTD = x_BTD + constrain(_product(a_BTNH, w["output"], inputs=2), "BTD")
     x_BTD = checkpoint_name(x_BTD, "residual")
 
     y_BTD = _rms_norm(x_BTD, layer["mlp_norm"], config.norm_eps)
-    gate_BTF = jnp.einsum("BTD,DF->BTF", y_BTD, w["gate"])
-    up_BTF = jnp.einsum("BTD,DF->BTF", y_BTD, w["up"])
-    z_BTF = constrain(jax.nn.silu(gate_BTF) * up_BTF, "BTF")
-    return x_BTD + constrain(jnp.einsum("BTF,FD->BTD", z_BTF, w["down"]), "BTD")
+    z_BTF = jax.nn.silu(_product(y_BTD, w["gate"])) * _product(y_BTD, w["up"])
+    return x_BTD + constrain(_product(constrain(z_BTF, "BTF"), w["down"]), "BTD")
+
+
+def _product(x: jax.Array, weight: jax.Array, inputs: int = 1) -> jax.Array:
+    """Returns x (B, T, ...) times a weight whose first `inputs` dimensions are x's last ones.
+
+    As one product of two matrices: its gradients are too, where those of a product over (B, T) make
+    XLA's CPU backend transpose its operands first.
+    """
+    flat = x.reshape(x.shape[0] * x.shape[1], -1)
+    out = flat @ weight.reshape(flat.shape[1], -1)
+    return out.reshape(*x.shape[:2], *weight.shape[inputs:])

@@ -11,6 +11,7 @@ from jax.sharding import PartitionSpec
 
 RULES: dict[str, tuple[str, ...]] = {
     "B": ("data", "fsdp"),
+    "R": ("data", "fsdp"),
     "D": ("fsdp",),
     "V": ("tensor",),
     "F": ("tensor",),
@@ -20,7 +21,6 @@ RULES: dict[str, tuple[str, ...]] = {
     "S": (),
     "H": (),
     "L": (),
-    "C": (),
 }
 MESH_AXES = ("data", "fsdp", "tensor")
 

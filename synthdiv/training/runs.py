@@ -2,9 +2,8 @@
 
 import dataclasses
 import math
-import os
-import types
 import shutil
+import types
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from synthdiv.model import weights
 from synthdiv.model.config import ModelConfig
 from synthdiv.progress import say
 from synthdiv.training.config import PretrainConfig, RunConfig, SFTConfig
+from synthdiv.training.host import prepare
 from synthdiv.training.loop import backend_of, train
 from synthdiv.training.mesh import check_fits, make_mesh
 from synthdiv.training.step import StepConfig
@@ -164,7 +164,7 @@ class _Run:
 def _open_pretrain(config: PretrainConfig) -> _Run:
     from synthdiv.data import batches
 
-    _use_compile_cache(config.compile_cache)
+    prepare(config.compile_cache)
     data = batches(
         config.mixture,
         config.batch_size,
@@ -183,7 +183,7 @@ def _open_sft(
 ) -> _Run:
     from synthdiv.data import load_tokenizer, sft_batches
 
-    _use_compile_cache(config.compile_cache)
+    prepare(config.compile_cache)
     checkpoint = weights.find_checkpoint(init_from)
     model, tokenizer = weights.describe(checkpoint)
     if tokenizer is None:
@@ -262,15 +262,3 @@ def _finished(workdir: Path) -> Path | None:
         return None
     checkpoint = workdir / weights.CHECKPOINTS / str(read_json(done)["step"])
     return checkpoint if (checkpoint / weights.ABOUT).exists() else None
-
-
-def _use_compile_cache(directory: str) -> None:
-    """Keeps compiled programs on disk, so that the next process of equal shapes starts fast."""
-    if not directory or jax.config.jax_compilation_cache_dir:
-        return
-    if directory == "auto":
-        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        directory = str(Path(home) / "synthdiv" / "xla")
-    jax.config.update("jax_compilation_cache_dir", directory)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
