@@ -7,7 +7,8 @@
 # an interrupted one is done again, and a finished one is reused for as long as the lock, setup.py,
 # pyproject.toml and the interpreter stay what they were.
 #
-#   PYTHON=/path/to/python3.12   the interpreter to build with (default: python3, if it fits)
+#   PYTHON=/path/to/python3.12   the interpreter to build with; by default that of the environment
+#                                which is there, then python3, if it is 3.11 to 3.13
 #   SYNTHDIV_VENV=DIR            another place for the environment
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)"
@@ -31,6 +32,8 @@ find_python() {
     if [ -n "${PYTHON:-}" ]; then
         fits "$PYTHON" || fail "PYTHON=$PYTHON is not a working Python 3.11, 3.12 or 3.13"
         fitting="$PYTHON"
+    elif [ -e "$VENV/.synthdiv" ] && fits "$PYTHON_ENV"; then
+        fitting="$PYTHON_ENV" # the one it was made with, whatever python3 is today
     else
         for candidate in python3 python3.13 python3.12 python3.11; do
             if fits "$candidate"; then
@@ -68,7 +71,7 @@ make_venv() {
     elif "$PYTHON" -m pip --version >/dev/null 2>&1; then
         # Debian without python3-venv, but with python3-pip
         "$PYTHON" -m venv --without-pip "$VENV" &&
-            "$PYTHON" -m pip --quiet --python "$PYTHON_ENV" install pip </dev/null ||
+            "$PYTHON" -m pip -qq --python "$PYTHON_ENV" install pip </dev/null ||
             fail "$PYTHON cannot make a virtual environment: apt-get install python3-venv"
     else
         fail "$PYTHON cannot make a virtual environment; on Debian and Ubuntu:" \
@@ -78,7 +81,7 @@ make_venv() {
 
 # pip, at the locked versions: quiet in a log, itself on a terminal.
 pip_install() {
-    local quiet=--quiet
+    local quiet=-qq
     [ -t 2 ] && quiet=
     # shellcheck disable=SC2086
     "$PYTHON_ENV" -m pip install $quiet --constraint "$(lock_file)" "$@" </dev/null
@@ -136,7 +139,7 @@ install() {
 install_torch() {
     local version
     version="$(sed -n 's/^torch==//p' "$(lock_file)")"
-    if ! pip_install --quiet "torch==$version+cpu" >/dev/null 2>&1; then
+    if ! pip_install "torch==$version+cpu" >/dev/null 2>&1; then
         echo "no CPU build of torch $version where pip looks: the parity tests with PyTorch will" \
             "be skipped. To run them: $PYTHON_ENV -m pip install torch==$version" \
             "(a CPU wheel's path will do)" >&2
