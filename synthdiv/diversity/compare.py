@@ -70,7 +70,7 @@ def score_corpora(
             for a, b in itertools.combinations(range(len(scored)), 2)
         ]
         if config.with_baselines:
-            content["matched_baselines"] = matched_baselines(inputs, names, config)
+            content["matched_baselines"] = _matched(inputs, names, config)
     else:
         for name, corpus in zip(names, inputs, strict=True):
             target = output_dir(directory / name)
@@ -184,35 +184,13 @@ def difference(one: Scored, other: Scored) -> dict[str, Any]:
     }
 
 
-def matched_baselines(
-    inputs: Sequence[Corpus], names: Sequence[str], config: ScoreConfig
-) -> dict[str, Any]:
-    """The lexical baselines at equal documents and equal tokens.
+def _matched(inputs: Sequence[Corpus], names: Sequence[str], config: ScoreConfig) -> dict[str, Any]:
+    """The baselines at equal documents and equal tokens, as comparison.json tells them."""
+    from synthdiv.diversity.baselines import matched_baselines
 
-    Every corpus gives as many documents as the smallest has, drawn at random, each cut to the least
-    length that any corpus has at its rank.
-    """
-    from synthdiv.diversity.baselines import compute_baselines
-
-    smallest = min(min(len(corpus) for corpus in inputs), config.sample)
-    words = 1_000_000  # nothing is cut but by the matching
-    drawn = []
-    for corpus in inputs:
-        generator = np.random.default_rng([config.seed, 99])
-        chosen = np.sort(generator.choice(len(corpus), smallest, replace=False))
-        drawn.append(chosen)
-    lengths = []
-    for corpus, chosen in zip(inputs, drawn, strict=True):
-        documents = read_documents(corpus, chosen, words)
-        lengths.append({i: d.words for i, d in documents.items()})
-    limits = matched_limits(lengths)
-    found: dict[str, Any] = {}
-    for name, corpus, chosen, limit in zip(names, inputs, drawn, limits, strict=True):
-        documents = read_documents(corpus, chosen, words, limit)
-        texts = [documents[i].text for i in sorted(documents)]
-        found[name] = compute_baselines(texts, config.baselines)
+    found, matched = matched_baselines(inputs, config.baselines, config.sample)
     return {
-        "documents": smallest,
-        "words": [sum(limit.values()) for limit in limits],
-        "corpora": found,
+        "documents": len(matched[0].indices),
+        "words": [texts.words for texts in matched],
+        "corpora": dict(zip(names, found, strict=True)),
     }

@@ -105,7 +105,7 @@ def find_recurring(
     names = sorted(by_name, key=lambda name: (-_places(by_name[name]), name))
     indices = sorted({i for cluster in clusters for i in cluster.documents})
     place = {index: i for i, index in enumerate(indices)}
-    vectors = embed([documents[i].text[:_CHARACTERS] for i in indices], "lsa", _DIMENSIONS)
+    vectors = embed([documents[i].text[:_CHARACTERS] for i in indices], "lsa", _DIMENSIONS).vectors
     groups = _merge(_name_vectors(names, by_name, vectors, place), [by_name[n] for n in names])
     places = _places(clusters)
     rounds = len({cluster.round for cluster in clusters})
@@ -128,7 +128,7 @@ def _name_vectors(names, by_name, vectors: np.ndarray, place: Mapping[int, int])
         ". ".join([name, *dict.fromkeys(c.reason for c in by_name[name][:_REASONS])])
         for name in names
     ]
-    of_words = embed(words, "lsa", _DIMENSIONS)
+    of_words = embed(words, "lsa", _DIMENSIONS).vectors
     of_documents = np.zeros((len(names), vectors.shape[1]), np.float32)
     for row, name in enumerate(names):
         members = [place[i] for cluster in by_name[name] for i in cluster.documents]

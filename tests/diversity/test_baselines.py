@@ -2,6 +2,7 @@
 
 import gzip
 import inspect
+import json
 import math
 import pydoc_data.topics
 import random
@@ -20,12 +21,14 @@ from synthdiv.diversity.baselines import (
     compute_baselines,
     embeddings,
     geometry,
+    matched_baselines,
     near_duplicates,
     ngrams,
     perplexity,
     repetition,
     words,
 )
+from synthdiv.diversity.baselines.matched import first_words
 from synthdiv.errors import UserError
 from synthdiv.files import Corpus, CorpusWriter
 
@@ -177,6 +180,16 @@ def test_vendi_score_of_known_geometries():
     assert geometry.vendi_score(np.zeros((0, 8))) == 0
 
 
+def test_sparse_and_dense_vectors_give_the_same_figures():
+    terms = embeddings.term_matrix(TEXTS)
+    for measure in (
+        geometry.vendi_score,
+        geometry.mean_pairwise_distance,
+        geometry.nearest_neighbour_distance,
+    ):
+        assert measure(terms) == pytest.approx(measure(terms.toarray()), abs=1e-9)
+
+
 def test_distances_are_their_definitions():
     vectors = np.random.Generator(np.random.PCG64(0)).standard_normal((300, 10))
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -220,19 +233,22 @@ def test_duplicates_leave_kmeans_clusters_unused():
 def test_lsa_puts_alike_documents_together_and_repeats_itself():
     stars = ["the star and the planet orbit", "a planet with a star and a moon"] * 5
     bread = ["flour water yeast and an oven", "knead flour with water for bread"] * 5
-    vectors = embeddings.lsa(stars + bread, 4)
+    vectors = embeddings.embed(stars + bread, "lsa", 4).vectors
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     similar = vectors @ vectors.T
     assert similar[:10, :10].mean() > similar[:10, 10:].mean() + 0.5
-    assert np.array_equal(vectors, embeddings.lsa(stars + bread, 4))
+    assert np.array_equal(vectors, embeddings.embed(stars + bread, "lsa", 4).vectors)
 
 
 def test_lsa_of_odd_corpora():
-    assert embeddings.embed([], "lsa").shape == (0, 64)
-    assert embeddings.embed(["", " "], "lsa").tolist() == np.zeros((2, 64)).tolist()
-    assert np.isfinite(embeddings.embed(["only one document"], "lsa")).all()
-    assert np.isfinite(embeddings.embed(["same"] * 9, "lsa")).all()
-    mixed = embeddings.embed([*TEXTS[:20], "", "\x00\ud800"], "lsa")
+    def vectors(texts):
+        return embeddings.embed(texts).vectors
+
+    assert vectors([]).shape == (0, 64)
+    assert vectors(["", " "]).tolist() == np.zeros((2, 64)).tolist()
+    assert np.isfinite(vectors(["only one document"])).all()
+    assert np.isfinite(vectors(["same"] * 9)).all()
+    mixed = vectors([*TEXTS[:20], "", "\x00\ud800"])
     assert np.isfinite(mixed).all()
     assert not mixed[-2].any()
 
@@ -337,8 +353,9 @@ def test_duplicating_a_corpus_lowers_every_diversity():
             continue
         less_diverse = (twice[name] - once[name]) * metric.direction
         assert less_diverse < 0.02, name
-    for name in ("ngram_diversity", "distinct_4", "nearest_neighbour_distance"):
+    for name in ("ngram_diversity", "distinct_4"):
         assert twice[name] < once[name] * 0.8
+    assert twice["nearest_neighbour_distance"] == pytest.approx(0, abs=1e-6)
     for name in ("self_repetition", "compression_ratio_zstd", "near_duplicate_rate"):
         assert twice[name] > once[name] * 1.2
 
@@ -378,6 +395,75 @@ def test_corpora_compared_share_one_embedding_and_their_clusters():
     assert narrow["kmeans_entropy"] < wide["kmeans_entropy"]
     assert narrow["mean_pairwise_distance"] < wide["mean_pairwise_distance"]
     assert compare_baselines([]) == []
+
+
+def test_in_one_embedding_a_corpus_of_more_subjects_is_more_spread_out(shared_data):
+    with gzip.open(shared_data / "labels/newsgroups20.jsonl.gz", "rt") as file:
+        rows = [json.loads(line) for line in file]
+    labels = random.Random(1).sample(sorted({row["label"] for row in rows}), 16)
+    corpora = []
+    for count in (1, 4, 16):
+        pool = [row["text"] for row in rows if row["label"] in labels[:count]]
+        corpora.append(random.Random(2).sample(pool, 280))
+    config = BaselineConfig(metrics=("embedding",))
+    found = compare_baselines(corpora, config)
+    alone = [compute_baselines(corpus, config) for corpus in corpora]
+    for name in ("vendi_score", "nearest_neighbour_distance"):
+        values = [one[name] for one in found]
+        assert values == sorted(values), (name, values)
+        assert alone[0][name] < alone[2][name]
+
+
+def test_matched_corpora_have_equal_documents_lengths_and_words(tmp_path):
+    corpora = []
+    for name, texts in {
+        "long": [t * 2 for t in TEXTS],
+        "short": [t[:900] for t in TEXTS[:40]],
+    }.items():
+        writer = CorpusWriter(tmp_path / name)
+        writer.write([{"id": str(i), "text": text} for i, text in enumerate(texts)])
+        writer.close({})
+        corpora.append(Corpus(tmp_path / name))
+    found, matched = matched_baselines(corpora, BaselineConfig(embedding_documents=30))
+    assert [one["documents"] for one in found] == [40, 40]
+    assert found[0]["tokens"] == found[1]["tokens"] == matched[0].words == matched[1].words
+    lengths = [sorted(len(text.split()) for text in texts) for texts in matched]
+    assert lengths[0] == lengths[1]
+    originals = [document.text for document in corpora[0]]
+    for index, text in zip(matched[0].indices, matched[0], strict=True):
+        assert originals[index].startswith(text)
+
+
+def test_a_longer_or_larger_corpus_does_not_win_for_that(tmp_path):
+    mixed = random.Random(0).sample(TEXTS, len(TEXTS))
+    halves = [first_words(text, 100) for text in mixed[:25]], mixed[25:]
+    corpora = []
+    for number, texts in enumerate(halves):
+        writer = CorpusWriter(tmp_path / str(number))
+        writer.write([{"id": str(i), "text": text} for i, text in enumerate(texts)])
+        writer.close({})
+        corpora.append(Corpus(tmp_path / str(number)))
+    plain = [compute_baselines(corpus) for corpus in corpora]
+    matched, _ = matched_baselines(corpora)
+    for name in ("self_repetition", "ngram_diversity"):
+        gap = abs(plain[0][name] - plain[1][name])
+        assert abs(matched[0][name] - matched[1][name]) < gap / 2, name
+
+
+@pytest.mark.parametrize(
+    "text, count, expected",
+    [
+        ("a b c", 2, "a b"),
+        ("a b c", 3, "a b c"),
+        ("a b c", 9, "a b c"),
+        ("  a\n\nb  c ", 2, "  a\n\nb"),
+        ("a b ", 0, ""),
+        ("", 0, ""),
+        ("a b c ", 3, "a b c "),
+    ],
+)
+def test_first_words(text, count, expected):
+    assert first_words(text, count) == expected
 
 
 def test_every_public_metric_says_its_source_direction_and_confounds():

@@ -120,7 +120,7 @@ def test_compression_ratio_gzip_but_for_the_second_gzip(diversity, texts):
 
 @pytest.fixture(scope="module")
 def vectors(texts):
-    return embeddings.embed(texts).astype(np.float64)
+    return embeddings.embed(texts).vectors.astype(np.float64)
 
 
 @pytest.mark.filterwarnings("ignore:Please import `csr_matrix`")

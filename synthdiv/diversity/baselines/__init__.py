@@ -6,5 +6,13 @@ from synthdiv.diversity.baselines.compute import (
     compare_baselines,
     compute_baselines,
 )
+from synthdiv.diversity.baselines.matched import matched_baselines
 
-__all__ = ["METRICS", "BaselineConfig", "Metric", "compare_baselines", "compute_baselines"]
+__all__ = [
+    "METRICS",
+    "BaselineConfig",
+    "Metric",
+    "compare_baselines",
+    "compute_baselines",
+    "matched_baselines",
+]

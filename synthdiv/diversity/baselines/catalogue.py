@@ -22,6 +22,7 @@ class Metric:
     confounds: str
 
 
+_TOGETHER = "depends on the embedding: compare equal documents, embedded together"
 _SIZE = "falls as the corpus grows: compare equal tokens"
 
 METRICS: dict[str, Metric] = {
@@ -79,35 +80,35 @@ METRICS: dict[str, Metric] = {
         "embedding",
         1,
         "clusters in use of k, at most a tenth of the embedded documents",
-        "bounded by k and by the number of documents",
+        "bounded by k; follows the number of topics weakly, if at all",
     ),
     "kmeans_entropy": Metric(
         "K-means entropy",
         "embedding",
         1,
         "entropy (nats) of the documents over the clusters",
-        "bounded by ln k: compare at equal documents",
+        "bounded by ln k; follows the number of topics weakly, if at all",
     ),
     "vendi_score": Metric(
         "Vendi score",
         "embedding",
         1,
         "exp of the entropy of the eigenvalues of the similarity matrix",
-        "bounded by the embedding's dimensions; depends on the embedding",
+        f"bounded by the number of documents compared (1,000); {_TOGETHER}",
     ),
     "mean_pairwise_distance": Metric(
         "Mean pairwise distance",
         "embedding",
         1,
         "mean cosine distance of two different documents",
-        "depends on the embedding",
+        _TOGETHER,
     ),
     "nearest_neighbour_distance": Metric(
         "Nearest-neighbour distance",
         "embedding",
         1,
         "mean cosine distance to the nearest other document",
-        "falls as the number of documents grows",
+        f"falls as the number of documents grows; {_TOGETHER}",
     ),
     "perplexity": Metric(
         "Perplexity",

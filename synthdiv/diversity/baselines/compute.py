@@ -50,6 +50,7 @@ class BaselineConfig:
         embedding: "lsa", or a sentence-transformers model's name or directory.
         dimensions: of the LSA embedding.
         embedding_documents: embed at most this many, drawn at random.
+        spread_documents: Vendi score and distances are of at most this many of them.
         kmeans_clusters: k; at most a tenth of the embedded documents is used.
         perplexity_models: one or two causal language models (Hugging Face names or directories);
             the gap is between the two. The paper's: ("gpt2-large", "gpt2-xl"). None by default.
@@ -79,10 +80,11 @@ class BaselineConfig:
     embedding: str = "lsa"
     dimensions: int = 64
     embedding_documents: int = 10_000
+    spread_documents: int = 1000
     kmeans_clusters: int = 10_000
     perplexity_models: tuple[str, ...] = ()
     perplexity_documents: int = 1000
-    memory_mb: float = 384
+    memory_mb: float = 320
     temporary_dir: str | None = None
     threads: int = 0
     seed: int = 0
@@ -317,27 +319,35 @@ def embedding_metrics(
 ) -> list[dict[str, float]]:
     """The metrics that look at embeddings, of each corpus, in one embedding of all."""
     texts = list(itertools.chain.from_iterable(corpora))
-    vectors = embed(texts, config.embedding, config.dimensions, config.seed)
+    embedded = embed(texts, config.embedding, config.dimensions, config.seed)
     owners = np.repeat(np.arange(len(corpora)), list(map(len, corpora)))
-    worded = np.linalg.norm(vectors, axis=1) > 0  # documents without words have no direction
-    vectors, owners = vectors[worded], owners[worded]
-    if not len(vectors):
-        return [{"embedded_documents": 0} for _ in corpora]
-    clusters = max(min(config.kmeans_clusters, len(vectors) // 10), 1)
-    assigned = kmeans(vectors, clusters, config.seed)[1]
+    # Documents without words have no direction.
+    owners[~embedded.vectors.any(axis=1)] = -1
+    kept = np.flatnonzero(owners >= 0)
+    clusters = max(min(config.kmeans_clusters, len(kept) // 10), 1)
+    assigned = np.full(len(texts), -1)
+    if len(kept):
+        assigned[kept] = kmeans(embedded.vectors[kept], clusters, config.seed)[1]
     found = []
     for number in range(len(corpora)):
-        own = vectors[owners == number]
-        used, entropy = cluster_usage(assigned[owners == number])
+        own = np.flatnonzero(owners == number)
+        if not len(own):
+            found.append({"embedded_documents": 0})
+            continue
+        used, entropy = cluster_usage(assigned[own])
+        # Drawn at random, in the order of the corpus: every so-manieth is a random subset again.
+        few = own[np.linspace(0, len(own) - 1, min(len(own), config.spread_documents)).astype(int)]
+        spread = embedded.cosines[few]
         found.append(
             {
                 "embedded_documents": len(own),
                 "kmeans_k": clusters,
                 "kmeans_clusters": used,
                 "kmeans_entropy": entropy,
-                "vendi_score": vendi_score(own),
-                "mean_pairwise_distance": mean_pairwise_distance(own),
-                "nearest_neighbour_distance": nearest_neighbour_distance(own),
+                "spread_documents": len(few),
+                "vendi_score": vendi_score(spread),
+                "mean_pairwise_distance": mean_pairwise_distance(spread),
+                "nearest_neighbour_distance": nearest_neighbour_distance(spread),
             }
         )
     return found

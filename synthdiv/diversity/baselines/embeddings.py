@@ -1,6 +1,8 @@
 """Document embeddings: LSA by default, sentence-transformers where that package is installed."""
 
+import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -11,10 +13,30 @@ CHARACTERS = 4000  # of a document are embedded: its beginning, as embedding mod
 VOCABULARY = 30_000
 
 
+@dataclasses.dataclass(frozen=True)
+class Embedded:
+    """Documents as vectors.
+
+    Attributes:
+        vectors: float32 [documents, dimensions], rows of length 1, or 0 for a document without
+            words.
+        cosines: the matrix whose rows' products are the documents' similarities: the same vectors,
+            or for LSA the TF-IDF rows that it was made of (SciPy sparse).
+    """
+
+    vectors: np.ndarray
+    cosines: Any
+
+
 def embed(
     texts: Sequence[str], embedding: str = "lsa", dimensions: int = 64, seed: int = 0
-) -> np.ndarray:
-    """Returns float32 [documents, dimensions], rows of length 1 (0 for a document without words).
+) -> Embedded:
+    """Embeds documents.
+
+    An LSA embedding is fitted to the texts: its dimensions go to what there is most of. Of a
+    document about something rare they hold little, and scaled to length 1 all such documents look
+    alike: on mixtures of newsgroups the distances between LSA vectors fall as newsgroups are added.
+    Distances are therefore taken from the TF-IDF rows.
 
     Args:
         texts: documents; only their first 4,000 characters count.
@@ -27,7 +49,8 @@ def embed(
     """
     cut = [text[:CHARACTERS] for text in texts]
     if embedding == "lsa":
-        return lsa(cut, dimensions, seed)
+        terms = term_matrix(cut)
+        return Embedded(normalized(lsa(terms, dimensions, seed)), terms)
     try:
         from sentence_transformers import SentenceTransformer
     except ImportError:
@@ -35,8 +58,10 @@ def embed(
             f"embedding {embedding!r} needs the package sentence-transformers: "
             "pip install sentence-transformers, or use 'lsa'"
         ) from None
-    vectors = SentenceTransformer(embedding).encode(cut, show_progress_bar=False)
-    return normalized(np.asarray(vectors, np.float32))
+    encoded = SentenceTransformer(embedding).encode(cut, show_progress_bar=False)
+    vectors = normalized(np.asarray(encoded, np.float32))
+    vectors[[not text.strip() for text in cut]] = 0
+    return Embedded(vectors, vectors)
 
 
 def normalized(vectors: np.ndarray) -> np.ndarray:
@@ -103,19 +128,18 @@ def _lowered(text: str) -> str:
     return text if text.isascii() else text.translate(_WIDE_BLANKED)
 
 
-def lsa(texts: Sequence[str], dimensions: int = 64, seed: int = 0) -> np.ndarray:
-    """Latent semantic analysis: the rows of U*S of the TF-IDF matrix's truncated SVD, length 1.
+def lsa(terms, dimensions: int = 64, seed: int = 0) -> np.ndarray:
+    """Latent semantic analysis: rows of U*S of a term matrix's truncated SVD, [documents, dims].
 
     Source: Deerwester et al. 1990; the SVD by random projection with three power iterations
     (Halko, Martinsson and Tropp 2011), so the same texts and seed give the same embedding.
     """
-    matrix = term_matrix(texts)
-    rank = min(dimensions, *matrix.shape)
-    vectors = np.zeros((len(texts), dimensions), np.float32)
+    rank = min(dimensions, *terms.shape)
+    vectors = np.zeros((terms.shape[0], dimensions), np.float32)
     if rank:
-        left, values = truncated_svd(matrix, rank, seed)
+        left, values = truncated_svd(terms, rank, seed)
         vectors[:, : len(values)] = left * values
-    return normalized(vectors)
+    return vectors
 
 
 def truncated_svd(matrix, rank: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

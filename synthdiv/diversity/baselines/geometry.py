@@ -1,5 +1,7 @@
 """How embeddings spread: K-means, Vendi score, pairwise and nearest-neighbour distance."""
 
+from typing import Any
+
 import numpy as np
 
 from synthdiv.diversity.baselines.embeddings import normalized
@@ -7,25 +9,25 @@ from synthdiv.diversity.baselines.embeddings import normalized
 _ROWS = 2048  # compared at once
 
 
-def vendi_score(vectors: np.ndarray, q: float = 1.0) -> float:
+def vendi_score(vectors: Any, q: float = 1.0) -> float:
     """Vendi score: exp of the entropy of the eigenvalues of the cosine-similarity matrix / n.
 
     Equal documents give 1, documents that are all orthogonal give n. Computed from the smaller of
     the n x n and the d x d matrix, which have the same eigenvalues above zero.
     Source: Friedman and Dieng 2023 (order q: Pasarkar and Dieng 2024).
     Direction: higher = more diverse.
-    Confounds: at most the embedding's dimensions; depends on the embedding; grows with the number
-    of documents while that is small.
+    Confounds: at most the number of documents, and of the embedding's dimensions; grows with the
+    number of documents: compare equal numbers, in one embedding.
 
     Args:
-        vectors: [documents, dimensions]; rows are scaled to length 1.
+        vectors: [documents, dimensions], NumPy or SciPy sparse; rows are scaled to length 1.
         q: order; 1 weighs by Shannon entropy, infinity looks at the largest eigenvalue only.
     """
-    vectors = normalized(np.asarray(vectors, np.float64))
+    vectors = _scaled(vectors)
     count, dimensions = vectors.shape
     if not count:
         return 0.0
-    matrix = vectors.T @ vectors if dimensions < count else vectors @ vectors.T
+    matrix = _dense(vectors.T @ vectors if dimensions < count else vectors @ vectors.T)
     values = np.linalg.eigvalsh(matrix / count)
     values = values[values > 0]
     if not len(values):
@@ -37,40 +39,62 @@ def vendi_score(vectors: np.ndarray, q: float = 1.0) -> float:
     return float((values**q).sum() ** (1 / (1 - q)))
 
 
-def mean_pairwise_distance(vectors: np.ndarray) -> float:
+def mean_pairwise_distance(vectors: Any) -> float:
     """Mean cosine distance over all pairs of different documents, from the sum of all vectors.
 
     Source: remote-clique of Cox et al. 2021; the `diversity` package's remote_clique also counts
     every document's distance to itself, so it is ours times (n - 1) / n.
     Direction: higher = more diverse; about 0 to 1.
     Confounds: the embedding; one far group of documents raises it as much as many topics do.
+
+    Args:
+        vectors: [documents, dimensions], NumPy or SciPy sparse; rows are scaled to length 1.
     """
-    vectors = normalized(np.asarray(vectors, np.float64))
-    count = len(vectors)
+    vectors = _scaled(vectors)
+    count = vectors.shape[0]
     if count < 2:
         return 0.0
-    total = vectors.sum(axis=0)
-    own = (vectors * vectors).sum()
+    total = np.asarray(vectors.sum(axis=0)).ravel()
+    own = vectors.multiply(vectors).sum() if hasattr(vectors, "multiply") else (vectors**2).sum()
     return float(1 - (total @ total - own) / (count * (count - 1)))
 
 
-def nearest_neighbour_distance(vectors: np.ndarray) -> float:
+def nearest_neighbour_distance(vectors: Any) -> float:
     """Mean over documents of the cosine distance to the nearest other document.
 
     Source: Chamfer distance of Cox et al. 2021, as in the `diversity` package's chamfer_dist.
     Direction: higher = more diverse; 0 when every document has a twin.
     Confounds: falls as the number of documents grows: compare equal numbers.
+
+    Args:
+        vectors: [documents, dimensions], NumPy or SciPy sparse; rows are scaled to length 1.
     """
-    vectors = normalized(np.asarray(vectors, np.float32))
-    if len(vectors) < 2:
+    vectors = _scaled(vectors)
+    count = vectors.shape[0]
+    if count < 2:
         return 0.0
-    nearest = np.empty(len(vectors), np.float32)
-    for start in range(0, len(vectors), _ROWS):
-        similar = vectors[start : start + _ROWS] @ vectors.T
+    nearest = np.empty(count)
+    for start in range(0, count, _ROWS):
+        similar = _dense(vectors[start : start + _ROWS] @ vectors.T)
         rows = np.arange(len(similar))
         similar[rows, start + rows] = -np.inf
         nearest[start : start + _ROWS] = similar.max(axis=1)
-    return float(np.maximum(1 - nearest, 0).mean(dtype=np.float64))
+    return float(np.maximum(1 - nearest, 0).mean())
+
+
+def _scaled(vectors: Any) -> Any:
+    """Rows of length 1 in float64, as dense or as sparse as they were."""
+    if not hasattr(vectors, "tocsr"):
+        return normalized(np.asarray(vectors, np.float64))
+    from scipy import sparse
+
+    vectors = vectors.tocsr().astype(np.float64)
+    lengths = np.sqrt(np.asarray(vectors.multiply(vectors).sum(axis=1)).ravel())
+    return sparse.diags(1 / np.where(lengths > 0, lengths, 1)) @ vectors
+
+
+def _dense(matrix: Any) -> np.ndarray:
+    return matrix.toarray() if hasattr(matrix, "toarray") else matrix
 
 
 def kmeans(
@@ -120,9 +144,11 @@ def cluster_usage(assigned: np.ndarray) -> tuple[int, float]:
 
     Source: the paper's Table 1 (K-means over embeddings, k = 10,000; ours is never above a tenth
     of the documents). exp(entropy) is the effective number of clusters.
-    Direction: higher = more diverse.
+    Direction: higher = more diverse, but weakly: K-means spends its clusters where documents are
+    many, and cuts one topic as readily as it parts two. On mixtures of newsgroups at equal size
+    neither figure follows the number of newsgroups, which is what the paper reports too.
     Confounds: k and the number of documents bound both: comparable only between corpora that were
-    embedded and clustered together (`compare_baselines`), or, roughly, at equal documents and k.
+    embedded and clustered together (`compare_baselines`), at equal documents.
     """
     sizes = np.bincount(assigned)
     shares = sizes[sizes > 0] / max(len(assigned), 1)

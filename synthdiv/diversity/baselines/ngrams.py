@@ -40,7 +40,8 @@ class DistinctCounter:
         self.total += total
         self._pending.append(prepared)
         self._pending_size += len(prepared)
-        if self._pending_size > max(1 << 20, len(self._kept) // 2):
+        # Often enough that merging, which takes both twice, needs little memory beside them.
+        if self._pending_size > max(1 << 19, len(self._kept) // 4):
             self.settle()
 
     @property
