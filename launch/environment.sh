@@ -66,7 +66,7 @@ PY
 make_venv() {
     mkdir -p "$VENV" || fail "cannot write $VENV"
     touch "$VENV/.synthdiv"
-    if "$PYTHON" -c 'import ensurepip' 2>/dev/null; then
+    if "$PYTHON" -c 'import ensurepip; ensurepip.version()' 2>/dev/null; then
         "$PYTHON" -m venv "$VENV" || fail "$PYTHON -m venv $VENV failed"
     elif "$PYTHON" -m pip --version >/dev/null 2>&1; then
         # Debian without python3-venv, but with python3-pip
