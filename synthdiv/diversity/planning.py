@@ -60,9 +60,9 @@ def plan_score(inputs: Sequence[Corpus], config: ScoreConfig, session: Session) 
     stages: dict[str, Stage] = {}
     if not config.criteria:
         stages |= _criteria_stages(criteria, examples["criteria"], len(inputs), config)
-    stages["clustering"] = Stage(examples["clustering"], calls)
+    stages["clustering"] = Stage(examples["clustering"][:calls], calls)
     if config.verify:
-        stages["verification"] = Stage(examples["verification"], calls)
+        stages["verification"] = Stage(examples["verification"][:calls], calls)
     return session.plan(stages)
 
 
@@ -94,7 +94,8 @@ def _criteria_stages(
     ]
     pool = [CriteriaProposal(metadata=metadata, metrics=metrics)] * config.proposals_per_set
     sets = config.sets * config.repeats * corpora
-    found = {"criteria": Stage(proposals, sets * config.proposals_per_set)}
+    calls = sets * config.proposals_per_set
+    found = {"criteria": Stage(proposals[:calls], calls)}
     for kind in ("metadata", "metrics"):
         request = gather_request(pool, kind, prompts, config)
         if request is not None:
