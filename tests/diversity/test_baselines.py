@@ -9,6 +9,7 @@ import random
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -493,3 +494,21 @@ def test_importing_the_baselines_is_light():
     )
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert found.stdout.strip() == "[]", found.stderr
+
+
+@pytest.mark.slow
+def test_the_benchmark_prints_its_measurements(tmp_path):
+    root = Path(__file__).parents[2]
+    command = [sys.executable, root / "benchmarks/baselines.py", f"--scratch={tmp_path}"]
+    command += ["--peer_mb=1", "--sizes=1,2", "--documents=500"]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=root)
+    assert ended.returncode == 0, ended.stderr
+    found = json.loads(ended.stdout)
+    assert found["peer"]["ours"]["figures"]["bytes"] >= 1e6
+    assert [one["megabytes"] for one in found["scaling"]] == [1, 2]
+    assert found["documents"]["figures"]["documents"] == 500
+    assert found["documents"]["peak_memory_mb"] > 50
+    if "diversity" in found["peer"]:
+        theirs = found["peer"]["diversity"]["figures"]
+        ours = found["peer"]["ours"]["figures"]
+        assert theirs["ngram_diversity"] == pytest.approx(ours["ngram_diversity"], abs=0.0006)

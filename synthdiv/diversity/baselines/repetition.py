@@ -2,14 +2,16 @@
 
 One 64-bit number holds an n-gram (52 bits of its hash) and its document's place in the batch
 (12 bits), so a plain sort removes repeats inside a document. Beyond the memory bound these numbers
-go to a temporary file for each of 256 ranges of hashes; at the end one range at a time is sorted,
-and every document is given the document frequencies of its n-grams. The disk needed is at most 8
-bytes a word, about 1.4 times the text.
+go to a temporary file for each of 128 ranges of hashes (a file without a name: it leaves nothing
+behind however the process ends); at the end one range at a time is sorted, and every document is
+given the document frequencies of its n-grams. The disk needed is at most 8 bytes a word, about 1.4
+times the text.
 """
 
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -17,8 +19,8 @@ from synthdiv.diversity.baselines.words import Batch, batches, distinct_sorted, 
 
 _PLACE_BITS = np.uint64(12)
 _PLACE_MASK = np.uint64((1 << 12) - 1)
-_RANGES = 256
-_EDGES = np.arange(1, _RANGES, dtype=np.uint64) << np.uint64(56)
+_RANGES = 128
+_EDGES = np.arange(1, _RANGES, dtype=np.uint64) << np.uint64(57)
 
 
 class Repetition:
@@ -40,7 +42,7 @@ class Repetition:
         self._held: list[np.ndarray] = []
         self._held_size = 0
         self._spilled: list[list[int]] = []  # [batch][range]: numbers on disk
-        self._files: tempfile.TemporaryDirectory | None = None
+        self._files: list[IO[bytes]] = []  # one a range
         self._documents = 0
 
     def prepare(self, batch: Batch) -> tuple[int, int, np.ndarray]:
@@ -61,20 +63,21 @@ class Repetition:
             self._spill()
 
     def _spill(self) -> None:
-        if self._files is None:
-            self._files = tempfile.TemporaryDirectory(prefix="synthdiv-", dir=self.directory)
+        if not self._files:
+            opened = (tempfile.TemporaryFile(dir=self.directory) for _ in range(_RANGES))
+            self._files = list(opened)  # closed one by one as they are read
         cuts = [_cuts(numbers) for numbers in self._held]
-        for number in range(_RANGES):
-            with open(Path(self._files.name) / str(number), "ab") as file:
-                for numbers, cut in zip(self._held, cuts, strict=True):
-                    file.write(numbers[cut[number] : cut[number + 1]].data)
+        for number, file in enumerate(self._files):
+            for numbers, cut in zip(self._held, cuts, strict=True):
+                file.write(numbers[cut[number] : cut[number + 1]].data)
+            file.flush()
         self._spilled.extend(np.diff(cut) for cut in cuts)
         self._held, self._held_size = [], 0
 
     def _ranges(self) -> Iterable[tuple[np.ndarray, np.ndarray]]:
         """Yields, for every range of hashes, its numbers and the first document of each's batch."""
         firsts = np.array(self._firsts, np.int64)
-        if self._files is None:
+        if not self._files:
             # In memory one range is enough unless there is a lot: sorting wants the cache.
             step = _RANGES if self._held_size < 1 << 22 else 16
             cuts = [_cuts(numbers) for numbers in self._held]
@@ -87,11 +90,10 @@ class Repetition:
             return
         self._spill()
         sizes = np.array(self._spilled)
-        for number in range(_RANGES):
-            path = Path(self._files.name) / str(number)
-            yield np.fromfile(path, np.uint64), np.repeat(firsts, sizes[:, number])
-            path.unlink()
-        self._files.cleanup()
+        for number, file in enumerate(self._files):
+            file.seek(0)
+            yield np.fromfile(file, np.uint64), np.repeat(firsts, sizes[:, number])
+            file.close()
 
     def result(self) -> float:
         """The score; ends the counting."""
