@@ -64,8 +64,8 @@ class Repetition:
 
     def _spill(self) -> None:
         if not self._files:
-            opened = (tempfile.TemporaryFile(dir=self.directory) for _ in range(_RANGES))
-            self._files = list(opened)  # closed one by one as they are read
+            for _ in range(_RANGES):  # closed one by one as they are read
+                self._files.append(tempfile.TemporaryFile(dir=self.directory))  # noqa: SIM115
         cuts = [_cuts(numbers) for numbers in self._held]
         for number, file in enumerate(self._files):
             for numbers, cut in zip(self._held, cuts, strict=True):
