@@ -67,9 +67,10 @@ def generate(
             batch = indices[first : first + size]
             if not all(map(done, batch)):
                 chosen = [prompts[index] for index in batch]
-                texts = _run(
-                    model, chosen, batch, size, width, new, temperature, end_of_text, stopped
-                )
+                with model.exact():
+                    texts = _run(
+                        model, chosen, batch, size, width, new, temperature, end_of_text, stopped
+                    )
                 yield list(zip(batch, texts, strict=True))
 
 

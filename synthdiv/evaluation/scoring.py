@@ -6,6 +6,7 @@ Logits exist only for the places that predict a continuation's token, a chunk at
 cut over all devices along B; each process gets all answers.
 """
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -89,6 +90,11 @@ class Model:
         needed = 1 << max(0, rows - 1).bit_length()
         return -(-min(full, needed) // devices) * devices
 
+    def exact(self) -> contextlib.AbstractContextManager:
+        """Multiplies float32 as such where it is asked for; accelerators else round it first."""
+        full = self.config.dtype == "float32" and jax.default_backend() != "cpu"
+        return jax.default_matmul_precision("highest") if full else contextlib.nullcontext()
+
     def place(self, *arrays: np.ndarray) -> list[jax.Array]:
         """Puts arrays whose first dimension is B on the devices, cut along it."""
         return [put(array, self._rows) for array in arrays]
@@ -118,7 +124,8 @@ def score(
             if all(done(owner) for row in batch for owner in row.owners):
                 continue
             # The device works on this batch while the one before is taken apart.
-            dispatched = _dispatch(model, batch, size, length, continuations)
+            with model.exact():
+                dispatched = _dispatch(model, batch, size, length, continuations)
             if waiting is not None:
                 yield _collect(*waiting, continuations)
             waiting = batch, dispatched
