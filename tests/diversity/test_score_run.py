@@ -10,7 +10,7 @@ import pytest
 
 from synthdiv.diversity import ScoreConfig, cluster_score, score_corpora
 from synthdiv.diversity.planning import plan_score
-from synthdiv.errors import UserError
+from synthdiv.errors import Paused, UserError
 from synthdiv.files import Corpus
 from synthdiv.llm import LLMConfig, open_session
 from tests.diversity.judges import label_judge, session_of
@@ -348,3 +348,44 @@ def test_the_plan_counts_what_a_run_then_sends(tmp_path, offline):
     assert offline.stats["calls"]["sent"] == 0
     sent = cluster_score(corpus, SMALL, offline)["calls"]["sent"]
     assert sent <= plan.calls
+
+
+def answer_batches(directory: Path) -> int:
+    """What `vllm run-batch` would do: answers every request file, here by the offline judge."""
+    from synthdiv.llm.offline.judge import HANDLERS
+
+    answered = 0
+    for requests in directory.glob("batch_*_requests.jsonl"):
+        lines = []
+        for line in requests.read_text().splitlines():
+            request = json.loads(line)
+            body = request["body"]
+            schema = body["response_format"]["json_schema"]["schema"]
+            text = HANDLERS[schema["title"]](body["messages"], schema, 0)
+            choice = {"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+            usage = {"prompt_tokens": 10, "completion_tokens": 5}
+            response = {"status_code": 200, "body": {"choices": [choice], "usage": usage}}
+            lines.append(json.dumps({"custom_id": request["custom_id"], "response": response}))
+        path = requests.with_name(requests.name.replace("_requests", "_answers"))
+        path.write_text("\n".join(lines) + "\n")
+        requests.unlink()
+        answered += len(lines)
+    return answered
+
+
+def test_a_batch_judge_pauses_once_a_step_and_comes_to_the_same_score(tmp_path, offline):
+    corpus = make_corpus(tmp_path / "c.jsonl", 5)
+    expected = cluster_score(corpus, SMALL, offline)
+    pauses = 0
+    while True:
+        settings = LLMConfig(backend="batch", model="somebody")
+        with open_session(settings, tmp_path / "answers.sqlite") as session:
+            try:
+                found = cluster_score(corpus, SMALL, session)
+                break
+            except Paused:
+                pauses += 1
+                assert pauses < 9 and answer_batches(tmp_path) > 0
+    assert pauses == 5  # proposals, gathering, summaries, clustering, verification
+    assert found["score"] == expected["score"]
+    assert found["judge"] == {"backend": "batch", "model": "somebody"}
