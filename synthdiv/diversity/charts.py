@@ -152,9 +152,9 @@ def _padded(values: Sequence[float], share: float = 0.06) -> tuple[float, float]
     return low - pad, high + pad
 
 
-def _svg(title: str, description: str, body: str) -> str:
+def _svg(title: str, description: str, body: str, height: float = HEIGHT) -> str:
     return (
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'<svg class="chart" viewBox="0 0 {WIDTH} {height}" role="img" '
         f'aria-label="{escape(f"{title}. {description}", quote=True)}">{body}</svg>'
     )
 
@@ -294,6 +294,51 @@ def lines(
     return _svg(title, description or f"{y_label} against {x_label}.", body) + legend
 
 
+def intervals(
+    rows: Sequence[tuple[str, float, float | None, float | None]],
+    *,
+    title: str,
+    x_label: str,
+    description: str = "",
+) -> str:
+    """One line a row of (label, value, low, high): a point with its interval; None has none."""
+    ends = [v for _, value, low, high in rows for v in (value, low, high) if v is not None]
+    low, high = _padded(ends, 0.08)
+    height = 26 * len(rows) + _BOTTOM
+    name_width = min(8 + 7.2 * max((len(label) for label, *_ in rows), default=0), WIDTH * 0.42)
+
+    def place(value: float) -> float:
+        share = (value - low) / (high - low)
+        return round(name_width + share * (WIDTH - name_width - _RIGHT), 2)
+
+    floor = height - _BOTTOM
+    values = ticks(low, high)
+    parts = []
+    for value, label in zip(values, _tick_labels(values), strict=True):
+        x = place(value)
+        parts.append(f'<line class="grid" x1="{x}" x2="{x}" y1="0" y2="{floor}"/>')
+        parts.append(f'<text x="{x}" y="{floor + 18}" text-anchor="middle">{label}</text>')
+    middle = (name_width + WIDTH - _RIGHT) / 2
+    parts.append(
+        f'<text x="{middle}" y="{height - 8}" text-anchor="middle">{escape(x_label)}</text>'
+    )
+    for number_, (label, value, start, end) in enumerate(rows):
+        y = 13 + 26 * number_
+        fits = int(name_width / 7.2)
+        shown = label if len(label) <= fits else label[: fits - 1] + "\u2026"
+        tip = f"{label}: {number(value)}"
+        parts.append(f'<text class="label" x="0" y="{y + 4}">{escape(shown)}</text><g class="g0">')
+        if start is not None and end is not None:
+            left, right = place(start), place(end)
+            parts.append(
+                f'<path class="error" d="M{left} {y}H{right}M{left} {y - 4}v8M{right} {y - 4}v8"/>'
+            )
+            tip += f", {number(start)} to {number(end)}"
+        parts.append(f"<g><title>{escape(tip)}</title>{_shape(place(value), y, 5, 0)}</g></g>")
+    body = "".join(parts)
+    return _svg(title, description or f"{x_label} of each.", body, height)
+
+
 def histogram(
     values: Sequence[float],
     *,
@@ -338,38 +383,6 @@ def histogram(
             f"mean {number(mark)}</text>"
         )
     return _svg(title, description or f"{y_label} by {x_label}.", "".join(parts))
-
-
-def density(
-    series: Sequence[tuple[str, Sequence[float]]],
-    *,
-    title: str,
-    x_label: str,
-    low: float,
-    high: float,
-    bandwidth: float,
-    description: str = "",
-) -> str:
-    """Gaussian kernel densities of several samples over [low, high]."""
-    import numpy as np
-
-    grid = np.linspace(low, high, 160)
-    drawn = []
-    for group, (label, values) in enumerate(series):
-        points, counts = np.unique(np.asarray(values, float), return_counts=True)
-        kernel = np.exp(-0.5 * ((grid[:, None] - points) / bandwidth) ** 2)
-        area = bandwidth * math.sqrt(2 * math.pi) * max(counts.sum(), 1)
-        ys = kernel @ counts / area
-        drawn.append(Series(label, grid.tolist(), ys.tolist(), group=group))
-    top = max((max(s.ys) for s in drawn), default=1.0)
-    return lines(
-        drawn,
-        title=title,
-        x_label=x_label,
-        y_label="density",
-        description=description,
-        y_range=(0, top * 1.08),
-    )
 
 
 def stylesheet() -> str:

@@ -82,6 +82,9 @@ def score_corpora(
     content |= spent(before, session.stats)
     content["judge"] = {"backend": session.backend, "model": session.model}
     write_json(directory / "comparison.json", content)
+    from synthdiv.diversity.comparison import write_comparison
+
+    write_comparison(directory)
     return content
 
 

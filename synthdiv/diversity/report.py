@@ -85,51 +85,60 @@ def render(
     documents: Mapping[int, Document],
 ) -> str:
     """Returns the page as text; see `write_report`."""
-    import jinja2
     from markupsafe import Markup
 
-    here = Path(__file__).parent
-    script = (here / "report.js").read_text(encoding="utf-8")
+    script = Path(__file__).with_name("report.js").read_text(encoding="utf-8")
     script_hash = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(here),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.ChainableUndefined,
-    )
-    environment.filters["number"] = lambda value: (
-        charts.number(value) if isinstance(value, (int, float)) else "-"
-    )
-    environment.filters["percent"] = lambda share: (
-        f"{100 * share:.1f}%" if isinstance(share, (int, float)) else "-"
-    )
-    environment.filters["interval"] = _interval
-    environment.filters["percents"] = lambda ends: (
-        " to ".join(f"{100 * end:.1f}%" for end in ends) if ends and None not in ends else "-"
-    )
     rounds = [_completed(round_) for round_ in rounds]
     blocks, about = _browser_blocks(rounds, documents)
     clusters = [cluster for round_ in rounds for cluster in _clusters(round_)]
     known = {i for cluster in clusters for i in cluster.documents} <= documents.keys()
     recurring = find_recurring(clusters, documents) if known else []
-    return environment.get_template("report.html.jinja").render(
-        score=score,
-        title=score.get("corpus", {}).get("name") or "corpus",
-        style=Markup(charts.stylesheet()),
-        script=Markup(script),
-        script_hash=script_hash,
-        figures=Markup(_figures(score, rounds)) if any(not r["failed"] for r in rounds) else "",
-        running=Markup(_running(score, rounds)),
-        baselines=_baselines(score.get("baselines", {})),
-        agreement=_agreement(score.get("agreement") or {}),
-        recurring=recurring,
-        documents=documents,
-        beginning=lambda index: _beginning(documents[index].text, 600),
-        blocks=[(name, Markup(_json(block))) for name, block in blocks],
-        about=Markup(_json(about)),
-        has_rounds=bool(rounds),
+    return (
+        environment()
+        .get_template("report.html.jinja")
+        .render(
+            score=score,
+            title=score.get("corpus", {}).get("name") or "corpus",
+            style=Markup(charts.stylesheet()),
+            script=Markup(script),
+            script_hash=script_hash,
+            figures=Markup(_figures(score, rounds)) if any(not r["failed"] for r in rounds) else "",
+            running=Markup(_running(score, rounds)),
+            baselines=_baselines(score.get("baselines", {})),
+            agreement=_agreement(score.get("agreement") or {}),
+            recurring=recurring,
+            documents=documents,
+            beginning=lambda index: _beginning(documents[index].text, 600),
+            blocks=[(name, Markup(_json(block))) for name, block in blocks],
+            about=Markup(_json(about)),
+            has_rounds=bool(rounds),
+        )
     )
+
+
+def environment():
+    """The Jinja environment of this room's pages: escapes everything, writes figures for people."""
+    import jinja2
+
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.ChainableUndefined,
+    )
+    made.filters["number"] = lambda value: (
+        charts.number(value) if isinstance(value, (int, float)) else "-"
+    )
+    made.filters["percent"] = lambda share: (
+        f"{100 * share:.1f}%" if isinstance(share, (int, float)) else "-"
+    )
+    made.filters["interval"] = _interval
+    made.filters["percents"] = lambda ends: (
+        " to ".join(f"{100 * end:.1f}%" for end in ends) if ends and None not in ends else "-"
+    )
+    return made
 
 
 def _json(value: Any) -> str:

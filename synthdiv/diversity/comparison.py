@@ -1,0 +1,71 @@
+"""Writes report.html of several corpora: comparison.json to read, with a link to each one's own."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from synthdiv.diversity import charts
+from synthdiv.diversity.baselines.catalogue import METRICS
+from synthdiv.diversity.report import environment
+from synthdiv.files import read_json, write_text
+
+_DIRECTIONS = {1: "higher", -1: "lower", 0: "neither"}
+
+
+def write_comparison(directory: str | Path) -> Path:
+    """Writes `report.html` beside the comparison.json of a directory; returns its path.
+
+    Raises:
+        UserError: comparison.json is missing.
+    """
+    from markupsafe import Markup
+
+    directory = Path(directory)
+    content = read_json(directory / "comparison.json")
+    matched = content.get("matched_baselines")
+    figures = (
+        matched["corpora"]
+        if matched
+        else {name: one["baselines"] for name, one in content["corpora"].items()}
+    )
+    page = (
+        environment()
+        .get_template("comparison.html.jinja")
+        .render(
+            content=content,
+            style=Markup(charts.stylesheet()),
+            scores=Markup(_scores(content["corpora"])),
+            matched=matched,
+            names=list(content["corpora"]),
+            baselines=_rows(figures),
+            reports={
+                name: f"{name}/report.html"
+                for name in content["corpora"]
+                if (directory / name / "report.html").exists()
+            },
+        )
+    )
+    write_text(directory / "report.html", page)
+    return directory / "report.html"
+
+
+def _scores(corpora: Mapping[str, Any]) -> str:
+    rows = [
+        (name, one["score"]["mean"], *(one["score"].get("ci95") or (None, None)))
+        for name, one in corpora.items()
+    ]
+    said = "; ".join(f"{name} {charts.number(mean)}" for name, mean, *_ in rows)
+    return charts.intervals(rows, title="Scores", x_label="LLM cluster score", description=said)
+
+
+def _rows(figures: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A row a metric that any corpus has, with the values in the order of the corpora."""
+    return [
+        {
+            "title": metric.title,
+            "direction": _DIRECTIONS[metric.direction],
+            "values": [one.get(name) for one in figures.values()],
+        }
+        for name, metric in METRICS.items()
+        if any(isinstance(one.get(name), (int, float)) for one in figures.values())
+    ]
