@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -102,3 +103,34 @@ def test_paper_config_has_the_paper_parameters():
     assert (paper.criteria_documents, paper.criteria_rounds) == (5, 100)
     assert (paper.documents_per_round, paper.rounds) == (10, 5000)
     assert (paper.policy, paper.verify, paper.sample) == ("drop", True, 1_000_000)
+
+
+def test_the_python_of_the_page_on_scores(tmp_path, monkeypatch, capsys):
+    page = (ROOT / "docs/score.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    rows = [{"text": f"{'sea ship' if i % 2 else 'bread oven'} {i}"} for i in range(30)]
+    (tmp_path / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    monkeypatch.chdir(tmp_path)
+    exec(code.replace("rounds=100", "rounds=20, with_baselines=False"), {})
+    assert re.match(r"[0-9.]+ \[", capsys.readouterr().out)
+
+
+def test_the_commands_of_the_page_on_scores(corpus, tmp_path):
+    page = (ROOT / "docs/score.md").read_text()
+    (block,) = re.findall(r"```bash\n(.*?)```", page, re.DOTALL)
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.jsonl").write_text(corpus.read_text())
+    commands = block.strip().splitlines()
+    assert len(commands) == 3
+    for number, command in enumerate(commands):
+        arguments = command.split()[2:]
+        arguments = [
+            re.sub(r"\b(a|b|corpus)\.jsonl", rf"{tmp_path}/\1.jsonl", a) for a in arguments
+        ]
+        arguments = [a.replace("=out", f"={tmp_path}/out{number}") for a in arguments]
+        light = [
+            "--rounds=20", "--bind=Score.criteria_rounds=4", "--bind=Score.bootstrap=100",
+            "--bind=Baseline.metrics=('context_length',)",
+        ]  # fmt: skip
+        done = score(*arguments, *light)
+        assert done.returncode == 0, (command, done.stderr)
