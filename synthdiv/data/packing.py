@@ -54,11 +54,16 @@ class Sequences:
         segment_ids = np.cumsum(starts, axis=1, dtype=np.int32)
         first = np.maximum.accumulate(np.where(starts, column, 0), axis=1)
         counts = real if self.answer is None else real & self.answer
-        return {
-            "tokens": np.where(real, self.tokens[:, :-1], 0).astype(np.int32),
-            "targets": np.where(real, self.tokens[:, 1:], 0).astype(np.int32),
-            "segment_ids": np.where(real, segment_ids, 0),
-            "positions": np.where(real, column - first, 0),
+        batch = {
+            "tokens": self.tokens[:, :-1].astype(np.int32),
+            "targets": self.tokens[:, 1:].astype(np.int32),
+            "segment_ids": segment_ids,
+            "positions": column - first,
+        }
+        if not real.all():  # most batches have no padding, and this is half of the work
+            for array in batch.values():
+                array *= real
+        return batch | {
             "loss_mask": counts.astype(np.float32),
             "source": np.asarray(source, np.int32),
             "bytes": self.bytes.astype(np.int32),
