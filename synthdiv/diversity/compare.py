@@ -6,7 +6,6 @@ difference is then taken criteria set by criteria set, which takes off what hang
 and a longer or larger corpus does not win for that.
 """
 
-import dataclasses
 import itertools
 import math
 from collections.abc import Sequence
@@ -28,6 +27,7 @@ from synthdiv.diversity.scoring import (
     write_score,
 )
 from synthdiv.diversity.settings import ScoreConfig
+from synthdiv.errors import UserError
 from synthdiv.files import Corpus, output_dir, write_json
 from synthdiv.llm import Session
 
@@ -50,10 +50,19 @@ def score_corpora(
 
     Returns:
         the content of score.json, or of comparison.json for several corpora.
+
+    Raises:
+        UserError: as `cluster_score`; or `compare` and `config.target_ci` are both wanted.
+        Paused: as `cluster_score`.
     """
     directory = output_dir(output)
     if len(inputs) == 1:
         return cluster_score(inputs[0], config, session, directory, second)
+    if compare and config.target_ci is not None:
+        raise UserError(
+            "--target_ci would stop each corpus at a number of rounds of its own, and --compare "
+            "asks all the same: leave one of the two out"
+        )
     names = _names(inputs)
     before = session.stats
     results: dict[str, dict[str, Any]] = {}
@@ -103,8 +112,6 @@ def _ask_alike(
     inputs: Sequence[Corpus], config: ScoreConfig, session: Session
 ) -> tuple[list[Scored], list[CriteriaSet]]:
     """Asks about all corpora under one list of criteria sets and at one distribution of lengths."""
-    # Looking early would stop each corpus at its own number of rounds; a comparison wants one.
-    config = dataclasses.replace(config, target_ci=None)
     if config.criteria:
         shared = [read_criteria(config.criteria)]
     else:

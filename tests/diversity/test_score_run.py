@@ -295,6 +295,13 @@ def test_a_corpus_compared_with_itself_does_not_differ(tmp_path, offline):
     assert difference["difference"] == 0 and difference["p_value"] == 1
 
 
+def test_a_comparison_does_not_stop_early(tmp_path, offline):
+    one, two = make_corpus(tmp_path / "a.jsonl", 5), make_corpus(tmp_path / "b.jsonl", 2)
+    config = replace(SMALL, target_ci=0.3)
+    with pytest.raises(UserError, match="leave one of the two out"):
+        score_corpora([one, two], tmp_path / "out", config, offline, compare=True)
+
+
 def test_several_corpora_without_compare_are_scored_each_by_its_own_criteria(tmp_path, offline):
     (tmp_path / "x").mkdir()
     one, two = make_corpus(tmp_path / "a.jsonl", 5), make_corpus(tmp_path / "x/a.jsonl", 2)
