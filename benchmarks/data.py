@@ -13,7 +13,6 @@ import json
 import os
 import platform
 import random
-import resource
 import statistics
 import subprocess
 import sys
@@ -201,13 +200,10 @@ def measure(what: str, text: str, tokens: str, tokenizer: str) -> dict[str, floa
             next(data)
         data.close()
     seconds = time.perf_counter() - began
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    worker = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    return {
-        f"{what}_s": round(seconds, 1),
-        f"{what}_peak_mb": round(peak),
-        f"{what}_worker_peak_mb": round(worker),
-    }
+    # Not getrusage, whose maximum goes on from the process that started this one.
+    status = Path("/proc/self/status").read_text()
+    peak = int(status.split("VmHWM:")[1].split()[0]) / 1024
+    return {f"{what}_s": round(seconds, 1), f"{what}_peak_mb": round(peak)}
 
 
 def main() -> None:
