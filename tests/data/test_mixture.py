@@ -236,3 +236,16 @@ def test_names(tokens: dict[str, Path], tokenizer: Tokenizer, tmp_path: Path) ->
     assert batches(MixtureConfig(sources, names=("a", "b")), 2).source_names == ("a", "b")
     with pytest.raises(UserError, match="2 different names"):
         batches(MixtureConfig(sources, names=("a", "a")), 2)
+
+
+def test_gin_binds_the_papers_mixture(tokens: dict[str, Path]) -> None:
+    """Web : code = 4 : 1 in real tokens, and the synthetic corpus weighted to equal them."""
+    from synthdiv import config
+
+    sources = ", ".join(
+        f"({str(tokens[n])!r}, {e})" for n, e in (("web", 8e3), ("code", 2e3), ("synthetic", 1e4))
+    )
+    bound = config.load([MixtureConfig], bindings=[f"Mixture.sources = [{sources}]"])
+    plan = batches(bound.get(MixtureConfig), 4).plan()
+    shares = {n: p["tokens"] / sum(q["tokens"] for q in plan.values()) for n, p in plan.items()}
+    assert shares == pytest.approx({"web": 0.4, "code": 0.1, "synthetic": 0.5}, abs=0.002)
