@@ -1,7 +1,6 @@
 """One call's way to its answer: from the store, or claimed, sent, retried, and kept before use.
 
-Everything here runs in the session's event loop, except the store's writes, which a thread of their
-own does: whatever has gathered while one transaction was written goes into the next.
+Everything here runs in the session's event loop, except the store's writes (see group_commit.py).
 """
 
 import asyncio
@@ -9,20 +8,28 @@ import contextlib
 import json
 import random
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from synthdiv.errors import Paused, UserError
 from synthdiv.llm import store as ledger
+from synthdiv.llm.group_commit import GroupCommit
 from synthdiv.llm.limits import Breaker, Concurrency, Outage, Rate
 from synthdiv.llm.money import FREE, PICO, Price, likely_tokens, most_input_tokens
-from synthdiv.llm.protocol import Answer, Backend, Call, Deferred, Permanent, Transient, Usage
-from synthdiv.llm.store import Claim, Commit, Op, PutDown, Release, Store
+from synthdiv.llm.protocol import (
+    Again,
+    Answer,
+    Backend,
+    Call,
+    Deferred,
+    Permanent,
+    Transient,
+    Usage,
+)
+from synthdiv.llm.store import Claim, Commit, PutDown, Release, Store
 from synthdiv.progress import say
 
 _BACKOFF_S = 0.5
 _BACKOFF_MOST_S = 60.0
-_BEAT_S = 15.0
 _POLL_S = (0.05, 1.0)  # how often to look whether another process has the answer
 _REFUSALS_OF_ALL = 20  # calls refused in a row, with none ever answered: the set-up is at fault
 _BARRED = 3  # calls in a row whose refusal concerns all others: the key expired on the way
@@ -61,62 +68,6 @@ class Terms:
     price: Price | None
 
 
-class GroupCommit:
-    """Writes to the store in one thread, as many operations a transaction as are waiting."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._thread = ThreadPoolExecutor(1, "synthdiv-store")
-        self._waiting: list[tuple[Op, asyncio.Future]] = []
-        self._writing: asyncio.Task | None = None
-
-    def put(self, op: Op) -> asyncio.Future:
-        """Returns what `Store.apply` will return for `op`, once it is on disk."""
-        done = asyncio.get_running_loop().create_future()
-        self._waiting.append((op, done))
-        if self._writing is None:
-            self._writing = asyncio.create_task(self._write())
-        return done
-
-    async def _write(self) -> None:
-        loop = asyncio.get_running_loop()
-        while self._waiting:
-            batch = [(op, done) for op, done in self._waiting if not done.cancelled()]
-            self._waiting = []
-            try:
-                ops = [op for op, _ in batch]
-                results = await loop.run_in_executor(self._thread, self._store.apply, ops)
-            except BaseException as error:
-                for _, done in batch:
-                    if not done.done():
-                        done.set_exception(error)
-                        done.exception()  # seen here, so that nobody waiting is no complaint
-                if not isinstance(error, Exception):
-                    raise
-                continue
-            for (_, done), result in zip(batch, results, strict=True):
-                if not done.done():
-                    done.set_result(result)
-        self._writing = None
-
-    async def beat(self) -> None:
-        """Keeps the lease; runs until it is cancelled."""
-        loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(_BEAT_S)
-            await loop.run_in_executor(self._thread, self._store.beat)
-
-    async def totals(self) -> ledger.Totals:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._store.totals)
-
-    async def close(self) -> None:
-        while self._writing is not None:
-            await asyncio.wait([self._writing])
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._thread, self._store.close)
-        self._thread.shutdown()
-
-
 class Exchange:
     """Answers calls; one to a session."""
 
@@ -133,7 +84,7 @@ class Exchange:
         self._deferring = False
         self._written = (0, 0)  # output tokens and answers so far, to guess the next by
         self._room = asyncio.Event()
-        self._stopped = ""
+        self._halted: Paused | UserError | None = None
         self._beating = asyncio.create_task(self._writes.beat())
 
     async def answer(self, call: Call) -> tuple[Answer, bool]:
@@ -166,6 +117,10 @@ class Exchange:
         finally:
             del self._asking[call.key]
 
+    def resume(self) -> None:
+        """Begins anew after a halt."""
+        self._halted = None
+
     async def close(self) -> None:
         self._beating.cancel()
         await self._writes.close()
@@ -180,8 +135,8 @@ class Exchange:
             attempt.entered = await self._places.enter(again)
             room = self._room
             try:
-                if self._stopped:
-                    raise Paused(self._stopped)
+                if self._halted is not None:
+                    raise type(self._halted)(str(self._halted))
                 outcome = await self._claim(call.key, reserved)
                 if outcome == ledger.GRANTED:
                     answer = await self._send(attempt)
@@ -192,7 +147,7 @@ class Exchange:
             finally:
                 self._places.leave()
             if outcome == ledger.SPENT or (outcome == ledger.NO_ROOM and self._deferring):
-                raise self._stop(await self._spent_words())
+                raise self._halt(Paused(await self._spent_words()))
             if outcome == ledger.NO_ROOM:
                 with contextlib.suppress(TimeoutError):  # another process may end a call, too
                     async with asyncio.timeout(0.5):
@@ -227,16 +182,18 @@ class Exchange:
                     async with asyncio.timeout(self._terms.timeout):
                         answer = await self._backend.complete(call)
                 except TimeoutError:
+                    attempt.in_flight = False
                     words = f"no answer within {self._terms.timeout:g} s"
-                    error = Transient(words, lost=True)
+                    await self._after(Transient(words, lost=True), attempt)
                 except Transient as failure:
-                    error = failure
+                    attempt.in_flight = False
+                    await self._after(failure, attempt)
+                except Again:
+                    attempt.in_flight = False
                 else:
                     attempt.in_flight = False
                     claimed = False
                     return await self._keep(attempt, answer, guess)
-                attempt.in_flight = False
-                await self._after(error, attempt)
                 if self._capped or self._places.over():
                     claimed = False
                     self._give_up(attempt)
@@ -252,9 +209,8 @@ class Exchange:
             attempt.in_flight = False
             raise self._refused(refusal) from None
         except Outage as outage:
-            raise self._stop(
-                f"{self._who()}: {outage}; every answer so far is kept, run the same command again"
-            ) from None
+            kept = "every answer so far is kept, run the same command again"
+            raise self._halt(Paused(f"{self._who()}: {outage}; {kept}")) from None
         finally:
             if claimed:
                 self._give_up(attempt)
@@ -266,9 +222,10 @@ class Exchange:
         words = f"{self._who()} refuses: {refusal}"
         if not breaker.succeeded_ever:
             if refusal.everywhere or breaker.refused_in_a_row >= _REFUSALS_OF_ALL:
-                return UserError(words)
+                return self._halt(UserError(words))
         elif breaker.barred_in_a_row >= _BARRED:
-            return self._stop(f"{words}; every answer so far is kept, run again once that is right")
+            kept = "every answer so far is kept, run again once that is right"
+            return self._halt(Paused(f"{words}; {kept}"))
         return CallFailed(str(refusal))
 
     async def _after(self, error: Transient, attempt: "_Attempt") -> None:
@@ -344,10 +301,10 @@ class Exchange:
         prompt = most_input_tokens(call.messages, schema_bytes)
         return price.most(prompt, call.max_tokens)
 
-    def _stop(self, words: str) -> Paused:
-        """Sends nothing more; what is in flight comes home."""
-        self._stopped = words
-        return Paused(words)
+    def _halt(self, reason: Paused | UserError) -> Paused | UserError:
+        """Sends nothing more until `resume`; what is in flight comes home."""
+        self._halted = reason
+        return reason
 
     def _guess(self, call: Call) -> float:
         """About how many tokens the call will take, for the limit a minute."""

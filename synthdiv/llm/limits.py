@@ -175,15 +175,18 @@ class Breaker:
             self._closed.clear()
 
     def refused(self, everywhere: bool) -> None:
-        """Counts a call that will never pass."""
+        """Counts a call that will never pass; the server is there, so the breaker closes."""
         self.refused_in_a_row += 1
         self.barred_in_a_row += everywhere
+        self._close()
 
     def succeeded(self) -> None:
         """Counts an answer; closes the breaker."""
         self.succeeded_ever = True
-        self._failed_in_a_row = 0
         self.refused_in_a_row = self.barred_in_a_row = 0
-        if self._opened is not None:
-            self._opened = None
-            self._closed.set()
+        self._close()
+
+    def _close(self) -> None:
+        self._failed_in_a_row = 0
+        self._opened = None
+        self._closed.set()

@@ -3,7 +3,7 @@
 A caller makes a `Request` and gets a `Reply`. Between them a request becomes one or more `Call`s
 (the first question, a question with more room, a question that quotes a fault), each answered by a
 backend with an `Answer`. A backend is anything with the methods of `Backend`; it tells what went
-wrong by raising `Transient`, `Permanent` or `Deferred`, and never retries on its own.
+wrong by raising `Transient`, `Permanent`, `Again` or `Deferred`, and never sends twice on its own.
 """
 
 import hashlib
@@ -175,6 +175,10 @@ class Permanent(BackendError):
         self.everywhere = everywhere
 
 
+class Again(BackendError):
+    """The call was refused for the way it was put; next time the backend puts it another way."""
+
+
 class Deferred(BackendError):
     """The call was put down to be answered later, outside this run."""
 
@@ -186,7 +190,7 @@ class Backend(Protocol):
     model: str
 
     async def complete(self, call: Call) -> Answer:
-        """Answers one call, or raises Transient, Permanent or Deferred."""
+        """Answers one call, or raises Transient, Permanent, Again or Deferred."""
 
     async def close(self) -> None:
         """Gives connections back."""

@@ -216,6 +216,8 @@ class Session:
         """
         exchange = self._start()
         run = Stream(exchange, self._loop, check, self._manners)
+        if not self._streams:
+            exchange.resume()
         self._streams.add(run)
         ahead = max(4 * self.config.concurrency, 2 * PART)
         source = enumerate(requests)

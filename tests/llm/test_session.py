@@ -184,8 +184,12 @@ def test_a_document_that_gives_orders_changes_nothing(path: Path) -> None:
 
 @pytest.mark.parametrize("modes", [["json_schema"], ["json_schema", "json_object"]])
 def test_a_server_without_a_json_mode_is_told_in_words(path: Path, modes: list[str]) -> None:
-    with serving(refused_modes=modes) as server, open_session(server.config(), path) as session:
-        replies = session.ask_all([question(i) for i in range(10)])
+    with serving(refused_modes=modes) as server:
+        with open_session(server.config(max_calls=10), path) as session, pytest.raises(Paused):
+            session.ask_all([question(i) for i in range(20)])
+        assert sum(server.seen()["asked"].values()) == 10  # what is refused is sent, and counts
+        with open_session(server.config(), path) as session:
+            replies = session.ask_all([question(i) for i in range(20)])
         assert all(reply.failure is None for reply in replies)
         body = server.seen()["last"]
     assert body.get("response_format", {}).get("type") == (

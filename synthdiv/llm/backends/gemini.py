@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from synthdiv.errors import UserError
 from synthdiv.llm.backends.gemini_sdks import Genai, Retired, answer_of
 from synthdiv.llm.backends.wire import JsonMode, failure_of, scrubbed
-from synthdiv.llm.protocol import Answer, Call, Permanent, Transient
+from synthdiv.llm.protocol import Again, Answer, Call, Permanent, Transient
 from synthdiv.progress import say
 
 if TYPE_CHECKING:
@@ -39,16 +39,16 @@ class GeminiBackend:
         self._sdk: Genai | Retired | None = None
 
     async def complete(self, call: Call) -> Answer:
-        """Sends one call; raises Transient or Permanent with the server's words."""
+        """Sends one call; raises Transient, Permanent or Again with the server's words."""
         if self._sdk is None:
             self._sdk = self._connect()
-        while True:
-            mode = self._mode.mode
-            try:
-                return answer_of(await self._sent(self._sdk, call, mode))
-            except Permanent as refusal:
-                if call.schema is None or not self._mode.yields(str(refusal), mode):
-                    raise
+        mode = self._mode.mode
+        try:
+            return answer_of(await self._sent(self._sdk, call, mode))
+        except Permanent as refusal:
+            if call.schema is not None and self._mode.yields(str(refusal), mode):
+                raise Again(str(refusal)) from None
+            raise
 
     async def _sent(self, sdk: "Genai | Retired", call: Call, mode: str) -> Any:
         try:

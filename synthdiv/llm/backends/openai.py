@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from synthdiv.errors import UserError
 from synthdiv.llm.backends.wire import JsonMode, answer_of, chat_body, failure_of, scrubbed
-from synthdiv.llm.protocol import Answer, Call, Permanent, Transient
+from synthdiv.llm.protocol import Again, Answer, Call, Permanent, Transient
 
 if TYPE_CHECKING:
     from synthdiv.llm.session import LLMConfig
@@ -55,15 +55,15 @@ class OpenAIBackend:
         self._tls: Any = None
 
     async def complete(self, call: Call) -> Answer:
-        """Sends one call; raises Transient or Permanent with the server's words."""
-        while True:
-            mode = self._mode.mode
-            try:
-                body = chat_body(call, self.model, mode, self._hosted, self._extra)
-                return answer_of(await self._post(body))
-            except Permanent as refusal:
-                if call.schema is None or not self._mode.yields(str(refusal), mode):
-                    raise
+        """Sends one call; raises Transient, Permanent or Again with the server's words."""
+        mode = self._mode.mode
+        try:
+            body = chat_body(call, self.model, mode, self._hosted, self._extra)
+            return answer_of(await self._post(body))
+        except Permanent as refusal:
+            if call.schema is not None and self._mode.yields(str(refusal), mode):
+                raise Again(str(refusal)) from None
+            raise
 
     async def _post(self, body: dict[str, Any]) -> Any:
         import openai
