@@ -160,13 +160,13 @@ def _cudnn(q_BTNH, k_BSKH, v_BSKH, segment_ids_BT):
     )
 
 
-def _splash(q_BTNH, k_BSKH, v_BSKH, segment_ids_BT):
+def _splash(q_BTNH, k_BSKH, v_BSKH, segment_ids_BT, interpret=False):
     from jax.experimental.pallas.ops.tpu import splash_attention as splash
 
     B, T, N, H = q_BTNH.shape
     group = N // k_BSKH.shape[2]
     mask = splash.MultiHeadMask([splash.CausalMask((T, T)) for _ in range(N)])
-    kernel = splash.make_splash_mha(mask, head_shards=1, q_seq_shards=1)
+    kernel = splash.make_splash_mha(mask, head_shards=1, q_seq_shards=1, interpret=interpret)
     # One key head a query head: the multi-head kernel is the one that takes segment ids on all
     # generations; the repeated heads are views to XLA until they reach the kernel.
     q, k, v = (

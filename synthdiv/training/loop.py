@@ -125,11 +125,12 @@ def train(
         else:
             state, position = restored
             batches.set_state(position)
-            say(f"resuming from {checkpoints.path(int(state['step']))}")
-        number = int(jax.device_get(state["step"]))
-        if int(jax.device_get(state["steps"])) != steps:
+        number, length = (int(jax.device_get(state[name])) for name in ("step", "steps"))
+        if restored is not None:
+            say(f"resuming from {checkpoints.path(number)}")
+        if length != steps:
             raise UserError(
-                f"{workdir} holds a run of {int(state['steps'])} steps, not {steps}: the learning "
+                f"{workdir} holds a run of {length} steps, not {steps}: the learning "
                 "rate depends on the length, so take another --workdir"
             )
         say(backend_of(config, batches.sequence_length))

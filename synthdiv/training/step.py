@@ -15,6 +15,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -79,8 +80,9 @@ def state_shardings(config: StepConfig, mesh: Mesh) -> State:
     return state | {"params": by_letters, "optimizer": by_optimizer}
 
 
-def _seed(seed: int) -> jax.Array:
-    return jax.random.key_data(jax.random.key(seed))
+def _seed(seed: int) -> np.ndarray:
+    """The data of `jax.random.key(seed)`, made without touching a device."""
+    return np.array([seed >> 32, seed & 0xFFFFFFFF], np.uint32)
 
 
 def _init(config: StepConfig, key_data: jax.Array, steps: jax.Array) -> State:
@@ -103,7 +105,13 @@ def _state(config: StepConfig, params: Any, run_key: jax.Array, steps: jax.Array
 
 @functools.lru_cache(maxsize=16)
 def _compiled_init(config: StepConfig, mesh: Mesh) -> Callable[..., State]:
-    return jax.jit(functools.partial(_init, config), out_shardings=state_shardings(config, mesh))
+    # It runs once: on the CPU, optimizing its random numbers would take longer than making them.
+    on_cpu = mesh.devices.flat[0].platform == "cpu"
+    return jax.jit(
+        functools.partial(_init, config),
+        out_shardings=state_shardings(config, mesh),
+        compiler_options={"xla_backend_optimization_level": 0} if on_cpu else None,
+    )
 
 
 @functools.lru_cache(maxsize=16)
@@ -122,7 +130,8 @@ def init_state(config: StepConfig, mesh: Mesh, seed: int, steps: int, params: An
         params: the weights to start from (donated); None: random ones from the seed.
     """
     with in_force(mesh):
-        key_data = _seed(seed)
+        whole = NamedSharding(mesh, PartitionSpec())
+        key_data, steps = jax.device_put((_seed(seed), np.int32(steps)), whole)
         if params is None:
             return _compiled_init(config, mesh)(key_data, steps)
         params = jax.device_put(params, state_shardings(config, mesh)["params"])

@@ -1,0 +1,119 @@
+"""Weights out to Hugging Face and in again, exactly; what cannot be read is refused in one line."""
+
+import dataclasses
+import functools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from synthdiv.errors import UserError
+from synthdiv.model import Llama, ModelConfig, hf, load_model, save_hf
+from synthdiv.model.weights import abstract_params, find_checkpoint, graph
+
+SMALL = ModelConfig(
+    vocab_size=50,
+    hidden=16,
+    mlp=24,
+    layers=2,
+    heads=4,
+    kv_heads=2,
+    max_length=64,
+    tie_embeddings=False,
+    dtype="float32",
+)
+VARIANTS = [
+    {},
+    {"tie_embeddings": True, "kv_heads": 0},
+    {"head_dim": 6},
+    {"rope_scaling": "linear", "rope_factor": 2.0},
+    {"rope_scaling": "llama3", "rope_factor": 8.0, "rope_original_length": 32},
+    {"rope_scaling": "yarn", "rope_factor": 4.0, "rope_original_length": 16},
+]
+
+
+@functools.cache
+def _random(config: ModelConfig) -> Llama:
+    shapes = abstract_params(config)
+    draw = np.random.default_rng(0)
+    params = jax.tree.map(lambda a: jnp.asarray(draw.normal(size=a.shape), jnp.float32), shapes)
+    return nnx.merge(graph(config), params)
+
+
+def _params(model: Llama) -> dict:
+    return nnx.to_pure_dict(nnx.split(model)[1])
+
+
+@pytest.mark.parametrize("changes", VARIANTS, ids=str)
+def test_round_trip_is_exact(tmp_path, changes) -> None:
+    config = dataclasses.replace(SMALL, **changes)
+    model = _random(config)
+    again, same, tokenizer = load_model(save_hf(model, config, None, tmp_path / "hf"))
+    assert tokenizer is None
+    assert same.parameters == config.parameters
+    for field in ("rope_scaling", "rope_factor", "rope_original_length", "tie_embeddings"):
+        assert getattr(same, field) == getattr(config, field)
+    jax.tree.map(np.testing.assert_array_equal, _params(model), _params(again))
+
+
+def test_large_weights_are_written_in_shards(tmp_path, monkeypatch) -> None:
+    model = _random(SMALL)
+    monkeypatch.setattr(hf, "SHARD_BYTES", 5000)
+    save_hf(model, SMALL, None, tmp_path)
+    index = json.loads((tmp_path / "model.safetensors.index.json").read_text())
+    files = sorted(p.name for p in tmp_path.glob("*.safetensors"))
+    assert len(files) > 2 and sorted(set(index["weight_map"].values())) == files
+    jax.tree.map(np.testing.assert_array_equal, _params(model), _params(load_model(tmp_path).model))
+
+
+def test_half_precision_rounds_each_weight(tmp_path) -> None:
+    model = _random(SMALL)
+    save_hf(model, SMALL, None, tmp_path, dtype="bfloat16")
+    rounded = jax.tree.map(lambda a: a.astype("bfloat16").astype("float32"), _params(model))
+    jax.tree.map(np.testing.assert_array_equal, rounded, _params(load_model(tmp_path).model))
+
+
+def test_special_tokens_come_from_the_tokenizer(tmp_path) -> None:
+    tokenizer = tmp_path / "tokenizer"
+    tokenizer.mkdir()
+    (tokenizer / "tokenizer.json").write_text(
+        json.dumps({"added_tokens": [{"content": "<end>", "id": 7}]})
+    )
+    (tokenizer / "tokenizer_config.json").write_text(json.dumps({"eos_token": "<end>"}))
+    save_hf(_random(SMALL), SMALL, tokenizer, tmp_path / "hf")
+    assert json.loads((tmp_path / "hf/config.json").read_text())["eos_token_id"] == 7
+    assert load_model(tmp_path / "hf").tokenizer == tmp_path / "hf"
+
+
+def _broken(tmp_path, **changes):
+    save_hf(_random(SMALL), SMALL, None, tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text()) | changes
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"model_type": "gpt2"}, "'gpt2' model, not a Llama"),
+        ({"attention_bias": True}, "attention_bias=True"),
+        ({"hidden_act": "gelu"}, "hidden_act='gelu'"),
+        ({"rope_parameters": {"rope_type": "longrope"}}, "'longrope'"),
+        ({"num_hidden_layers": 3}, "no tensor model.layers.2.input_layernorm.weight"),
+        ({"vocab_size": 51}, "does not fit config.json"),
+    ],
+)
+def test_what_is_not_this_llama_is_refused(tmp_path, changes, words) -> None:
+    with pytest.raises(UserError, match=words):
+        load_model(_broken(tmp_path, **changes))
+
+
+def test_a_place_without_a_checkpoint_is_refused(tmp_path) -> None:
+    with pytest.raises(UserError, match="no checkpoint in"):
+        find_checkpoint(tmp_path)
+    (tmp_path / "checkpoints" / "10.orbax-checkpoint-tmp").mkdir(parents=True)
+    with pytest.raises(UserError, match="no checkpoint in"):
+        find_checkpoint(tmp_path)
