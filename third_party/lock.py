@@ -5,8 +5,9 @@
 
 It makes an empty virtual environment, installs the extras that the set-up scripts use from
 the package index that pip is configured for, and writes `locks/py312.txt` (a pip constraints file)
-and this minor's part of `licences.json`. PyTorch, which only the parity tests need, is pinned by
-name and never installed: its default build is several GB of CUDA.
+and this minor's part of `licences.json`. What `cuda` and `tpu` add is resolved from the index's
+metadata and not installed, and PyTorch, which only the parity tests need, is pinned by name: both
+are several GB.
 """
 
 import json
@@ -22,6 +23,7 @@ MINOR = f"{sys.version_info.major}.{sys.version_info.minor}"
 LOCK = ROOT / "third_party" / "locks" / f"py{MINOR.replace('.', '')}.txt"
 LICENCES = ROOT / "third_party" / "licences.json"
 EXTRAS = "train,eval,gemini,dev"
+ACCELERATORS = "cuda,tpu"
 TORCH = "2.13.0"
 TORCH_LICENCE = (
     "Apache-2.0 AND Apache-2.0 WITH LLVM-exception AND BSD-2-Clause AND BSD-3-Clause "
@@ -78,6 +80,9 @@ SPDX = {
     "mpl-2.0": "MPL-2.0",
     "mpl-2.0 and mit": "MPL-2.0 AND MIT",
     "python software foundation license": "PSF-2.0",
+    "licenseref-nvidia-proprietary": "LicenseRef-NVIDIA-Proprietary",
+    "nvidia proprietary software": "LicenseRef-NVIDIA-Proprietary",
+    "google cloud platform terms of service": "LicenseRef-Google-Cloud-Terms",
     "dual license": "Apache-2.0 OR BSD-3-Clause",
 }
 # Words that tell licences apart when a package names its own only loosely ("BSD") or not at all.
@@ -120,6 +125,15 @@ def resolve(directory: Path, constraint: list[str]) -> list[dict]:
     # what a later `pip install torch` adds, so that the parity tests do not move the rest
     subprocess.run([*pip, "sympy", "networkx"], check=True)
     rows = json.loads(subprocess.check_output([python, "-c", COLLECT]))
+    report = directory / "report.json"
+    dry = [*pip, "--dry-run", "--report", str(report), "--no-build-isolation"]
+    subprocess.run([*dry, "--editable", f"{ROOT}[{ACCELERATORS}]"], check=True)
+    for found in json.loads(report.read_text())["install"]:
+        about = found["metadata"]
+        row = {"expression": "license_expression", "text": "license"}
+        row = {key: about.get(field) or "" for key, field in row.items()}
+        row |= {"name": about["name"], "version": about["version"], "classifiers": [], "file": ""}
+        rows.append(row)
     return [row for row in rows if normal(row["name"]) != "synthdiv"]
 
 
