@@ -51,6 +51,7 @@ class Compressor:
     def close(self) -> float:
         """Ends the stream and returns the ratio, 0 for an empty corpus."""
         self.compressed += len(self._stream.flush())
+        self._stream = None  # lets go of the window
         return self.original / self.compressed if self.original else 0.0
 
 

@@ -84,7 +84,7 @@ class BaselineConfig:
     kmeans_clusters: int = 10_000
     perplexity_models: tuple[str, ...] = ()
     perplexity_documents: int = 1000
-    memory_mb: float = 320
+    memory_mb: float = 256
     temporary_dir: str | None = None
     threads: int = 0
     seed: int = 0
