@@ -197,18 +197,18 @@ def read_weights(path: Path, config: ModelConfig) -> dict[str, Any]:
     if index.exists():
         file_of = read_json(index)["weight_map"]
     elif (path / "model.safetensors").exists():
-        with safe_open(path / "model.safetensors", framework="flax") as file:
+        with safe_open(path / "model.safetensors", framework="np") as file:
             file_of = dict.fromkeys(file.keys(), "model.safetensors")
     else:
         raise UserError(f"{path} has no model.safetensors")
     opened = {
-        name: safe_open(path / name, framework="flax") for name in sorted(set(file_of.values()))
+        name: safe_open(path / name, framework="np") for name in sorted(set(file_of.values()))
     }
 
     def read(name: str) -> np.ndarray:
         if name not in file_of:
             raise UserError(f"{path} has no tensor {name}, which its config.json asks for")
-        return np.asarray(opened[file_of[name]].get_tensor(name).astype("float32"))
+        return opened[file_of[name]].get_tensor(name)
 
     try:
         return params_from_hf(read, config)

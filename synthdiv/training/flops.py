@@ -7,8 +7,8 @@ from synthdiv.model.config import ModelConfig
 # Dense bf16 FLOP/s (no sparsity) and bytes of memory, from the makers' data sheets, by a part of
 # what JAX calls the device. The first name that is contained counts.
 DEVICES: dict[str, tuple[float, float]] = {
-    "B200": (2.25e15, 180e9),
     "GB200": (2.5e15, 186e9),
+    "B200": (2.25e15, 180e9),
     "H200": (989e12, 141e9),
     "H100 PCIe": (756e12, 80e9),
     "H100": (989e12, 80e9),

@@ -23,7 +23,7 @@ from synthdiv.progress import Progress, say
 from synthdiv.training.checkpoints import Checkpoints
 from synthdiv.training.config import RunConfig
 from synthdiv.training.flops import mfu
-from synthdiv.training.metrics import MetricsLog, summarize
+from synthdiv.training.metrics import MetricsLog, for_json, summarize
 from synthdiv.training.step import (
     StepConfig,
     abstract_state,
@@ -182,7 +182,7 @@ def train(
         if jax.process_index() == 0:
             write_json(
                 workdir / "done.json",
-                {"checkpoint": str(final), "step": number, "figures": reporter.last},
+                {"checkpoint": str(final), "step": number, "figures": for_json(reporter.last)},
             )
     return final
 

@@ -16,14 +16,15 @@ from synthdiv.progress import say
 def summarize(steps: list[dict[str, Any]], source_names: tuple[str, ...]) -> dict[str, Any]:
     """Returns the figures of a stretch of steps from their metrics, fetched to the host.
 
-    `loss` is the mean over the stretch's tokens, in nats, in all and by source; `bits_per_byte`
-    appears for sources whose bytes are known; norms and the learning rate are the last step's.
+    `loss` is the mean over the tokens of the stretch's good steps, in nats, in all and by source;
+    `bits_per_byte` appears for sources whose bytes are known; norms and the learning rate are the
+    last step's.
     """
+    usable = [step for step in steps if not step["bad"]] or steps
     nll, tokens, size = (
-        np.sum([step[name] for step in steps], axis=0, dtype=np.float64)
+        np.sum([step[name] for step in usable], axis=0, dtype=np.float64)
         for name in ("nll", "tokens", "bytes")
     )
-    # A skipped update's batch counts where its loss is a number.
     figures: dict[str, Any] = {"loss": _ratio(nll.sum(), tokens.sum())}
     if size.sum():
         figures["bits_per_byte"] = _ratio(nll[size > 0].sum() / math.log(2), size.sum())
@@ -82,8 +83,7 @@ class MetricsLog:
 
     def write(self, step: int, figures: dict[str, Any]) -> None:
         """Adds the figures of `step`."""
-        line = {"step": step} | {k: _json(v) for k, v in figures.items()}
-        self._file.write(json.dumps(line) + "\n")
+        self._file.write(json.dumps({"step": step} | for_json(figures)) + "\n")
         self._file.flush()
         flat = {k: v for k, v in figures.items() if isinstance(v, int | float)}
         for name, value in figures.items():
@@ -113,6 +113,9 @@ def _step_of(line: str) -> float:
         return math.inf  # cut off in the middle
 
 
-def _json(value: Any) -> Any:
-    """JSON has no NaN; a figure that is none becomes null."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def for_json(figures: dict[str, Any]) -> dict[str, Any]:
+    """Returns the figures with None for those that are no number, for which JSON has no word."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in figures.items()
+    }

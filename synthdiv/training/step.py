@@ -68,14 +68,14 @@ def state_shardings(config: StepConfig, mesh: Mesh) -> State:
     whole = NamedSharding(mesh, PartitionSpec())
     by_letters = shardings(mesh, letters(config.model))
     shapes = jax.eval_shape(functools.partial(_init, config), _seed(0), 1)
-    optimizer = make_optimizer(config.optimizer)
-    by_optimizer = optax.tree_utils.tree_map_params(
-        optimizer,
-        lambda _, sharding: sharding,
-        shapes["optimizer"],
-        by_letters,
-        transform_non_params=lambda _: whole,
-    )
+    of_param = dict(jax.tree_util.tree_flatten_with_path(by_letters)[0])
+
+    def like_its_parameter(path: tuple, _: Any) -> NamedSharding:
+        """Moments lie under the path of the parameter that they belong to; counts do not."""
+        ends = (path[i:] for i in range(len(path)))
+        return next((of_param[end] for end in ends if end in of_param), whole)
+
+    by_optimizer = jax.tree_util.tree_map_with_path(like_its_parameter, shapes["optimizer"])
     state = dict.fromkeys(shapes, whole)
     return state | {"params": by_letters, "optimizer": by_optimizer}
 

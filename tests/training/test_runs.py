@@ -1,0 +1,265 @@
+"""Runs from real tokens: they learn, go on exactly, stop cleanly, and refuse what does not fit."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+
+from synthdiv.errors import UserError
+from synthdiv.model import load_model
+from synthdiv.training import (
+    MeshConfig,
+    OptimizerConfig,
+    SFTConfig,
+    SFTOptimizerConfig,
+    export,
+    plan_pretrain,
+    pretrain,
+    sft,
+)
+from tests.training.conftest import LENGTH, TINY, lines
+
+
+@pytest.fixture(autouse=True)
+def no_hidden_transfers():
+    with jax.transfer_guard("disallow"):
+        yield
+
+
+def state_of(checkpoint) -> dict:
+    """Everything in a checkpoint, as NumPy, without a word about shardings."""
+    with ocp.PyTreeCheckpointer() as reader:
+        items = {name: reader.restore(checkpoint / name) for name in ("params", "optimizer")}
+        items["progress"] = reader.restore(checkpoint / "progress")
+    return jax.tree.map(np.asarray, items)
+
+
+def assert_same_state(a, b) -> None:
+    a, b = state_of(a), state_of(b)
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_a_run_learns_and_says_what_it_did(config, tmp_path) -> None:
+    checkpoint = pretrain(config, tmp_path, operative="Model.hidden = 32\n")
+    log = lines(tmp_path)
+    assert [line["step"] for line in log] == [2, 5, 8, 11, 12]  # one step late, and the last
+    assert log[-1]["loss"] < log[0]["loss"] - 0.3
+    assert log[-1]["tokens"] == 12 * 8 * LENGTH
+    assert {"loss/even", "loss/odd", "grad_norm", "param_norm", "tokens_per_second"} <= set(log[0])
+    bits = log[0]["bits_per_byte"] * 1.0
+    assert 1 < bits < log[0]["loss"] / np.log(2)  # a token is more than a byte
+    assert 0 < log[-1]["goodput"] < 1 and log[-1]["mfu"] is None
+    assert set(log[-1]["epochs"]) == {"even", "odd"}
+    done = json.loads((tmp_path / "done.json").read_text())
+    assert done["step"] == 12 and done["checkpoint"] == str(checkpoint)
+    about = json.loads((checkpoint / "about/metadata").read_text())
+    assert about["gin"] == "Model.hidden = 32\n"
+    assert about["run"]["optimizer"]["learning_rate"] == 1e-2
+    model, architecture, tokenizer = load_model(tmp_path)
+    assert architecture.hidden == 32 and (tokenizer / "tokenizer.json").exists()
+    with jax.transfer_guard("allow"):
+        assert np.isfinite(np.asarray(model(jnp.zeros((1, 4), jnp.int32)))).all()
+
+
+def test_a_finished_run_returns_at_once(config, tmp_path) -> None:
+    first = pretrain(config, tmp_path)
+    before = (tmp_path / "metrics.jsonl").read_bytes()
+    assert pretrain(config, tmp_path) == first
+    assert (tmp_path / "metrics.jsonl").read_bytes() == before
+
+
+def test_resuming_is_exact(config, tmp_path) -> None:
+    """From any of the kept checkpoints, a run ends in the same bits."""
+    config = dataclasses.replace(
+        config, checkpoint_every=4, model=dataclasses.replace(TINY, attention_dropout=0.1)
+    )
+    whole = pretrain(config, tmp_path / "whole")
+    again = pretrain(config, tmp_path / "again")
+    (tmp_path / "again/done.json").unlink()
+    for step in (8, 12):
+        (again.parent / str(step)).rename(tmp_path / f"gone-{step}")
+    assert pretrain(config, tmp_path / "again") == again
+    assert_same_state(whole, again)
+    losses = [[(x["step"], x["loss"]) for x in lines(tmp_path / w)] for w in ("whole", "again")]
+    assert losses[0][-1] == losses[1][-1]
+    assert [step for step, _ in losses[1]] == sorted({step for step, _ in losses[1]})
+
+
+def test_the_newest_checkpoints_are_kept(config, tmp_path) -> None:
+    pretrain(dataclasses.replace(config, checkpoint_every=2, keep=3), tmp_path)
+    assert sorted(int(p.name) for p in (tmp_path / "checkpoints").iterdir()) == [8, 10, 12]
+
+
+@pytest.mark.parametrize("damage", ["cut", "missing", "about"])
+def test_a_damaged_checkpoint_is_set_aside_for_the_one_before(
+    config, tmp_path, capsys, damage
+) -> None:
+    config = dataclasses.replace(config, checkpoint_every=5)
+    last = pretrain(config, tmp_path)
+    whole = state_of(last)
+    (tmp_path / "done.json").unlink()
+    if damage == "about":
+        (last / "about/metadata").write_text('{"model": ')
+    else:
+        files = [p for p in (last / "params").rglob("*") if p.is_file() and p.parent.name == "d"]
+        biggest = max(files, key=lambda p: p.stat().st_size)
+        if damage == "cut":
+            biggest.write_bytes(biggest.read_bytes()[:100])
+        else:
+            biggest.unlink()
+    assert pretrain(config, tmp_path) == last
+    said = capsys.readouterr().err
+    assert "warning: checkpoint" in said and "damaged-12" in said and "resuming from" in said
+    assert (tmp_path / "damaged-12").is_dir()
+    jax.tree.map(np.testing.assert_array_equal, whole, state_of(last))
+
+
+def test_a_half_written_checkpoint_is_no_checkpoint(config, tmp_path) -> None:
+    config = dataclasses.replace(config, checkpoint_every=5)
+    last = pretrain(config, tmp_path)
+    whole = state_of(last)
+    (tmp_path / "done.json").unlink()
+    last.rename(last.with_name("12.orbax-checkpoint-tmp"))
+    assert pretrain(config, tmp_path) == last
+    jax.tree.map(np.testing.assert_array_equal, whole, state_of(last))
+
+
+def test_divergence_stops_with_step_and_position(config, tmp_path) -> None:
+    wild = OptimizerConfig(learning_rate=1e30, clip_norm=0.0, warmup=0.0)
+    with pytest.raises(UserError, match=r"step 2 of 12 has loss .*'sequences': 16") as stop:
+        pretrain(dataclasses.replace(config, optimizer=wild), tmp_path)
+    assert "\n" not in str(stop.value)
+    assert not (tmp_path / "done.json").exists()
+    assert not list((tmp_path / "checkpoints").iterdir())
+
+
+def test_bad_batches_can_be_skipped(config, tmp_path) -> None:
+    wild = OptimizerConfig(learning_rate=1e30, clip_norm=0.0, warmup=0.0)
+    config = dataclasses.replace(config, optimizer=wild, on_bad="skip")
+    pretrain(config, tmp_path)
+    assert sum(line.get("bad_steps", 0) for line in lines(tmp_path)) == 11
+
+
+def test_another_run_in_the_same_place_is_refused(config, tmp_path) -> None:
+    config = dataclasses.replace(config, checkpoint_every=6)
+    pretrain(config, tmp_path)
+    (tmp_path / "done.json").unlink()
+    wider = dataclasses.replace(config, model=dataclasses.replace(TINY, hidden=64))
+    with pytest.raises(UserError, match="has Model.hidden=32 and this run 64"):
+        pretrain(wider, tmp_path)
+    with pytest.raises(UserError, match="a run of 12 steps, not 24"):
+        pretrain(dataclasses.replace(config, tokens=2 * config.tokens), tmp_path)
+    with pytest.raises(UserError, match="another data mixture"):
+        pretrain(dataclasses.replace(config, seed=1), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"model": dataclasses.replace(TINY, vocab_size=128)}, "512 entries and the model 128"),
+        ({"model": dataclasses.replace(TINY, max_length=16)}, "longer than the model's context"),
+        ({"model": dataclasses.replace(TINY, attention="cudnn")}, "'cudnn' cannot run"),
+        ({"mesh": MeshConfig(fsdp=3)}, "needs 3 devices"),
+        ({"batch_size": 6, "accumulate": 4}, "batch of 6 sequences"),
+    ],
+    ids=["tokenizer", "length", "attention", "mesh", "batch"],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_written(
+    config, tmp_path, changes, words
+) -> None:
+    with pytest.raises(UserError, match=words):
+        pretrain(dataclasses.replace(config, **changes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_tensorboard_gets_the_same_figures(config, tmp_path) -> None:
+    pytest.importorskip("tensorboardX")
+    pretrain(dataclasses.replace(config, tensorboard=True, tokens=6 * 8 * 32), tmp_path)
+    assert sum(p.stat().st_size for p in (tmp_path / "tensorboard").iterdir()) > 500
+
+
+def test_a_profile_on_demand(config, tmp_path) -> None:
+    pretrain(dataclasses.replace(config, tokens=6 * 8 * 32), tmp_path, profile_steps=(3, 4))
+    assert list((tmp_path / "profile").rglob("*.xplane.pb"))
+
+
+def test_the_plan_is_about_right_and_writes_nothing(config, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    figures = plan_pretrain(config)
+    assert figures["parameters"] == TINY.parameters
+    assert figures["steps"] == 12 and figures["tokens"] == 12 * 8 * 32
+    assert figures["state_bytes_per_device"] == pytest.approx(12 * TINY.parameters, rel=0.01)
+    assert figures["fits"] and figures["largest_micro_batch"] > 1000
+    bigger = plan_pretrain(dataclasses.replace(config, batch_size=16, tokens=2 * config.tokens))
+    assert bigger["bytes_per_device"] > figures["bytes_per_device"]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def instructions(tmp_path):
+    file = tmp_path / "instructions.jsonl"
+    rows = [
+        {
+            "instruction": f"Which word is number {i}?",
+            "output": f"It is the word {'abcdefgh'[i % 8]}.",
+        }
+        for i in range(60)
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+def test_fine_tuning_starts_from_the_model_and_learns(config, tmp_path, instructions) -> None:
+    start = pretrain(config, tmp_path / "pretrained")
+    settings = SFTConfig(
+        batch_size=8,
+        epochs=6,
+        log_every=1,
+        tensorboard=False,
+        compile_cache="",
+        optimizer=SFTOptimizerConfig(learning_rate=5e-3),
+    )
+    final = sft(settings, tmp_path / "pretrained", instructions, tmp_path / "tuned")
+    log = lines(tmp_path / "tuned")
+    assert log[-1]["loss"] < log[0]["loss"] - 0.5
+    assert (final / "tokenizer/chat_template.jinja").exists()
+    # With a rate of nothing, what comes out is what went in.
+    still = dataclasses.replace(settings, epochs=1, optimizer=SFTOptimizerConfig(learning_rate=0.0))
+    unmoved = sft(still, start, instructions, tmp_path / "unmoved")
+    jax.tree.map(
+        np.testing.assert_array_equal, state_of(start)["params"], state_of(unmoved)["params"]
+    )
+
+
+def test_fine_tuning_starts_from_a_hugging_face_llama(config, tmp_path, instructions) -> None:
+    start = pretrain(config, tmp_path / "pretrained")
+    llama = export(start, tmp_path / "llama")
+    settings = SFTConfig(
+        batch_size=8,
+        epochs=1,
+        tensorboard=False,
+        compile_cache="",
+        optimizer=SFTOptimizerConfig(learning_rate=0.0),
+    )
+    unmoved = sft(settings, llama, instructions, tmp_path / "unmoved")
+    jax.tree.map(
+        np.testing.assert_array_equal, state_of(start)["params"], state_of(unmoved)["params"]
+    )
+
+
+def test_the_export_loads_in_transformers(config, tmp_path) -> None:
+    transformers = pytest.importorskip("transformers")
+    torch = pytest.importorskip("torch")
+    checkpoint = pretrain(config, tmp_path / "run")
+    export(tmp_path / "run", tmp_path / "llama")
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "llama")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "llama")
+    tokens = tokenizer("The assert statement", return_tensors="pt").input_ids
+    with torch.no_grad(), jax.transfer_guard("allow"):
+        ours = load_model(checkpoint).model(jnp.asarray(tokens.numpy()))
+        np.testing.assert_allclose(ours, theirs(tokens).logits.numpy(), atol=1e-4)
