@@ -136,8 +136,10 @@ def train(
         say(backend_of(config, batches.sequence_length))
         step_function = compiled_step(config, mesh)
         placed = batch_shardings(mesh)
-        log = MetricsLog(workdir, number, run.tensorboard, run.wandb, about)
-        stack.callback(log.close)
+        log = None
+        if jax.process_index() == 0:  # one process writes for all
+            log = MetricsLog(workdir, number, run.tensorboard, run.wandb, about)
+            stack.callback(log.close)
         bar = stack.enter_context(Progress(steps, "training", unit="step"))
         bar.update(number)
         reporter = _Reporter(config, batches, log, bar, clock, steps)
@@ -229,7 +231,7 @@ class _Reporter:
         figures["goodput"] = self._clock.goodput()
         figures["epochs"] = {k: v["epochs"] for k, v in self._batches.contributed().items()}
         figures["seconds"] = time.monotonic() - self._clock.start
-        if jax.process_index() == 0:
+        if self._log is not None:
             self._log.write(pending[-1].number, figures)
         self.reported += len(pending)
         self.last = figures

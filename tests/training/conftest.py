@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 import jax
+import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 from synthdiv.model import ModelConfig
@@ -74,3 +76,14 @@ def config(tokens) -> PretrainConfig:
 
 def lines(workdir: Path) -> list[dict]:
     return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def state_of(checkpoint: Path) -> dict:
+    """Every array of a checkpoint as NumPy, whatever devices it was saved from."""
+    state = {}
+    with ocp.PyTreeCheckpointer() as reader:
+        for name in ("params", "optimizer", "progress"):
+            shapes = reader.metadata(checkpoint / name).item_metadata.tree
+            as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shapes)
+            state[name] = reader.restore(checkpoint / name, restore_args=as_numpy)
+    return state

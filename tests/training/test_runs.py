@@ -6,7 +6,6 @@ import json
 import jax
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 import pytest
 
 from synthdiv.errors import UserError
@@ -21,21 +20,13 @@ from synthdiv.training import (
     pretrain,
     sft,
 )
-from tests.training.conftest import LENGTH, TINY, lines
+from tests.training.conftest import LENGTH, TINY, lines, state_of
 
 
 @pytest.fixture(autouse=True)
 def no_hidden_transfers():
     with jax.transfer_guard("disallow"):
         yield
-
-
-def state_of(checkpoint) -> dict:
-    """Everything in a checkpoint, as NumPy, without a word about shardings."""
-    with ocp.PyTreeCheckpointer() as reader:
-        items = {name: reader.restore(checkpoint / name) for name in ("params", "optimizer")}
-        items["progress"] = reader.restore(checkpoint / "progress")
-    return jax.tree.map(np.asarray, items)
 
 
 def assert_same_state(a, b) -> None:
