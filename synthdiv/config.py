@@ -7,7 +7,6 @@ a dataclass inside another is bound in its own scope (`Model.hidden = 960`, not
 """
 
 import dataclasses
-import importlib.util  # noqa: F401  gin uses it without importing it
 import re
 import types
 import typing
@@ -129,9 +128,9 @@ def load(
         for f in dataclasses.fields(t)
         if f.init and f.name not in _nested(t)
     }
-    for root in (configs_dir(), configs_dir().parent):
-        if str(root) not in gin.config._LOCATION_PREFIXES:
-            gin.add_config_file_search_path(str(root))
+    # An include is found as --config is. gin's own reader would also try `configs.study` as a
+    # package, and break where the checkout, as in an editable install, is on Python's path.
+    gin.config._FILE_READERS[:] = [(lambda path: find(path).open(encoding="utf-8"), bool)]
     for file in files:
         path = find(file)
         _check_includes(path)

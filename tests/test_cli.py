@@ -84,7 +84,7 @@ def test_the_list_of_commands_is_complete():
     ["topics", "generate", "score", "tokenize", "pretrain", "sft", "evaluate", "export", "study"],
 )
 def test_every_command_explains_itself_and_refuses_what_it_does_not_know(name):
-    assert "--dry_run" in synthdiv(name, "--help").stdout
+    assert "--[no]dry_run: " in synthdiv(name, "--help").stdout
     unknown = synthdiv(name, "--no_such_flag=1")
     assert unknown.returncode == 2 and unknown.stderr.count("\n") == 1
 

@@ -29,7 +29,13 @@ def environment(home: Path) -> dict[str, str]:
 def study(workdir: Path, home: Path, *more: str) -> subprocess.Popen:
     command = [sys.executable, "-m", "synthdiv.study", *SMOKE, f"--workdir={workdir}", *more]
     return subprocess.Popen(
-        command, env=environment(home), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        env=environment(home),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell starts what it puts in the background deaf to Ctrl-C; this process must hear it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
 
 

@@ -27,6 +27,8 @@ def start(settings: dict[str, Any], **extra: Any) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         env=environment() | extra,
+        # A shell starts what it puts in the background deaf to Ctrl-C; this process must hear it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
 
 
