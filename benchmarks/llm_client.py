@@ -222,9 +222,7 @@ def memory(url: str, calls: int, concurrency: int) -> dict[str, float]:
             if count in marks:
                 measured[f"after {count}"] = round(_resident(), 1)
         measured["after all"] = round(_resident(), 1)
-        measured["peak"] = round(
-            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1
-        )
+        measured["peak"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
         measured["calls_per_second"] = round(calls / (time.perf_counter() - start), 1)
     return measured
 

@@ -64,9 +64,7 @@ def cluster_reply(groups: Sequence[Sequence[int]]) -> dict:
 
 
 def verdicts_reply(valid: Sequence[bool]) -> dict:
-    return {
-        "verdicts": [{"cluster": n, "valid": v, "reason": ""} for n, v in enumerate(valid, 1)]
-    }
+    return {"verdicts": [{"cluster": n, "valid": v, "reason": ""} for n, v in enumerate(valid, 1)]}
 
 
 def grouped(labels: Sequence[object]) -> list[list[int]]:
