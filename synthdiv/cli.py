@@ -7,9 +7,11 @@ goes on when run again, 130 after Ctrl-C, and 1 with a traceback after anything 
 
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from absl import flags
@@ -124,6 +126,7 @@ def run(
         if values.help:
             print(values.__dict__["__doc"].strip() + "\n" + values.get_help())
             sys.exit(0)
+        _hear_interrupts()
         main()
         sys.stdout.flush()
     except UserError as error:
@@ -136,6 +139,21 @@ def run(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     sys.exit(0)
+
+
+def _hear_interrupts() -> None:
+    """Makes Ctrl-C arrive even while JAX collects garbage, where Python drops exceptions."""
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        return  # deaf on purpose, as in the background of a shell
+
+    def interrupt(_: int, frame: FrameType | None) -> None:
+        if frame is not None and frame.f_code.co_name == "_xla_gc_callback":
+            signal.setitimer(signal.ITIMER_REAL, 0.02)  # again in a moment
+            return
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
+    signal.signal(signal.SIGALRM, interrupt)
 
 
 def _parse(values: flags.FlagValues, argv: list[str]) -> None:

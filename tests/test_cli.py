@@ -1,5 +1,6 @@
 """How every command ends: the right code, one line for a mistake, no trace of a key."""
 
+import signal
 import subprocess
 import sys
 
@@ -63,6 +64,33 @@ def test_a_bug_shows_its_traceback(tmp_path):
         [sys.executable, tmp_path / "command.py", "--end=bug"], capture_output=True, text=True
     )
     assert done.returncode == 1 and "Traceback" in done.stderr
+
+
+def test_an_interrupt_inside_a_garbage_collection_is_not_lost(tmp_path):
+    """JAX registers such a callback; Python prints and drops what is raised in it."""
+    command = COMMAND.replace(
+        "def main():\n",
+        """def _xla_gc_callback(phase, info):
+    if os.environ.pop("SEND", None):
+        os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(1000):
+            pass
+def main():
+    gc.callbacks.append(_xla_gc_callback)
+    os.environ["SEND"] = "1"
+    gc.collect()
+    time.sleep(5)
+""",
+    ).replace("from absl", "import gc, os, signal, time\nfrom absl")
+    (tmp_path / "command.py").write_text(command)
+    done = subprocess.run(
+        [sys.executable, tmp_path / "command.py", "--end=well"],
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    assert done.returncode == 130, done.stderr
+    assert done.stderr == "interrupted; run the same command again to go on\n"
 
 
 def synthdiv(*arguments):
