@@ -116,6 +116,7 @@ def test_windows_hold_every_token_once_and_pad_at_the_end():
 
 
 def test_no_text_no_perplexity(llama):
+    pytest.importorskip("torch")
     found = perplexity_metrics(["", ""], [str(llama)])
     assert found["perplexity"] == 0 and "perplexity_gap" not in found
     assert np.isfinite(list(found.values())).all()
@@ -123,6 +124,7 @@ def test_no_text_no_perplexity(llama):
 
 def test_a_model_that_is_not_there_is_the_users_mistake(tmp_path):
     pytest.importorskip("transformers")
+    pytest.importorskip("torch")
     with pytest.raises(UserError, match="cannot load the language model"):
         perplexity(["text"], str(tmp_path / "nothing"))
     with pytest.raises(UserError, match="one model, or two"):

@@ -69,7 +69,8 @@ def test_accumulating_changes_nothing(mesh) -> None:
             state, metrics = compiled_step(config, mesh)(state, _batch(mesh, seed=seed))
         results.append((state["params"], metrics))
     for a, b in zip(*map(jax.tree.leaves, results), strict=True):
-        np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6)
+        # AdamW divides by the gradient's size, so where that is tiny the sums' order shows.
+        np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-5)
 
 
 def test_metrics_are_those_of_the_sources(mesh) -> None:
