@@ -133,11 +133,12 @@ class Store:
 
     def get(self, key: bytes) -> Answer | None:
         """Returns the answer under `key`; only the reading thread calls this."""
-        row = self._reader.execute(
-            "SELECT text, input, cached, output, finish_reason, counted FROM answers"
-            " WHERE key = ? AND created >= ?",
-            (key, self._since),
-        ).fetchone()
+        with self._explained():
+            row = self._reader.execute(
+                "SELECT text, input, cached, output, finish_reason, counted FROM answers"
+                " WHERE key = ? AND created >= ?",
+                (key, self._since),
+            ).fetchone()
         if row is None:
             return None
         text, prompt, cached, output, finish_reason, counted = row

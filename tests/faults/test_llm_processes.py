@@ -211,7 +211,7 @@ def test_no_key_in_what_an_unexpected_error_prints(tmp_path: Path) -> None:
             connection.execute("DROP TABLE answers")
         connection.close()
         out, error = process.communicate(timeout=120)
-    assert process.returncode == 2
+    assert process.returncode == 2, error
     assert "cannot use the answer store" in error or "no such table" in error
     assert SECRET not in out + error
 
