@@ -210,6 +210,7 @@ def tokenize_corpus(
     totals = {k: sum(s[k] for s in done) for k in ("sequences", "tokens", "documents", "bytes")}
     manifest = plan | {
         **totals,
+        "most_documents": max(s["most_documents"] for s in done),
         "empty_documents": left_out[0],
         "corpus_name": corpus.name,
         "corpus_sha256": digest.hexdigest(),
@@ -332,6 +333,7 @@ def _write_shard(
             counts["sequences"] += len(sequences)
             counts["tokens"] += int(sequences.targets.sum())
             counts["bytes"] += int(sequences.bytes.sum())
+            counts["most_documents"] = max(counts["most_documents"], sequences.most_documents)
 
         try:
             for tokens, lengths, sizes in pool.encode(_chunks(documents)):
