@@ -60,7 +60,10 @@ def plan_pretrain(config: PretrainConfig) -> dict[str, Any]:
         return _plan(_open_pretrain(config))
     length = config.model.max_length
     data = types.SimpleNamespace(
-        vocab_size=0, sequence_length=length, source_names=[str(directory) for directory in sources]
+        vocab_size=0,
+        sequence_length=length,
+        source_names=[str(directory) for directory in sources],
+        most_documents=0,
     )
     steps = math.ceil(config.tokens / (config.batch_size * length))
     return _plan(_Run(config, config.model, data, steps, make_mesh(config.mesh), Path()))
@@ -158,6 +161,7 @@ class _Run:
             on_bad=config.on_bad,
             sources=len(self.data.source_names),
             segments=config.segments,
+            most_documents=self.data.most_documents,
         )
 
 
