@@ -13,6 +13,12 @@ def server() -> Iterator[Serving]:
         yield running
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retries wait for a twentieth of the time: for tests that are not about how long."""
+    monkeypatch.setattr("synthdiv.llm.exchange._BACKOFF_S", 0.025)
+
+
 @pytest.fixture(autouse=True)
 def no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests neither use nor need anybody's keys."""
