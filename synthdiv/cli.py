@@ -141,7 +141,8 @@ def run(
     except UserError as error:
         _exit(2, f"error: {error}")
     except Paused as pause:
-        go_on = f": {_again(argv, pause.flags)}" if pause.flags else ""
+        known = {flag: value for flag, value in pause.flags.items() if flag in values}
+        go_on = f": {_again(argv, known)}" if known else ""
         _exit(PAUSED_EXIT, f"paused: {pause}{go_on}")
     except KeyboardInterrupt:
         _exit(130, "interrupted; run the same command again to go on")
