@@ -7,10 +7,16 @@ import pytest
 from tests.llm.serving import Serving, serving
 
 
-@pytest.fixture
-def server() -> Iterator[Serving]:
+@pytest.fixture(scope="session")
+def one_server() -> Iterator[Serving]:
     with serving() as running:
         yield running
+
+
+@pytest.fixture
+def server(one_server: Serving) -> Serving:
+    one_server.reset()
+    return one_server
 
 
 @pytest.fixture
