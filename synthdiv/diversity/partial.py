@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from synthdiv.diversity.settings import ScoreConfig
     from synthdiv.llm import Session
 
-LEAST_ROUNDS = 8  # of fewer, an interval says nothing
+LEAST_ROUNDS = 20  # how many fit under a cap hangs a little on what they are; of fewer, too much
 
 
 class PartialScore(Paused):

@@ -94,14 +94,14 @@ def test_killed_at_fifty_random_moments_of_five_thousand_calls(tmp_path: Path) -
     print(_kill_and_finish(tmp_path, calls=5000, kills=50, concurrency=32))
 
 
-def test_two_processes_on_one_store_send_each_request_once(tmp_path: Path) -> None:
+def _two_processes(tmp_path: Path, calls: int) -> None:
     with serving(latency=0.02) as server:
         settings = [
             {
                 "url": server.url,
                 "store": str(tmp_path / "answers.sqlite"),
                 "out": str(tmp_path / f"{i}.json"),
-                "calls": 300,
+                "calls": calls,
             }
             for i in range(2)
         ]
@@ -109,13 +109,22 @@ def test_two_processes_on_one_store_send_each_request_once(tmp_path: Path) -> No
             finished(process)
         seen = server.seen()
     assert set(seen["asked"].values()) == {1}
-    assert len(seen["asked"]) == 300
+    assert len(seen["asked"]) == calls
     results = [json.loads((tmp_path / f"{i}.json").read_text()) for i in range(2)]
     assert results[0]["values"] == results[1]["values"]
-    assert results[0]["failures"] == [None] * 300
+    assert results[0]["failures"] == [None] * calls
     sent = [result["stats"]["calls"]["sent"] for result in results]
-    assert sum(sent) == 300
+    assert sum(sent) == calls
     assert min(sent) > 0, "both took part"
+
+
+def test_two_processes_on_one_store_send_each_request_once(tmp_path: Path) -> None:
+    _two_processes(tmp_path, 300)
+
+
+@pytest.mark.slow
+def test_two_processes_on_one_store_send_each_of_five_thousand_once(tmp_path: Path) -> None:
+    _two_processes(tmp_path, 5000)
 
 
 def test_interrupted_by_the_user(tmp_path: Path) -> None:
