@@ -78,6 +78,7 @@ def _gemini_reply(answer: Answer) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    ThreadingHTTPServer.request_queue_size = 256  # with its 5, many at once are turned away
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     print(server.server_port, flush=True)
     sys.stdout.close()
