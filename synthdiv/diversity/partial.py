@@ -61,24 +61,28 @@ def require_enough(
     raise Paused(f"{reached}; {pause}", pause.flags) from None
 
 
-def calls_left(rounds: Sequence[Round], config: ScoreConfig) -> int:
+def calls_left(rounds: Sequence[Round], config: ScoreConfig, second: bool = False) -> int:
     """About how many calls the rounds that are not answered will take, and agreement at most."""
     doubtful = sum(any(len(cluster) > 1 for cluster in r.clusters) for r in rounds)
     left = config.rounds * config.repeats - len(rounds)
-    again = config.rounds * (config.repeat_fraction + config.second_fraction)
-    return round(left * (1 + doubtful / max(len(rounds), 1)) + again)
+    again = config.repeat_fraction + (config.second_fraction if second else 0.0)
+    return round(left * (1 + doubtful / max(len(rounds), 1)) + again * config.rounds)
 
 
 def partial(
-    rounds: Sequence[Round], config: ScoreConfig, session: Session, pause: Paused
+    rounds: Sequence[Round], config: ScoreConfig, session: Session, second: bool, pause: Paused
 ) -> dict[str, Any]:
-    """`partial` of score.json."""
-    planned, left = config.rounds * config.repeats, calls_left(rounds, config)
+    """`partial` of score.json; `second` tells whether another judge was to be asked."""
+    planned, left = config.rounds * config.repeats, calls_left(rounds, config, second)
+    missing = {
+        "rounds": len(rounds) < planned,
+        "agreement": second or config.repeat_fraction > 0,
+    }
     return {
         "reason": str(pause),
         "rounds_answered": len(rounds),
         "rounds_planned": planned,
-        "missing": ["rounds", "agreement"] if len(rounds) < planned else ["agreement"],
+        "missing": [name for name, is_missing in missing.items() if is_missing],
         "calls_left": left,
         "go_on_with": session.enough(pause, left).flags,
     }

@@ -294,7 +294,9 @@ def report_on(
     result["facets"] = facets(scored.rounds, scored.sets, config.seed)
     result["agreement"] = agreement_of(scored, session, second)
     if scored.pause is not None:
-        result["partial"] = partial(scored.rounds, config, session, scored.pause)
+        result["partial"] = partial(
+            scored.rounds, config, session, second is not None, scored.pause
+        )
     if config.repeats > 1:
         result["repeats"] = _repeats(scored)
     shown = {i for r in scored.rounds for i in r.indices}

@@ -189,7 +189,7 @@ def test_a_partial_score_is_that_of_the_first_rounds(tmp_path, concurrency):
     assert result["score"]["mean"] == found.mean
     assert result["score"]["ci95"] == [found.low, found.high]
     assert json.loads(json.dumps(result)) == read(tmp_path / "cut" / "score.json")
-    assert result["partial"]["missing"] == ["rounds", "agreement"]
+    assert result["partial"]["missing"] == ["rounds"]
 
 
 def test_under_a_cap_that_is_not_reached_all_is_the_same(tmp_path):
