@@ -1,8 +1,11 @@
 """A small random Llama with a tokenizer, and a few questions of each task, for the tests."""
 
+import dataclasses
 import json
+import shutil
 from pathlib import Path
 
+import orbax.checkpoint as ocp
 from flax import nnx
 
 from synthdiv.data import load_tokenizer, train_tokenizer
@@ -40,6 +43,20 @@ def write_checkpoint(directory: Path, tokenizer: Path, seed: int = 0) -> Path:
     """A Hugging Face Llama with random weights."""
     assert load_tokenizer(tokenizer).vocab_size <= CONFIG.vocab_size
     return save_hf(Llama(CONFIG, nnx.Rngs(seed)), CONFIG, tokenizer, directory)
+
+
+def write_own_checkpoint(
+    directory: Path, tokenizer: Path, run: dict, config: ModelConfig = CONFIG, seed: int = 0
+) -> Path:
+    """Random weights as training writes them, as far as evaluation and export read them."""
+    params = nnx.to_pure_dict(nnx.split(Llama(config, nnx.Rngs(seed)))[1])
+    with ocp.StandardCheckpointer() as saver:
+        saver.save(directory / "params", params)
+    (directory / "about").mkdir()
+    about = {"model": dataclasses.asdict(config), "run": run}
+    (directory / "about" / "metadata").write_text(json.dumps(about))
+    shutil.copytree(tokenizer, directory / "tokenizer")
+    return directory
 
 
 _ANIMALS = ("heron", "otter", "lynx", "badger", "wren", "marten", "carp", "newt")
