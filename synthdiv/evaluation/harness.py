@@ -84,6 +84,11 @@ class SynthdivLM(TemplateLM):
         return self.end_of_text
 
     @property
+    def prefix_token_id(self) -> int:
+        """What stands for no context: the tokenizer's beginning of text, else end-of-text."""
+        return self.checkpoint.tokenizer.bos_id
+
+    @property
     def tokenizer_name(self) -> str:
         return self.checkpoint.tokenizer.sha256
 
@@ -113,6 +118,14 @@ class SynthdivLM(TemplateLM):
             result[text] = ids
         return result
 
+    def _begun(self, tokens: list[int]) -> list[int]:
+        """A context with what the tokenizer's file, or `prefix_end_of_text`, puts before it."""
+        begins = [*self.checkpoint.tokenizer.begins]
+        if self.prefix_end_of_text:
+            begins = begins or [self.end_of_text]
+        conversation = tokens[:1] == [self.end_of_text]
+        return tokens if conversation or not tokens else [*begins, *tokens]
+
     def loglikelihood(
         self, requests: Sequence[Any], disable_tqdm: bool = False
     ) -> list[tuple[float, bool]]:
@@ -126,8 +139,7 @@ class SynthdivLM(TemplateLM):
                 after = ids[context + continuation][len(before) :]
             else:
                 before, after = [], ids[continuation]
-            if (self.prefix_end_of_text or not before) and before[:1] != [self.end_of_text]:
-                before = [self.end_of_text, *before]
+            before = self._begun(before) or [self.prefix_token_id]
             if not after:
                 raise UserError(
                     f"task {request.task_name}, question {request.doc_id}: the continuation "
@@ -189,15 +201,15 @@ class SynthdivLM(TemplateLM):
     def score_texts(self, texts: Sequence[str]) -> list[list[np.ndarray]]:
         """Returns the log probability of each token of each text, by window; every token once.
 
-        The first window begins with end-of-text. A text that is longer than the context goes on in
-        windows without overlap, except that the last is filled with context on its left.
+        The first window begins with `prefix_token_id`. A text that is longer than the context goes
+        on in windows without overlap, except that the last is filled with context on its left.
         """
         ids = self._encode(texts)
         windows = [
             [
                 make_disjoint_window(window)
                 for window in get_rolling_token_windows(
-                    ids[text], self.end_of_text, self.model.max_length, context_len=1
+                    ids[text], self.prefix_token_id, self.model.max_length, context_len=1
                 )
             ]
             for text in texts
@@ -268,11 +280,10 @@ class SynthdivLM(TemplateLM):
                 f"task {task} generates {new} tokens, which leaves no room for a prompt in the "
                 f"model's context of {self.model.max_length}"
             )
-        if self.prefix_end_of_text and tokens[:1] != [self.end_of_text]:
-            tokens = [self.end_of_text, *tokens]
+        tokens = self._begun(tokens) or [self.prefix_token_id]
         if len(tokens) > room:
             self.truncated[task] += 1
-        kept = np.asarray(tokens[-room:] or [self.end_of_text], np.int32)
+        kept = np.asarray(tokens[-room:], np.int32)
         return Prompt(kept, new, temperature if sampled else 0.0), until
 
 

@@ -137,6 +137,37 @@ def _compare_on_real_data(folder: Path, tokenizer: Path, data_dir: Path, limit: 
     return dict(ours.truncated)
 
 
+def test_a_tokenizer_that_begins_every_text_gives_the_same_numbers(exported, tmp_path):
+    """As Llama 3's does."""
+    from lm_eval.api.instance import Instance
+    from lm_eval.models.huggingface import HFLM
+
+    begins = small.write_beginning(exported.parent / "tokenizer", tmp_path / "tokenizer")
+    exported = small.write_checkpoint(tmp_path / "model", tmp_path / "tokenizer")
+    ours = SynthdivLM(exported)
+    theirs = HFLM(pretrained=str(exported), device="cpu", dtype="float32", batch_size=1)
+    assert ours.prefix_token_id == theirs.prefix_token_id == begins != ours.eot_token_id
+    suite = small.write_suite(tmp_path / "suite")
+    _check(_run(ours, suite), _run(theirs, suite))
+    alone = [Instance("loglikelihood", {}, ("", "The statement"), 0, ("t", 0, 1))]
+    found, expected = (lm.loglikelihood(alone)[0][0] for lm in (ours, theirs))
+    assert found == pytest.approx(expected, abs=1e-3)
+    asked = _generation(["The statement", "A function"], {"max_gen_toks": 16})
+    assert ours.generate_until(asked) == theirs.generate_until(asked, disable_tqdm=True)
+
+
+def test_an_exported_sentencepiece_tokenizer_gives_the_same_numbers(tmp_path):
+    from lm_eval.models.huggingface import HFLM
+
+    pytest.importorskip("sentencepiece")
+    tokenizer = small.write_tokenizer(tmp_path, "sentencepiece")
+    saved = small.write_own_checkpoint(tmp_path / "ours", tokenizer, {})
+    exported = export(saved, tmp_path / "exported")
+    theirs = HFLM(pretrained=str(exported), device="cpu", dtype="float32", batch_size=16)
+    suite = small.write_suite(tmp_path / "suite")
+    _check(_run(SynthdivLM(saved), suite), _run(theirs, suite))
+
+
 @pytest.mark.slow
 def test_the_whole_real_suite_gives_the_same_numbers(shared_data, tmp_path):
     """All 22,019 questions; GPT-NeoX's tokenizer with a vocabulary that a small machine can do."""
