@@ -78,6 +78,7 @@ class SynthdivLM(TemplateLM):
         path = Path(answers) if answers and is_first() else None
         self.store = AnswerStore(path, checkpoint.fingerprint)
         self.truncated: Counter[str] = Counter()  # requests cut on the left, by task
+        self.places: dict[str, list[str]] = {}  # by task, where each question stands: "file:line"
 
     @property
     def eot_token_id(self) -> int:
@@ -142,8 +143,8 @@ class SynthdivLM(TemplateLM):
             before = self._begun(before) or [self.prefix_token_id]
             if not after:
                 raise UserError(
-                    f"task {request.task_name}, question {request.doc_id}: the continuation "
-                    f"{continuation!r} has no tokens of its own after its context"
+                    f"{self._where(request)}: the continuation {continuation!r} has no tokens of "
+                    "its own after its context"
                 )
             tokens.append((before, after, request))
         return [
@@ -163,13 +164,19 @@ class SynthdivLM(TemplateLM):
         name = getattr(request, "task_name", None) or "?"
         if len(after) > longest:
             raise UserError(
-                f"task {name}, question {getattr(request, 'doc_id', '?')}: a continuation of "
-                f"{len(after)} tokens is longer than the model's context of {longest}"
+                f"{self._where(request)}: a continuation of {len(after)} tokens is longer than the "
+                f"model's context of {longest}"
             )
         if len(before) + len(after) > longest + 1:
             self.truncated[name] += 1
         kept = np.asarray((before + after)[-(longest + 1) :], np.int32)
         return Continuation(kept[:-1], np.asarray(after, np.int32))
+
+    def _where(self, request: Any) -> str:
+        """Names a request's question, by file and line if it comes from a file."""
+        task, question = getattr(request, "task_name", "?"), getattr(request, "doc_id", "?")
+        place = f"{self.places[task][question]}: " if task in self.places else ""
+        return f"{place}task {task}, question {question}"
 
     def _score(self, continuations: list[Continuation], label: str) -> list[Scored]:
         keys = [

@@ -113,6 +113,8 @@ def evaluate(
         template=None if config.template == ChatTemplate() else config.template,
         prefix_end_of_text=config.prefix_end_of_text,
     )
+    if loaded:
+        lm.places = loaded.places
     try:
         results, samples = _run_tasks(lm, loaded, config) if loaded else ({}, {})
         names = [corpus.name for corpus in corpora]
@@ -251,9 +253,9 @@ def table(results: dict[str, Any]) -> str:
         error = found["standard_error"]
         more = "" if error is None else f" +- {error:.4f}"
         lines.append(f"{name:<16} bits/byte {found['bits_per_byte']:.4f}{more}")
-    cut = sum(results["truncated"].values())
-    if cut:
-        lines.append(f"{cut:,} contexts were too long for the model and were cut on the left")
+    if results["truncated"]:
+        cut = ", ".join(f"{name} {count:,}" for name, count in results["truncated"].items())
+        lines.append(f"requests whose context was too long for the model, cut on the left: {cut}")
     return "\n".join(lines)
 
 
