@@ -184,7 +184,7 @@ def test_the_whole_real_suite_gives_the_same_numbers(shared_data, tmp_path):
 def test_real_vocabularies_give_the_same_numbers(shared_data, tmp_path, name):
     file = shared_data / "tokenizers" / f"{name}_tokenizer.json"
     tokenizer = load_tokenizer(file).save(tmp_path / "tokenizer")
-    _compare_on_real_data(tmp_path, tokenizer, shared_data / "eval", 25)
+    _compare_on_real_data(tmp_path, tokenizer, shared_data / "eval", 12)
 
 
 # Two logits closer than this are a tie, which the order of sums in float32 may decide either way.
