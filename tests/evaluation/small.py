@@ -5,7 +5,6 @@ import json
 import shutil
 from pathlib import Path
 
-import orbax.checkpoint as ocp
 from flax import nnx
 
 from synthdiv.data import load_tokenizer, train_tokenizer
@@ -73,6 +72,9 @@ def write_own_checkpoint(
     directory: Path, tokenizer: Path, run: dict, config: ModelConfig = CONFIG, seed: int = 0
 ) -> Path:
     """Random weights as training writes them, as far as evaluation and export read them."""
+    # Not at the top: pytest loads this early, and absl's logger would keep the stderr of then.
+    import orbax.checkpoint as ocp
+
     params = nnx.to_pure_dict(nnx.split(Llama(config, nnx.Rngs(seed)))[1])
     with ocp.StandardCheckpointer() as saver:
         saver.save(directory / "params", params)
