@@ -220,6 +220,7 @@ def _written_by_transformers(theirs, tokens: list[int], new: int) -> tuple[list[
     return found, ties[0] if ties else len(found)
 
 
+@pytest.mark.slow
 def test_greedy_generation_gives_the_same_tokens_on_a_hundred_prompts(ours, theirs):
     new = [(8, 24, 40)[i % 3] for i in range(100)]
     longest = ours.model.max_length
@@ -234,16 +235,18 @@ def test_greedy_generation_gives_the_same_tokens_on_a_hundred_prompts(ours, thei
         written, sure = _written_by_transformers(theirs, tokens[i], new[i])
         assert found[i].tolist()[:sure] == written[:sure], i
         whole += found[i].tolist() == written
+    print(f"{whole} of 100 the same to the end")
     assert whole >= 98  # the others met a tie
 
 
-def test_generate_until_gives_the_same_text_on_a_hundred_prompts(ours, exported):
+@pytest.mark.parametrize("count", [10, pytest.param(100, marks=pytest.mark.slow)])
+def test_generate_until_gives_the_same_text(ours, exported, count):
     """Stop sequences, several limits, contexts that are cut: all of `generate_until`."""
     from lm_eval.models.huggingface import HFLM
 
     theirs = HFLM(pretrained=str(exported), device="cpu", dtype="float32", batch_size=1)
-    prompts = _hundred_prompts()
-    new = [(8, 24, 40)[i % 3] for i in range(100)]
+    prompts = _hundred_prompts()[:: 100 // count]
+    new = [(8, 24)[i // 6 % 2] for i in range(count)]
     free = ours.generate_until(
         [
             r
@@ -263,8 +266,8 @@ def test_generate_until_gives_the_same_text_on_a_hundred_prompts(ours, exported)
     ]
     found = ours.generate_until(requests)
     expected = theirs.generate_until(requests, disable_tqdm=True)
-    assert sum(a != b for a, b in zip(found, free, strict=True)) > 25, "nothing was stopped"
-    differing = [i for i in range(100) if found[i] != expected[i]]
+    assert sum(a != b for a, b in zip(found, free, strict=True)) > count // 4, "too few stopped"
+    differing = [i for i in range(count) if found[i] != expected[i]]
     for i in differing:
         tokens = ours.tok_encode(prompts[i])[-(ours.model.max_length - new[i]) :]
         written, sure = _written_by_transformers(theirs, tokens, new[i])
