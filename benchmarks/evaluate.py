@@ -143,7 +143,9 @@ def main() -> None:
     parser.add_argument("--size", choices=SIZES, default="12m")
     parser.add_argument("--vocab_size", type=int, default=50_304)
     parser.add_argument("--max_length", type=int, default=1024)
-    parser.add_argument("--batch_sizes", default="8,16,32", help="that lm-eval's model is tried with")
+    parser.add_argument(
+        "--batch_sizes", default="8,16,32", help="that lm-eval's model is tried with"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     settings = parser.parse_args()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
