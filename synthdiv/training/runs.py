@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import shutil
+import tempfile
 import types
 from collections.abc import Sequence
 from pathlib import Path
@@ -118,8 +119,12 @@ def export(checkpoint: str | Path, output: str | Path, dtype: str = "float32") -
     Raises:
         UserError: there is no checkpoint, or the output cannot be written.
     """
+    from synthdiv.data.tokenizer_export import for_transformers
+
     loaded = weights.load_model(checkpoint)
-    return weights.save_hf(loaded.model, loaded.config, loaded.tokenizer, output, dtype)
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer = loaded.tokenizer and for_transformers(loaded.tokenizer, Path(folder))
+        return weights.save_hf(loaded.model, loaded.config, tokenizer, output, dtype)
 
 
 @dataclasses.dataclass(frozen=True)
