@@ -123,7 +123,7 @@ def measure_ours(args, changes: dict) -> dict:
         defaults |= {"scan_layers": False, "loss_chunk": 512}
     config = model_config(args.model, args.length, defaults | changes)
     mesh = make_mesh(MeshConfig())
-    _, backend = choose_backend(
+    backend, sentence = choose_backend(
         config.attention,
         dtype=config.dtype,
         head_dim=config.width_of_head,
@@ -181,12 +181,12 @@ def measure_ours(args, changes: dict) -> dict:
     return {
         "what": "synthdiv",
         "device": jax.devices()[0].device_kind,
-        "attention": backend,
+        "attention": sentence,
         "settings": {
             "batch": batch,
             "length": args.length,
             "segments": segments,
-            "scan_layers": config.scans(jax.default_backend()),
+            "scan_layers": config.scans(backend),
             **{k: getattr(config, k) for k in ("dtype", "remat", "loss_chunk")},
             **changes,
         },

@@ -46,7 +46,7 @@ class ModelConfig:
     attention: str = "auto"  # backend; see synthdiv.model.attention
     dtype: str = "bfloat16"  # of activations and of the weights as they are multiplied
     # One compiled layer, looped (True), or every layer compiled on its own (False). None: looped if
-    # there are more than 8, but not on a GPU, where a loop costs a sixth of the speed.
+    # there are more than 8, but not with cuDNN's attention: a loop costs a sixth of the speed.
     scan_layers: bool | None = None
     remat: str = "none"  # what the backward pass recomputes; see synthdiv.model.llama
     loss_chunk: int = 8192  # positions (of all sequences) whose logits exist at one time
@@ -97,11 +97,11 @@ class ModelConfig:
         """H, the dimension of one head."""
         return self.head_dim or self.hidden // self.heads
 
-    def scans(self, platform: str) -> bool:
-        """Says whether the layers run as a loop on the platform (JAX's name of it)."""
+    def scans(self, backend: str) -> bool:
+        """Says whether the layers run as a loop with that attention backend."""
         if self.scan_layers is not None:
             return self.scan_layers
-        return self.layers > 8 and platform not in ("gpu", "cuda")
+        return self.layers > 8 and backend != "cudnn"
 
     @property
     def matmul_parameters(self) -> int:

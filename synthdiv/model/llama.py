@@ -125,14 +125,17 @@ class Llama(nnx.Module):
         )
         keys_L = jax.random.split(dropout_key, config.layers) if dropout else None
         x_BTD = constrain(self.embedding[...].astype(config.dtype)[tokens_BT], "BTD")
-        x_BTD = _run_layers(block, config, nnx.to_pure_dict(nnx.state(self.layers)), keys_L, x_BTD)
+        layers = nnx.to_pure_dict(nnx.state(self.layers))
+        x_BTD = _run_layers(block, config, config.scans(backend), layers, keys_L, x_BTD)
         return _rms_norm(x_BTD, self.final_norm[...], config.norm_eps)
 
 
-def _run_layers(block, config: ModelConfig, layers: dict, keys_L, x_BTD: jax.Array) -> jax.Array:
+def _run_layers(
+    block, config: ModelConfig, looped: bool, layers: dict, keys_L, x_BTD: jax.Array
+) -> jax.Array:
     if config.remat != "none":
         block = jax.checkpoint(block, policy=_remat_policy(config.remat))
-    if config.scans(jax.default_backend()):
+    if looped:
 
         def step(x_BTD, layer_and_key):
             return block(x_BTD, *layer_and_key), None
