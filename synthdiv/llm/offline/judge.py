@@ -64,8 +64,9 @@ _WORDED = "Manner of address"  # the facet that the choice of words belongs to
 CONTENT_APART = 0.94  # 1 - cosine from which two documents are about different things
 MANNER_APART = 1.8  # usual spreads, root mean square over a facet, from which they differ clearly
 SAME_THINGS = (0.6, 0.72)  # `unshared` telling words up to which they are the same; where it ends
-REWORDING = 4.0  # what `unshared` words of any kind weigh beside the spreads of manner
-FINE_APART = 2.1  # manner and wording from which texts that tell the same things differ clearly
+REWORDING = 4.0  # what `unshared` words weigh beside the spreads of manner
+FINE_APART = 3.6  # manner and wording from which texts that tell the same things differ clearly
+_DIFFERS = 0.05  # spread in a handful from which documents differ in a measurement at all
 _MAY_BE_SAME = 0.6  # content distance beyond which texts do not tell the same things
 _DOUBTFUL = 0.995  # a mean distance to its cluster beyond this is rejected in verification
 
@@ -127,13 +128,14 @@ def _look_closer(
     same, end = SAME_THINGS
     for i, j in zip(*np.nonzero(np.triu(content < _MAY_BE_SAME, 1)), strict=True):
         one, other = readings[i], readings[j]
-        share = min((end - unshared(one.telling, other.telling)) / (end - same), 1.0)
+        told = unshared(one.telling, other.telling)
+        share = min((end - told) / (end - same), 1.0)
         if share <= 0.0:
             continue
         gaps = one.manner[places] - other.manner[places]
         fine = math.sqrt(float(gaps @ gaps) / len(places))
         if _WORDED in facets:
-            fine += REWORDING * unshared(one.wording, other.wording)
+            fine += REWORDING * (told + unshared(one.wording, other.wording))
         fine *= share * sure[i, j] / FINE_APART
         apart[i, j] = apart[j, i] = max(apart[i, j], fine)
 
@@ -171,8 +173,8 @@ def _propose(messages: Sequence[Mapping[str, str]], schema: Mapping[str, Any], s
         return float(spread[places].mean()) if places else float("inf")
 
     # Where the documents do not differ at all, nothing in them suggests the criterion.
-    metadata = [f for f in METADATA if variation(f) > 0.2]
-    metrics = [f for f in METRICS if variation(f) > 0.2] or [METRICS[0]]
+    metadata = [f for f in METADATA if variation(f) > _DIFFERS]
+    metrics = [f for f in METRICS if variation(f) > _DIFFERS] or [METRICS[0]]
     return json.dumps(
         {
             "metadata": [
