@@ -50,9 +50,9 @@ def _rises(name: str, counts: list[int], found: np.ndarray) -> None:
     print(f"\n{name}: classes {counts}, {len(found)} orders")
     print(f"  labels  {np.round(perfect.mean(0), 2).tolist()}")
     print(f"  offline {np.round(offline.mean(0), 2).tolist()}, Spearman {mean:.2f}")
-    strict = np.mean(np.array(single) > 0.999)
+    least, strict = min(single), np.mean(np.array(single) > 0.999)
     print(
-        f"  Spearman of single orders: mean {np.mean(single):.2f}, least {min(single):.2f}, strict {strict:.0%}"
+        f"  Spearman of single orders {np.mean(single):.2f}, least {least:.2f}, 1.0 in {strict:.0%}"
     )
     assert (np.diff(perfect, axis=1) > 0).all(), perfect
     assert mean >= 0.95, offline.mean(0)
