@@ -59,7 +59,8 @@ TRAIN = [
     "tokenizers>=0.21",
 ]
 EVAL = [*TRAIN, "datasets>=3.0", "lm_eval>=0.4.13", "transformers>=5.0"]
-GEMINI = ["google-genai>=1.0"]
+# Before 3.0 it sends calls again by itself when a connection breaks: caps would not hold.
+GEMINI = ["google-genai>=3.0"]
 # PyPI's default build of torch brings several GB of CUDA; launch/test.sh looks for the CPU build.
 PARITY = [*EVAL, "torch>=2.6"]
 # Embeddings of documents by a pre-trained model; brings PyTorch too.

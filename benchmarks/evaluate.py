@@ -5,9 +5,10 @@
 
 Prints JSON. A Llama with random weights is written once as a Hugging Face directory; each side
 loads it in a process of its own, in float32, and answers the same lm-eval requests. Timed is the
-answering alone, tokenization included, loading left out: `seconds` the first time, `seconds_again`
-once all is compiled and nothing is stored; the processors' seconds say it on a machine that does
-other work too. lm-eval's model gets the best of the batch sizes given.
+answering alone, tokenization included, loading left out. A first pass of each side compiles, and
+finds the best of the batch sizes for lm-eval's model (ours runs as it comes); then the two take
+turns, `rounds` times, one at rest while the other runs, nothing stored from pass to pass. Figures
+are medians; the processors' seconds say it on a machine that does other work too.
 The two sides' log likelihoods are compared, so that a speed is that of the same answers.
 
 The peer is needed for the comparison only: pip install torch accelerate transformers
@@ -19,6 +20,7 @@ import io
 import json
 import os
 import platform
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -63,8 +65,8 @@ def write_model(folder: Path, size: str, vocab_size: int, max_length: int) -> Pa
     return save_hf(model, config, folder / "tokenizer", folder / "model")
 
 
-def measure(side: str, model: str, data_dir: str, tasks: str, limit: int, batch: int) -> dict:
-    """Runs in a process of its own: answers the requests twice."""
+def serve(side: str, model: str, data_dir: str, tasks: str, limit: int) -> None:
+    """Runs in a process of its own: for each batch size read, answers all requests once."""
     from synthdiv.evaluation.tasks import load_tasks, quiet
 
     loaded = load_tasks(tasks.split(","), Path(data_dir))
@@ -76,41 +78,61 @@ def measure(side: str, model: str, data_dir: str, tasks: str, limit: int, batch:
         from synthdiv.evaluation import SynthdivLM
 
         lm = SynthdivLM(model)
-        forget = lm.store._known.clear
     else:
         from lm_eval.models.huggingface import HFLM
 
-        lm = HFLM(pretrained=model, device="cpu", dtype="float32", batch_size=batch)
-
-        def forget() -> None:
-            """Nothing is kept from the first time."""
-
-    seconds, cpu_seconds = [], []
-    for _ in range(2):
-        forget()
+        lm = HFLM(pretrained=model, device="cpu", dtype="float32", batch_size=1)
+    for line in sys.stdin:
+        if side == "synthdiv":
+            lm.store._known.clear()
+        else:
+            lm.batch_size_per_gpu = int(line)
         start, cpu_start = time.perf_counter(), time.process_time()
         with contextlib.redirect_stderr(io.StringIO()):
             answers = lm.loglikelihood(requests)
-        seconds.append(time.perf_counter() - start)
-        cpu_seconds.append(time.process_time() - cpu_start)
-    return {
-        "requests": len(requests),
-        "seconds": round(seconds[0], 2),
-        "seconds_again": round(seconds[1], 2),
-        "requests_per_second": round(len(requests) / seconds[1], 1),
-        "cpu_seconds_again": round(cpu_seconds[1], 2),
-        "log_likelihoods": [answer[0] for answer in answers],
-    }
+        found = {"seconds": time.perf_counter() - start}
+        found["cpu_seconds"] = time.process_time() - cpu_start
+        found["log_likelihoods"] = [answer[0] for answer in answers]
+        print(json.dumps(found), flush=True)
 
 
-def in_process(*arguments: str) -> dict:
-    """Measures in a fresh process."""
-    ran = subprocess.run(
-        [sys.executable, __file__, "--measure", *arguments], capture_output=True, text=True
+class Side:
+    """One of the two, loaded and waiting in its process."""
+
+    def __init__(self, *arguments: str) -> None:
+        command = [sys.executable, __file__, "--serve", *arguments]
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
+
+    def run(self, batch: int = 0) -> dict:
+        """Answers all requests once."""
+        self._process.stdin.write(f"{batch}\n")
+        self._process.stdin.flush()
+        for line in self._process.stdout:
+            if line.startswith('{"seconds"'):
+                return json.loads(line)
+        raise SystemExit(f"a side ended with {self._process.wait()}")
+
+    def close(self) -> None:
+        """Lets the process end."""
+        self._process.stdin.close()
+        self._process.wait()
+
+
+def summary(first: dict, rounds: list[dict]) -> dict:
+    """Medians over the rounds."""
+    requests = len(first["log_likelihoods"])
+    seconds, cpu = (
+        statistics.median(found[name] for found in rounds) for name in ("seconds", "cpu_seconds")
     )
-    if ran.returncode:
-        raise SystemExit(ran.stderr)
-    return json.loads(ran.stdout.splitlines()[-1])
+    return {
+        "requests": requests,
+        "requests_per_second": round(requests / seconds, 1),
+        "requests_per_cpu_second": round(requests / cpu, 1),
+        "seconds": [round(found["seconds"], 2) for found in rounds],
+        "cpu_seconds": [round(found["cpu_seconds"], 2) for found in rounds],
+        "first_pass_seconds": round(first["seconds"], 2),
+    }
 
 
 def main() -> None:
@@ -121,41 +143,48 @@ def main() -> None:
     parser.add_argument("--size", choices=SIZES, default="12m")
     parser.add_argument("--vocab_size", type=int, default=50_304)
     parser.add_argument("--max_length", type=int, default=1024)
-    parser.add_argument("--batch_sizes", default="8,32", help="that lm-eval's model is tried with")
+    parser.add_argument(
+        "--batch_sizes", default="8,16,32", help="that lm-eval's model is tried with"
+    )
+    parser.add_argument("--rounds", type=int, default=3)
     settings = parser.parse_args()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     with tempfile.TemporaryDirectory() as folder:
         model = write_model(Path(folder), settings.size, settings.vocab_size, settings.max_length)
         asked = (str(model), settings.data_dir, settings.tasks, str(settings.limit))
-        ours = in_process("synthdiv", *asked, "0")
-        theirs = {
-            int(size): in_process("hf", *asked, size) for size in settings.batch_sizes.split(",")
-        }
-    best = min(theirs, key=lambda size: theirs[size]["seconds_again"])
-    pairs = zip(ours["log_likelihoods"], theirs[best]["log_likelihoods"], strict=True)
-    worst = max(abs(a - b) for a, b in pairs)
-    for found in (ours, *theirs.values()):
-        del found["log_likelihoods"]
+        ours, theirs = Side("synthdiv", *asked), Side("hf", *asked)
+        our_first = ours.run()
+        their_firsts = {int(n): theirs.run(int(n)) for n in settings.batch_sizes.split(",")}
+        best = min(their_firsts, key=lambda n: their_firsts[n]["cpu_seconds"])
+        rounds = [(ours.run(), theirs.run(best)) for _ in range(settings.rounds)]
+        for side in (ours, theirs):
+            side.close()
+    our_rounds, their_rounds = zip(*rounds, strict=True)
+    a, b = our_rounds[-1]["log_likelihoods"], their_rounds[-1]["log_likelihoods"]
+    times, cpu_times = (
+        [t[name] / o[name] for o, t in rounds] for name in ("seconds", "cpu_seconds")
+    )
     report = {
         "machine": {"cores": len(os.sched_getaffinity(0)), "processor": platform.machine()},
         "settings": vars(settings) | {"dtype": "float32"},
-        "synthdiv": ours,
-        "lm_eval_hf": {f"batch_size={size}": found for size, found in theirs.items()},
-        "times_as_fast": round(theirs[best]["seconds_again"] / ours["seconds_again"], 2),
-        "times_as_fast_by_cpu_seconds": round(
-            min(t["cpu_seconds_again"] for t in theirs.values()) / ours["cpu_seconds_again"], 2
+        "synthdiv": summary(our_first, our_rounds),
+        "lm_eval_hf": {"batch_size": best} | summary(their_firsts[best], their_rounds),
+        "lm_eval_hf_cpu_seconds_by_batch_size": {
+            str(n): round(found["cpu_seconds"], 2) for n, found in their_firsts.items()
+        },
+        "times_as_fast": round(statistics.median(times), 2),
+        "times_as_fast_by_cpu_seconds": round(statistics.median(cpu_times), 2),
+        "times_as_fast_first_pass": round(
+            min(found["seconds"] for found in their_firsts.values()) / our_first["seconds"], 2
         ),
-        "times_as_fast_first_run": round(
-            min(t["seconds"] for t in theirs.values()) / ours["seconds"], 2
-        ),
-        "largest_difference_of_log_likelihoods": worst,
+        "largest_difference_of_log_likelihoods": max(abs(x - y) for x, y in zip(a, b, strict=True)),
     }
     print(json.dumps(report, indent=2))
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--measure"]:
-        side, model, data_dir, tasks, limit, batch = sys.argv[2:]
-        print(json.dumps(measure(side, model, data_dir, tasks, int(limit), int(batch))))
+    if sys.argv[1:2] == ["--serve"]:
+        side, model, data_dir, tasks, limit = sys.argv[2:]
+        serve(side, model, data_dir, tasks, int(limit))
     else:
         main()

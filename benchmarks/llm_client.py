@@ -5,7 +5,8 @@
 Both ask the same server (nginx with a canned chat completion if it is installed, else a small one
 of ours) in one process each, in turns. The SDK runs a plain gather under a semaphore and keeps only
 the text; the session keeps every answer in its store, validates it against a schema and obeys
-limits. distilabel's client is measured too where it is installed. Prints one JSON object.
+limits. distilabel's client is measured too where it is installed; curator's is not. CPU time is the
+client's process alone, its start and warm-up included. Prints one JSON object.
 """
 
 import argparse
@@ -249,12 +250,15 @@ def main() -> None:
         "distilabel": distilabel,
     }
     figures: dict[str, list[float]] = {name: [] for name in clients}
+    cpu_ms: dict[str, list[float]] = {name: [] for name in clients}
     with static_server() as (url, server):
         for _ in range(flags.turns):
             for name, client in clients.items():
+                before = time.process_time()
                 rate = client(url, flags.calls, flags.concurrency)
                 if rate is not None:
                     figures[name].append(round(rate, 1))
+                    cpu_ms[name].append((time.process_time() - before) * 1000 / flags.calls)
         result: dict[str, object] = {
             "server": server,
             "calls": flags.calls,
@@ -264,6 +268,10 @@ def main() -> None:
                 for name, rates in figures.items()
                 if rates
             },
+            "cpu_ms_per_call": {
+                name: round(statistics.median(spent), 2) for name, spent in cpu_ms.items() if spent
+            },
+            "not_measured": [name for name, rates in figures.items() if not rates] + ["curator"],
         }
         ratios = [
             ours / theirs

@@ -31,6 +31,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+DOCUMENT = 300  # tokens a document with --segments, on average
 GPU_DEFAULTS = (("350m", 32, 2048), ("1b4", 16, 2048))
 CPU_DEFAULTS = (("tiny", 16, 256), ("10m", 4, 512), ("140m", 2, 256))
 
@@ -63,6 +64,34 @@ def timed(step, groups: int, each: int) -> dict[str, float]:
     }
 
 
+def kernels(run, directory: str, steps: int, most: int = 25) -> list[list]:
+    """Traces `run(steps)` and returns its costliest kernels: [ms a step, calls a step, name].
+
+    The trace stays in the directory; TensorBoard's profile plugin and Perfetto open it.
+    """
+    import jax
+
+    with jax.profiler.trace(directory):
+        run(steps)
+    newest = max(Path(directory).rglob("*.xplane.pb"), key=lambda path: path.stat().st_mtime)
+    spent, calls = {}, {}
+    for plane in jax.profiler.ProfileData.from_file(str(newest)).planes:
+        if not plane.name.startswith("/device:"):
+            continue
+        for line in plane.lines:
+            if not line.name.startswith("Stream"):
+                continue
+            for event in line.events:
+                spent[event.name] = spent.get(event.name, 0) + event.duration_ns
+                calls[event.name] = calls.get(event.name, 0) + 1
+    rows = sorted(spent, key=spent.get, reverse=True)
+    whole = [round(sum(spent.values()) / 1e6 / steps, 3), sum(calls.values()) / steps, "all"]
+    return [whole] + [
+        [round(spent[name] / 1e6 / steps, 3), calls[name] / steps, name[:90]]
+        for name in rows[:most]
+    ]
+
+
 def measure_ours(args, changes: dict) -> dict:
     """Runs in its own process: compiles and times our step."""
     from synthdiv.training.host import prepare
@@ -93,7 +122,6 @@ def measure_ours(args, changes: dict) -> dict:
     if on_cpu:
         defaults |= {"scan_layers": False, "loss_chunk": 512}
     config = model_config(args.model, args.length, defaults | changes)
-    settings = StepConfig(config, optimizer, accumulate=accumulate, segments=segments)
     mesh = make_mesh(MeshConfig())
     _, backend = choose_backend(
         config.attention,
@@ -104,8 +132,15 @@ def measure_ours(args, changes: dict) -> dict:
     )
     draw = np.random.default_rng(0)
     shape = (batch, args.length)
-    starts = draw.random(shape) < 1 / 512
+    starts = draw.random(shape) < 1 / DOCUMENT
     segment_ids = np.cumsum(starts, axis=1).astype(np.int32)
+    settings = StepConfig(
+        config,
+        optimizer,
+        accumulate=accumulate,
+        segments=segments,
+        most_documents=int((segment_ids[:, -1] - segment_ids[:, 0]).max()) + 1,
+    )
     place = np.arange(args.length, dtype=np.int32)[None].repeat(batch, axis=0)
     begun = np.maximum.accumulate(np.where(starts, place, 0), axis=1)
     tokens = draw.integers(0, config.vocab_size, (batch, args.length + 1)).astype(np.int32)
@@ -142,6 +177,7 @@ def measure_ours(args, changes: dict) -> dict:
     times = timed(run, args.groups, args.steps)
     speed = batch * args.length / times["step_seconds"]
     stats = (jax.devices()[0].memory_stats() or {}) if not on_cpu else {}
+    extra = {"kernels": kernels(run, args.profile, args.steps)} if args.profile else {}
     return {
         "what": "synthdiv",
         "device": jax.devices()[0].device_kind,
@@ -150,7 +186,8 @@ def measure_ours(args, changes: dict) -> dict:
             "batch": batch,
             "length": args.length,
             "segments": segments,
-            **{k: getattr(config, k) for k in ("dtype", "scan_layers", "remat", "loss_chunk")},
+            "scan_layers": config.scans(jax.default_backend()),
+            **{k: getattr(config, k) for k in ("dtype", "remat", "loss_chunk")},
             **changes,
         },
         "parameters": config.parameters,
@@ -164,6 +201,7 @@ def measure_ours(args, changes: dict) -> dict:
         "first_and_last_loss": [losses[0], losses[-1]],
         "jax": jax.__version__,
         **times,
+        **extra,
     }
 
 
@@ -297,6 +335,7 @@ def main() -> None:
     parser.add_argument("--groups", type=int, default=5, help="the median of so many")
     parser.add_argument("--steps", type=int, default=4, help="steps in a group")
     parser.add_argument("--warmup", type=int, default=3)
+    parser.add_argument("--profile", default="", help="a directory: trace our steps into it")
     parser.add_argument("--only", choices=["ours", "peer"], help=argparse.SUPPRESS)
     parser.add_argument("--changes", default="", help=argparse.SUPPRESS)
     parser.add_argument("--cache", default="", help=argparse.SUPPRESS)

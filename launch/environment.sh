@@ -123,9 +123,12 @@ install() {
     echo "installing synthdiv[$extras] into $VENV with $("$PYTHON_ENV" -V);" \
         "the first time this takes some minutes" >&2
     touch "$VENV/.installing"
-    if ! { pip_install pip setuptools &&
-        pip_install --no-build-isolation --editable "$ROOT[$extras]"; }; then
-        rm -f "$VENV/.installing"
+    local status=0
+    { pip_install pip setuptools &&
+        pip_install --no-build-isolation --editable "$ROOT[$extras]"; } || status=$?
+    if [ "$status" != 0 ]; then
+        # pip that gives up leaves whole packages; pip that a signal ended may not
+        [ "$status" -gt 128 ] || rm -f "$VENV/.installing"
         fail "the installation failed; run the same command again to go on"
     fi
     if [ "$name" = test ]; then

@@ -7,9 +7,10 @@ goes on when run again, 130 after Ctrl-C, and 1 with a traceback after anything 
 
 import importlib
 import os
+import shlex
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
@@ -95,25 +96,33 @@ def load(values: flags.FlagValues, *targets: type) -> configuration.Config:
 
 
 def open_session(
-    values: flags.FlagValues, config: configuration.Config, directory: Path | None
+    values: flags.FlagValues,
+    config: configuration.Config,
+    directory: Path | None,
+    judge: str | None = None,
 ) -> "Session":
     """Opens the session that the judge flags describe; answers are kept in `directory`.
 
-    With `directory` None nothing is stored, as --dry_run wants it.
+    With `directory` None nothing is stored, as --dry_run wants it. A second judge, as
+    BACKEND:MODEL, keeps its answers in the same store, so that the caps hold for both together.
     """
     from synthdiv import llm
 
+    backend, model, url = values.llm, values.model, values.base_url
+    if judge is not None:
+        backend, _, model = judge.partition(":")
+        model, url = model or None, None
     settings = config.get(
         llm.LLMConfig,
-        backend=values.llm,
-        model=values.model,
-        base_url=values.base_url,
+        backend=backend,
+        model=model,
+        base_url=url,
         concurrency=values.concurrency,
         max_cost_usd=values.max_cost_usd,
         max_calls=values.max_calls,
     )
     store = directory / "answers.sqlite" if directory else None
-    return llm.open_session(settings, store, fresh=values.fresh)
+    return llm.open_session(settings, store, fresh=values.fresh and judge is None)
 
 
 def run(
@@ -132,7 +141,9 @@ def run(
     except UserError as error:
         _exit(2, f"error: {error}")
     except Paused as pause:
-        _exit(PAUSED_EXIT, f"paused: {pause}")
+        known = {flag: value for flag, value in pause.flags.items() if flag in values}
+        go_on = f": {_again(argv, known)}" if known else ""
+        _exit(PAUSED_EXIT, f"paused: {pause}{go_on}")
     except KeyboardInterrupt:
         _exit(130, "interrupted; run the same command again to go on")
     except BrokenPipeError:
@@ -167,6 +178,27 @@ def _parse(values: flags.FlagValues, argv: list[str]) -> None:
         raise UserError(" ".join(str(error).split())) from None
     if rest:
         raise UserError(f"unexpected argument {rest[0]!r}; flags are written --name=value")
+
+
+def _again(argv: list[str], flags: Mapping[str, float]) -> str:
+    """The command line with `flags` in the place of what they were, to be copied and run.
+
+    --fresh is left out: what was asked since then is not to be asked again.
+    """
+    name = Path(argv[0])
+    if name.suffix == ".py":
+        module = name.parent.name if name.stem == "__main__" else name.stem
+        start = f"python -m synthdiv.{module}"
+    else:
+        start = argv[0] if " " in argv[0] else name.name
+    kept, skip = [], False
+    for word in argv[1:]:
+        flag, given, _ = word.lstrip("-").partition("=")
+        if skip or (word.startswith("-") and flag in {*flags, "fresh"}):
+            skip = not skip and not given and flag in flags  # "--max_calls 10", in two words
+            continue
+        kept.append(word)
+    return shlex.join([*start.split(), *kept, *(f"--{f}={v:.12g}" for f, v in flags.items())])
 
 
 def _exit(code: int, line: str) -> NoReturn:

@@ -16,6 +16,8 @@ from synthdiv.errors import UserError
 _ENDINGS = (".parquet", ".jsonl", ".json", ".txt", ".arrow")
 _NOT_DATA = (
     "manifest.json",
+    "fingerprint.json",
+    "partial.json",
     "dataset_info.json",
     "features.json",
     "state.json",

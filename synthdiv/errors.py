@@ -1,7 +1,7 @@
 """The two ways in which work stops on purpose: the user's mistake, and a pause."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 
 class UserError(Exception):
@@ -13,7 +13,16 @@ class Paused(Exception):
 
     75 is EX_TEMPFAIL of sysexits.h, the code that launchers requeue on. The message says what is
     awaited (the answers of a batch file, more budget, the machine's return) and how to go on.
+
+    Args:
+        message: that.
+        flags: flags of a command and the values with which it would get further, to be told to
+            whoever gave the command.
     """
+
+    def __init__(self, message: str, flags: Mapping[str, float] | None = None) -> None:
+        super().__init__(message)
+        self.flags = dict(flags or {})
 
 
 def closest(name: str, known: Iterable[str]) -> str:

@@ -36,6 +36,7 @@ def main() -> None:
     if FLAGS.compare:
         config = cli.load(FLAGS, evaluation.CompareConfig).get(evaluation.CompareConfig)
         print(evaluation.compare(FLAGS.compare, FLAGS.output, config).table())
+        print(f"the same to look at: {FLAGS.output}/comparison.html")
         return
     cli.required(FLAGS, "checkpoint")
     config = cli.load(FLAGS, evaluation.EvaluateConfig).get(evaluation.EvaluateConfig)
@@ -51,7 +52,7 @@ def main() -> None:
     results = evaluation.evaluate(
         *what, FLAGS.output, FLAGS.data_dir, config, corpora, FLAGS.tokenizer
     )
-    print(evaluation.table(results))
+    print(evaluation.table(results), f"all of it is in {FLAGS.output}", sep="\n")
 
 
 if __name__ == "__main__":

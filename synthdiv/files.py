@@ -245,5 +245,7 @@ class CorpusWriter:
         return path
 
     def close(self, manifest: Mapping[str, Any]) -> None:
-        """Writes the manifest: the corpus is complete."""
+        """Writes the manifest: the corpus is complete, and what kills left half written is gone."""
+        for half_written in self.directory.glob(".*.tmp"):
+            half_written.unlink(missing_ok=True)
         write_manifest(self.directory, dict(manifest) | {"shards": [p.name for p in self.shards]})

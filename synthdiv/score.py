@@ -5,7 +5,8 @@
 
 A judge sorts a few documents at a time into clusters; more and smaller clusters mean more
 diversity. Writes score.json, rounds.parquet and report.html; for several corpora, a directory for
-each and comparison.json. Killed at any moment, the same command goes on where it was.
+each and comparison.json. Killed at any moment, the same command goes on where it was; stopped by a
+cap, it writes a result of the rounds so far, marked as partial.
 """
 
 from absl import flags
@@ -45,7 +46,7 @@ def main() -> None:
     from synthdiv.diversity import ScoreConfig, score_corpora
     from synthdiv.diversity.planning import plan_score
     from synthdiv.files import Corpus, output_dir
-    from synthdiv.llm import LLMConfig, open_session
+    from synthdiv.llm import LLMConfig
 
     cli.required(FLAGS, "input", "output")
     config = cli.load(FLAGS, ScoreConfig, LLMConfig)
@@ -63,9 +64,9 @@ def main() -> None:
         session = stack.enter_context(cli.open_session(FLAGS, config, directory))
         second = None
         if FLAGS.second_judge:
-            backend, _, model = FLAGS.second_judge.partition(":")
-            judge = config.get(LLMConfig, backend=backend, model=model or None)
-            second = stack.enter_context(open_session(judge, directory / "second.sqlite"))
+            second = stack.enter_context(
+                cli.open_session(FLAGS, config, directory, FLAGS.second_judge)
+            )
         result = score_corpora(corpora, directory, settings, session, FLAGS.compare, second)
     for name, one in result.get("corpora", {corpora[0].name: result}).items():
         low, high = one["score"]["ci95"]

@@ -1,5 +1,6 @@
 """How every command ends: the right code, one line for a mistake, no trace of a key."""
 
+import shlex
 import signal
 import subprocess
 import sys
@@ -20,6 +21,8 @@ def main():
         raise UserError("not like\\nthis")
     if FLAGS.end == "pause":
         raise Paused("answers are awaited")
+    if FLAGS.end == "cap":
+        raise Paused("more", {"max_calls": 3_000_000, "max_cost_usd": 1.25, "of_no_command": 1})
     if FLAGS.end == "bug":
         raise RuntimeError("a bug")
     if FLAGS.end == "interrupt":
@@ -56,6 +59,20 @@ def test_ends(tmp_path, arguments, code, line):
         assert not done.stdout
     if arguments == ["--help"]:
         assert "Does what its flag says." in done.stdout and "--max_cost_usd" in done.stdout
+
+
+def test_a_cap_tells_the_command_that_goes_on(tmp_path):
+    (tmp_path / "command.py").write_text(COMMAND)
+    given = ["--end=cap", "--max_calls", "3", "--bind=A.b='c d'", "--max_cost_usd=0.5", "--fresh"]
+    done = subprocess.run(
+        [sys.executable, tmp_path / "command.py", *given], capture_output=True, text=True
+    )
+    assert done.returncode == 75 and done.stderr.count("\n") == 1
+    command = shlex.split(done.stderr.partition("paused: more: ")[2])
+    assert command == [
+        "python", "-m", "synthdiv.command", "--end=cap", "--bind=A.b='c d'",
+        "--max_calls=3000000", "--max_cost_usd=1.25",
+    ]  # fmt: skip
 
 
 def test_a_bug_shows_its_traceback(tmp_path):

@@ -38,17 +38,17 @@ def test_evaluate_then_compare(folder):
         )
         assert ran.returncode == 0, ran.stderr
         results = json.loads((folder / f"results{seed}.json").read_text())
-        assert f"world_facts      acc       {results['tasks']['world_facts']['value']:.2%}" in (
-            ran.stdout
-        )
-        assert f"pages            bits/byte {results['bits_per_byte']:.4f}" in ran.stdout
+        said = {line.split()[0]: line.split() for line in ran.stdout.splitlines()}
+        assert said["world_facts"][2] == f"{results['tasks']['world_facts']['value']:.2%}"
+        assert said["pages"][2] == f"{results['bits_per_byte']:.4f}"
+        assert ran.stdout.splitlines()[-1] == f"all of it is in {folder}/results{seed}.json"
     ran = _run(
         f"--compare={folder}/results0.json,{folder}/results1.json", f"--output={folder}/compared"
     )
     assert ran.returncode == 0, ran.stderr
     rows = json.loads((folder / "compared" / "comparison.json").read_text())["rows"]
     assert [row["task"] for row in rows] == ["world_facts", "copa", "average"]
-    assert ran.stdout.splitlines()[-1].startswith("average")
+    assert ran.stdout.splitlines()[-2].startswith("average")
 
 
 def test_a_dry_run_writes_nothing(folder, tmp_path):
@@ -89,3 +89,49 @@ def test_mistakes_are_one_line_and_exit_code_2(folder, tmp_path, arguments, comp
     assert ran.returncode == 2
     assert ran.stderr.startswith(complaint) and ran.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def _changed(**changes) -> str:
+    return json.dumps(small.SUITE["piqa_validation"](2) | changes) + "\n"
+
+
+@pytest.mark.parametrize(
+    "third, complaint",
+    [
+        ('{"goal": "a", "sol1": "b"}\n', "no field 'sol2'; it has 'goal', 'sol1'"),
+        ('{"goal": "cut', "not JSON: Unterminated string starting at (the file's last line looks"),
+        (_changed(label=2), "'label' is 2, outside the options 0 to 1"),
+        (_changed(sol2="word " * 400), "task piqa, question 2: a continuation of "),
+    ],
+    ids=["missing field", "truncated line", "label outside", "too long"],
+)
+def test_a_data_file_that_cannot_be_used_is_named_with_the_line(folder, tmp_path, third, complaint):
+    whole = (folder / "suite" / "piqa_validation.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "piqa_validation.jsonl").write_text("".join(whole[:2]) + third)
+    ran = _run(
+        f"--checkpoint={folder}/model0",
+        "--tasks=piqa",
+        f"--data_dir={tmp_path}",
+        f"--output={tmp_path}/out/results.json",
+    )
+    assert ran.returncode == 2
+    *_, said = ran.stderr.splitlines()
+    assert said.startswith(f"error: {tmp_path}/piqa_validation.jsonl:3: {complaint}")
+    assert "Traceback" not in ran.stderr and not (tmp_path / "out" / "results.json").exists()
+
+
+def test_contexts_that_are_too_long_are_cut_and_counted(folder, tmp_path):
+    rows = [small.SUITE["boolq_validation"](i) for i in range(3)]
+    rows[1]["passage"] *= 60
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / "boolq_validation.jsonl").write_text(text)
+    ran = _run(
+        f"--checkpoint={folder}/model0",
+        "--tasks=boolq",
+        f"--data_dir={tmp_path}",
+        f"--output={tmp_path}/results.json",
+    )
+    assert ran.returncode == 0, ran.stderr
+    said = "requests whose context was too long for the model, cut on the left: boolq 2"
+    assert ran.stdout.splitlines()[-2] == said
+    assert json.loads((tmp_path / "results.json").read_text())["truncated"] == {"boolq": 2}

@@ -43,6 +43,7 @@ class Source(Protocol):
 
     sequence_length: int
     tokens: int
+    most_documents: int
 
     def __len__(self) -> int: ...
 
@@ -177,6 +178,12 @@ class Batches(Iterator[dict[str, np.ndarray]]):
     @property
     def total_sequences(self) -> int:
         return self._order.total
+
+    @property
+    def most_documents(self) -> int:
+        """The most segments that any sequence of any source has; 0 if one of them does not say."""
+        known = [s.most_documents for s in self._sources]
+        return max(known) if all(known) else 0
 
     @property
     def steps(self) -> int:

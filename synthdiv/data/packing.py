@@ -44,6 +44,14 @@ class Sequences:
         columns = ([getattr(p, f.name) for p in parts] for f in dataclasses.fields(cls))
         return cls(*(None if c[0] is None else np.concatenate(c) for c in columns))
 
+    @property
+    def most_documents(self) -> int:
+        """The most segments that any of the sequences has; padding is one. 0 of no sequences."""
+        if not len(self):
+            return 0
+        padded = self.targets < self.starts.shape[1]
+        return int((self.starts[:, 1:].sum(axis=1) + 1 + padded).max())
+
     def batch(self, source: np.ndarray) -> dict[str, np.ndarray]:
         """Returns the batch that synthdiv.data describes; `source`: int [N]."""
         length = self.starts.shape[1]

@@ -184,6 +184,10 @@ class PackedExamples:
     def tokens(self) -> int:
         return int(self.sequences.targets.sum())
 
+    @property
+    def most_documents(self) -> int:
+        return self.sequences.most_documents
+
     def read(self, indices: np.ndarray) -> Sequences:
         return self.sequences[indices]
 

@@ -50,6 +50,11 @@ class TokenSource:
         """Targets in one epoch."""
         return self.manifest["tokens"]
 
+    @property
+    def most_documents(self) -> int:
+        """The most segments that any sequence has; 0 where the manifest does not say."""
+        return self.manifest.get("most_documents", 0)
+
     def read(self, indices: np.ndarray) -> Sequences:
         """Returns the sequences numbered `indices`, in that order."""
         shards = np.searchsorted(self._firsts, indices, side="right") - 1

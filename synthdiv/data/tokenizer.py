@@ -4,10 +4,12 @@ Encoding never adds or reads special tokens: text that spells `<|endoftext|>` be
 tokens, so that a document cannot end itself. Only `eot_id` ends a document.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import io
 import itertools
+import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -21,9 +23,9 @@ from synthdiv.files import Corpus, atomic_path, output_dir, read_json, write_jso
 EOT = "<|endoftext|>"  # of the tokenizers that we train, and of GPT-2, CodeGen and GPT-NeoX
 # Names under which known tokenizers have their end of text, where nothing beside them says it.
 _EOT_NAMES = (EOT, "</s>", "<|end_of_text|>", "<eos>", "<|eot|>", "<|im_end|>")
-_HF_FILE = "tokenizer.json"
-_SENTENCEPIECE_FILE = "tokenizer.model"
-_CONFIG_FILE = "tokenizer_config.json"
+HF_FILE = "tokenizer.json"
+SENTENCEPIECE_FILE = "tokenizer.model"
+CONFIG_FILE = "tokenizer_config.json"
 _TRAINING_FILE = "training.json"
 TOKENIZER_KINDS = ("bpe", "sentencepiece")
 
@@ -51,6 +53,8 @@ class Tokenizer(Protocol):
     vocab_size: int  # ids are below this; the model may pad its embedding further
     eot_id: int  # ends every document and begins every segment
     eot_token: str
+    bos_id: int  # what its tokenizer_config.json says begins a text, else `eot_id`
+    begins: tuple[int, ...]  # what `transformers` puts before every text, by its file; we do not
     sha256: str  # of the tokenizer's file: equal hash, equal tokens
     cuttable: bool  # encoding "ab" and " cd" apart gives the tokens of "ab cd"
 
@@ -71,6 +75,8 @@ class _Base:
     file: bytes
     eot_id: int
     eot_token: str
+    bos_id: int
+    begins: tuple[int, ...] = ()
     _file_name: str
     _hf_class: str
 
@@ -90,7 +96,7 @@ class _Base:
         with atomic_path(directory / self._file_name) as temporary:
             temporary.write_bytes(self.file)
         write_json(
-            directory / _CONFIG_FILE,
+            directory / CONFIG_FILE,
             {
                 "tokenizer_class": self._hf_class,
                 "bos_token": self.eot_token,
@@ -102,9 +108,11 @@ class _Base:
 
 
 class _HuggingFace(_Base):
-    _file_name, _hf_class = _HF_FILE, "PreTrainedTokenizerFast"
+    _file_name, _hf_class = HF_FILE, "PreTrainedTokenizerFast"
 
-    def __init__(self, file: bytes, eot_token: str | None, where: str) -> None:
+    def __init__(
+        self, file: bytes, eot_token: str | None, where: str, bos_token: str | None = None
+    ) -> None:
         import tokenizers
 
         self.file = file
@@ -120,10 +128,21 @@ class _HuggingFace(_Base):
         if not found:
             raise UserError(
                 f"{where} has no end-of-text token; looked for {', '.join(map(repr, names))}. "
-                f'Name it in {_CONFIG_FILE} beside it: {{"eos_token": "..."}}'
+                f'Name it in {CONFIG_FILE} beside it: {{"eos_token": "..."}}'
             )
         self.eot_token = found[0]
         self.eot_id = self._tokenizer.token_to_id(self.eot_token)
+        bos_id = self._tokenizer.token_to_id(bos_token) if bos_token else None
+        self.bos_id = self.eot_id if bos_id is None else bos_id
+        bare, dressed = (
+            self._tokenizer.encode("a", add_special_tokens=added).ids for added in (False, True)
+        )
+        if dressed != bare:
+            places = range(len(dressed) - len(bare) + 1)
+            at = next(i for i in places if dressed[i : i + len(bare)] == bare)
+            self.begins = tuple(dressed[:at])
+            # What we save adds nothing either: our models never see those tokens.
+            self.file = json.dumps(json.loads(file) | {"post_processor": None}).encode()
         self.vocab_size = max(self._tokenizer.get_vocab(with_added_tokens=True).values()) + 1
         self._describe()
 
@@ -138,7 +157,7 @@ class _HuggingFace(_Base):
 
 
 class _SentencePiece(_Base):
-    _file_name, _hf_class = _SENTENCEPIECE_FILE, "LlamaTokenizer"
+    _file_name, _hf_class = SENTENCEPIECE_FILE, "LlamaTokenizer"
 
     def __init__(self, file: bytes, where: str) -> None:
         try:
@@ -154,6 +173,7 @@ class _SentencePiece(_Base):
         if self.eot_id < 0:
             raise UserError(f"{where} has no end-of-sentence id, which ends documents here")
         self.eot_token = self._model.id_to_piece(self.eot_id)
+        self.bos_id = self.eot_id
         self.vocab_size = self._model.get_piece_size()
         self._threads = int(os.environ.get("RAYON_NUM_THREADS", 0)) or os.cpu_count() or 1
         try:
@@ -190,26 +210,26 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
     """
     path = Path(path)
     if path.is_dir():
-        names = [_HF_FILE, _SENTENCEPIECE_FILE, f"tokenizer/{_HF_FILE}"]
-        names.append(f"tokenizer/{_SENTENCEPIECE_FILE}")
+        names = [HF_FILE, SENTENCEPIECE_FILE, f"tokenizer/{HF_FILE}"]
+        names.append(f"tokenizer/{SENTENCEPIECE_FILE}")
         found = next((path / n for n in names if (path / n).exists()), None)
         if found is None:
-            raise UserError(f"no {_HF_FILE} or {_SENTENCEPIECE_FILE} in {str(path)!r}")
+            raise UserError(f"no {HF_FILE} or {SENTENCEPIECE_FILE} in {str(path)!r}")
         path = found
     if not path.is_file():
         raise UserError(f"no tokenizer {str(path)!r}")
     file = path.read_bytes()
     if path.suffix == ".model":
         return _SentencePiece(file, str(path))
-    return _HuggingFace(file, _named_eot(path), str(path))
+    return _HuggingFace(file, _named(path, "eos_token"), str(path), _named(path, "bos_token"))
 
 
-def _named_eot(path: Path) -> str | None:
-    """The end-of-text token that a Hugging Face directory's tokenizer_config.json names."""
-    beside = path.parent / _CONFIG_FILE
+def _named(path: Path, role: str) -> str | None:
+    """The token that a Hugging Face directory's tokenizer_config.json names for a role."""
+    beside = path.parent / CONFIG_FILE
     if not beside.exists():
         return None
-    token: Any = read_json(beside).get("eos_token")
+    token: Any = read_json(beside).get(role)
     return token.get("content") if isinstance(token, dict) else token
 
 
@@ -247,7 +267,7 @@ def train_tokenizer(
         "corpora": [[fingerprint(c), c.text_column] for c in corpora],
     }
     told = output / _TRAINING_FILE
-    made = [n for n in (_HF_FILE, _SENTENCEPIECE_FILE) if (output / n).exists()]
+    made = [n for n in (HF_FILE, SENTENCEPIECE_FILE) if (output / n).exists()]
     if made and not (told.exists() and read_json(told) == training):
         raise UserError(
             f"{str(output)!r} has a tokenizer of other corpora or settings: remove it or choose "
@@ -256,7 +276,13 @@ def train_tokenizer(
     if made:
         return load_tokenizer(output)
     texts = _texts(corpora, max_bytes)
-    file = _train_bpe(texts, vocab_size) if kind == "bpe" else _train_unigram(texts, vocab_size)
+    try:
+        file = _train_bpe(texts, vocab_size) if kind == "bpe" else _train_unigram(texts, vocab_size)
+    except UserError:  # a corpus that cannot be read leaves no empty directories behind
+        for directory in (output, output.parent):
+            with contextlib.suppress(OSError):
+                directory.rmdir()
+        raise
     where = str(output)
     if kind == "bpe":
         tokenizer: Tokenizer = _HuggingFace(file, EOT, where)

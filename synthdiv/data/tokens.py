@@ -6,8 +6,10 @@ nothing depends on who tokenized them. Format: docs/formats.md.
 """
 
 import collections
+import contextlib
 import dataclasses
 import hashlib
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -199,17 +201,22 @@ def tokenize_corpus(
     digest = hashlib.sha256()
     documents = _encoded(corpus, digest)
     left_out = _skip(documents, sum(s["documents"] for s in done))
-    with (
-        Progress(None, f"tokenizing {corpus.name}", "documents") as progress,
-        Workers(tokenizer, output / "tokenizer", workers) as pool,
-    ):
-        progress.update(sum(s["documents"] for s in done))
-        shards = _split(documents, shard_bytes, left_out)
-        while (shard := next(shards, None)) is not None:
-            done.append(_write_shard(output, len(done), shard, pool, tokenizer, plan, progress))
+    try:
+        with (
+            Progress(None, f"tokenizing {corpus.name}", "documents") as progress,
+            Workers(tokenizer, output / "tokenizer", workers) as pool,
+        ):
+            progress.update(sum(s["documents"] for s in done))
+            shards = _split(documents, shard_bytes, left_out)
+            while (shard := next(shards, None)) is not None:
+                done.append(_write_shard(output, len(done), shard, pool, tokenizer, plan, progress))
+    except UserError:  # the corpus cannot be read to its end, so these tokens can never be whole
+        _remove(output)
+        raise
     totals = {k: sum(s[k] for s in done) for k in ("sequences", "tokens", "documents", "bytes")}
     manifest = plan | {
         **totals,
+        "most_documents": max(s["most_documents"] for s in done),
         "empty_documents": left_out[0],
         "corpus_name": corpus.name,
         "corpus_sha256": digest.hexdigest(),
@@ -233,6 +240,15 @@ def _same_plan(output: Path, plan: dict[str, Any]) -> None:
             f"{str(output)!r} has tokens of another {differing[0].replace('_', ' ')}: "
             "remove it or choose another --output"
         )
+
+
+def _remove(output: Path) -> None:
+    """Removes the tokens begun in `output`, and the directory if nothing else is in it."""
+    for path in [output / PLAN, *output.glob("tokens-*")]:
+        path.unlink(missing_ok=True)
+    shutil.rmtree(output / "tokenizer", ignore_errors=True)
+    with contextlib.suppress(OSError):
+        output.rmdir()
 
 
 def _finished_shards(output: Path) -> list[dict[str, Any]]:
@@ -332,6 +348,7 @@ def _write_shard(
             counts["sequences"] += len(sequences)
             counts["tokens"] += int(sequences.targets.sum())
             counts["bytes"] += int(sequences.bytes.sum())
+            counts["most_documents"] = max(counts["most_documents"], sequences.most_documents)
 
         try:
             for tokens, lengths, sizes in pool.encode(_chunks(documents)):

@@ -6,6 +6,7 @@ Clusters of one document need no verdict, so a round of singletons is not sent t
 """
 
 import dataclasses
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from synthdiv.diversity.arithmetic import (
@@ -40,6 +41,7 @@ class Round:
         verdicts, verdict_reasons: step 5.
         repaired: 1 if the partition or the verdicts had to be repaired.
         failed: the judge gave no usable clustering; the round is in no figure.
+        answered: all that was to be asked about it has been answered, failures included.
     """
 
     number: int
@@ -55,6 +57,7 @@ class Round:
     repaired: int = 0
     failed: bool = False
     failure: str = ""
+    answered: bool = False
 
     def sizes(self, policy: str) -> list[int]:
         """Sizes of the clusters that count under `policy`."""
@@ -128,16 +131,19 @@ class Agent:
         Raises:
             Paused: the session stopped; what was answered is stored, and asked no more.
         """
+        if self._session.capped:
+            self._round_by_round(rounds, label.replace("clustering", "rounds"))
+            return
         self._each(rounds, self.cluster_request, check_clustering, _fill, label)
-        for round_ in rounds:
-            round_.verdicts = [True] * len(round_.clusters)
-            round_.verdict_reasons = [
-                _SINGLE if len(cluster) == 1 else "" for cluster in round_.clusters
-            ]
-        if self._config.verify:
-            doubtful = [r for r in rounds if any(len(cluster) > 1 for cluster in r.clusters)]
-            label = label.replace("clustering", "verification")
-            self._each(doubtful, self.verify_request, check_verification, _judge, label)
+        doubtful = [r for r in rounds if self._verdicts_wanted(r)]
+        label = label.replace("clustering", "verification")
+        self._each(doubtful, self.verify_request, check_verification, _judge, label)
+
+    def _verdicts_wanted(self, round_: Round) -> bool:
+        """Ends step 4 of a round: whether step 5 is to be asked, or the round is answered."""
+        wanted = self._config.verify and any(len(cluster) > 1 for cluster in round_.clusters)
+        round_.answered = not wanted
+        return wanted
 
     def _each(
         self,
@@ -151,9 +157,49 @@ class Agent:
         for index, reply in self._session.iter(requests, label, check, len(rounds)):
             fill(rounds[index], reply.value, reply.failure)
 
+    def _round_by_round(self, rounds: Sequence[Round], label: str) -> None:
+        """Both steps of one round after the other, so that a cap leaves whole rounds behind it.
+
+        No more than a tenth of the rounds are between their two steps at any time.
+        """
+        most = max(8, len(rounds) // 10)
+        asked: list[Round] = []
+        doubtful: deque[Round] = deque()
+        under_way = 0
+
+        def requests() -> Iterator[Request | None]:
+            nonlocal under_way
+            waiting = deque(rounds)
+            while waiting or doubtful or under_way:
+                if doubtful:
+                    asked.append(doubtful.popleft())
+                    yield self.verify_request(asked[-1])
+                elif waiting and under_way < most:
+                    under_way += 1
+                    asked.append(waiting.popleft())
+                    yield self.cluster_request(asked[-1])
+                else:
+                    yield None
+
+        steps = 2 if self._config.verify else 1
+        for index, reply in self._session.iter(requests(), label, _check, steps * len(rounds)):
+            round_ = asked[index]
+            if not round_.clusters and not round_.failed:
+                _fill(round_, reply.value, reply.failure)
+                if self._verdicts_wanted(round_):
+                    doubtful.append(round_)
+            else:
+                _judge(round_, reply.value, reply.failure)
+            under_way -= round_.answered
+
 
 def _line(text: str) -> str:
     return " ".join(text.split())
+
+
+def _check(request: Request, value: Clustering | Verification) -> str | None:
+    check = check_clustering if isinstance(value, Clustering) else check_verification
+    return check(request, value)
 
 
 def check_clustering(request: Request, value: Clustering) -> str | None:
@@ -187,10 +233,13 @@ def _fill(round_: Round, value: Clustering | None, failure: str | None) -> None:
         round_.metrics.append(
             {m.name: m.score for m in cluster.metrics if 1 <= m.score <= 5} if cluster else {}
         )
+    round_.verdicts = [True] * len(round_.clusters)
+    round_.verdict_reasons = [_SINGLE if len(c) == 1 else "" for c in round_.clusters]
 
 
 def _judge(round_: Round, value: Verification | None, failure: str | None) -> None:
     """Takes the verdicts over: the first on each cluster, valid where there is none."""
+    round_.answered = True
     if failure:
         round_.repaired = 1
     seen: set[int] = set()

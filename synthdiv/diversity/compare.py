@@ -16,6 +16,7 @@ import numpy as np
 
 from synthdiv.diversity.criteria import CriteriaSet, criteria_json, gather_criteria, read_criteria
 from synthdiv.diversity.documents import matched_limits, read_documents
+from synthdiv.diversity.partial import PartialScore, comparison_words, partial_comparison
 from synthdiv.diversity.prompts import load_prompts
 from synthdiv.diversity.scoring import (
     Scored,
@@ -27,7 +28,7 @@ from synthdiv.diversity.scoring import (
     write_score,
 )
 from synthdiv.diversity.settings import ScoreConfig
-from synthdiv.errors import UserError
+from synthdiv.errors import Paused, UserError
 from synthdiv.files import Corpus, output_dir, write_json
 from synthdiv.llm import Session
 
@@ -53,6 +54,7 @@ def score_corpora(
 
     Raises:
         UserError: as `cluster_score`; or `compare` and `config.target_ci` are both wanted.
+        PartialScore: as `cluster_score`; of several corpora there is at least one score.
         Paused: as `cluster_score`.
     """
     directory = output_dir(output)
@@ -67,33 +69,48 @@ def score_corpora(
     before = session.stats
     results: dict[str, dict[str, Any]] = {}
     content: dict[str, Any] = {"shared_criteria": compare, "seed": config.seed}
+    pause: Paused | None = None
     if compare:
-        scored, shared = _ask_alike(inputs, config, session)
+        scored, shared, pause = _ask_alike(inputs, config, session)
         content["criteria"] = criteria_json(shared[0])
         content["matched_lengths"] = config.match_length
-        for name, one in zip(names, scored, strict=True):
+        for name, one in zip(names, scored, strict=False):
             results[name] = report_on(one, session, session.stats, second)
             write_score(output_dir(directory / name), one, results[name])
+            pause = pause or one.pause
         content["differences"] = [
             {"corpora": [names[a], names[b]], **difference(scored[a], scored[b])}
             for a, b in itertools.combinations(range(len(scored)), 2)
         ]
         if config.with_baselines:
-            content["matched_baselines"] = _matched(inputs, names, config)
+            several = len(scored)
+            content["matched_baselines"] = _matched(inputs[:several], names[:several], config)
     else:
         for name, corpus in zip(names, inputs, strict=True):
             target = output_dir(directory / name)
-            results[name] = cluster_score(corpus, config, session, target, second)
+            try:
+                results[name] = cluster_score(corpus, config, session, target, second)
+            except Paused as error:
+                pause = error
+                if isinstance(error, PartialScore):
+                    pause, results[name] = error.pause, error.result
+                elif not (results and session.capped):
+                    raise
+                break
     content["corpora"] = {
         name: {k: result[k] for k in ("score", "pairs", "corpus", "baselines")}
         for name, result in results.items()
     }
     content |= spent(before, session.stats)
     content["judge"] = {"backend": session.backend, "model": session.model}
+    if pause is not None:
+        content["partial"] = partial_comparison(results, names, config, session, pause)
     write_json(directory / "comparison.json", content)
     from synthdiv.diversity.comparison import write_comparison
 
     write_comparison(directory)
+    if pause is not None:
+        raise PartialScore(comparison_words(results, names, directory), pause, content)
     return content
 
 
@@ -110,8 +127,11 @@ def _names(inputs: Sequence[Corpus]) -> list[str]:
 
 def _ask_alike(
     inputs: Sequence[Corpus], config: ScoreConfig, session: Session
-) -> tuple[list[Scored], list[CriteriaSet]]:
-    """Asks about all corpora under one list of criteria sets and at one distribution of lengths."""
+) -> tuple[list[Scored], list[CriteriaSet], Paused | None]:
+    """Asks about all corpora under one list of criteria sets and at one distribution of lengths.
+
+    A cap may leave the last ones out; what it said comes third.
+    """
     if config.criteria:
         shared = [read_criteria(config.criteria)]
     else:
@@ -119,11 +139,17 @@ def _ask_alike(
     limits: list[dict[int, int] | None] = [None] * len(inputs)
     if config.match_length:
         limits = list(matched_limits([_lengths(corpus, config) for corpus in inputs]))
-    scored = [
-        ask(corpus, config, session, shared, limit)
-        for corpus, limit in zip(inputs, limits, strict=True)
-    ]
-    return scored, shared
+    scored: list[Scored] = []
+    for corpus, limit in zip(inputs, limits, strict=True):
+        try:
+            scored.append(ask(corpus, config, session, shared, limit))
+        except Paused as pause:
+            if not (scored and session.capped):
+                raise
+            return scored, shared, pause
+        if scored[-1].pause is not None:
+            break
+    return scored, shared, scored[-1].pause
 
 
 def _gather_from_all(

@@ -12,15 +12,22 @@ from typing import Any
 import numpy as np
 
 from synthdiv.diversity.agent import Agent, Round
-from synthdiv.diversity.agreement import against_labels, between_judges, retest
+from synthdiv.diversity.agreement import agreement_of
 from synthdiv.diversity.control import control_variate, offline_clusters, scores_of
 from synthdiv.diversity.criteria import CriteriaSet, criteria_json, gather_criteria, read_criteria
 from synthdiv.diversity.documents import Draws, Shown, read_documents
 from synthdiv.diversity.facets import facets
+from synthdiv.diversity.partial import (
+    PartialScore,
+    answered_first,
+    partial,
+    partial_words,
+    require_enough,
+)
 from synthdiv.diversity.prompts import load_prompts
 from synthdiv.diversity.results import Figures, interval, summarise, write_documents, write_rounds
 from synthdiv.diversity.settings import ScoreConfig
-from synthdiv.errors import UserError, closest
+from synthdiv.errors import Paused, UserError, closest
 from synthdiv.files import Corpus, output_dir, write_json
 from synthdiv.llm import Session
 
@@ -39,6 +46,7 @@ class Scored:
     sets: list[CriteriaSet]
     rounds: list[Round]
     figures: Figures
+    pause: Paused | None = None  # what stopped the asking before all was asked
 
 
 def cluster_score(
@@ -63,7 +71,8 @@ def cluster_score(
 
     Raises:
         UserError: the corpus is smaller than a round, or the judge's replies were of no use.
-        Paused: the session stopped; call again to go on.
+        PartialScore: a cap was reached and the rounds so far make a score; call again to go on.
+        Paused: the session stopped before that; call again to go on.
     """
     config = config or ScoreConfig()
     if session is None:
@@ -76,6 +85,8 @@ def cluster_score(
     result = report_on(scored, session, before, second)
     if output is not None:
         write_score(output_dir(output), scored, result)
+    if scored.pause is not None:
+        raise PartialScore(partial_words(result, output), scored.pause, result)
     return result
 
 
@@ -109,26 +120,31 @@ def ask(
     sets: list[CriteriaSet] = []
     rounds: list[Round] = []
     own: np.ndarray | None = None
-    for repeat, drawn in enumerate(draws):
-        for fresh_sets, fresh in _asked(drawn, config, session, documents, shared):
-            for round_ in fresh:
-                round_.number += repeat * config.rounds
-                # Criteria that were given are the same in every repeat; gathered ones are not.
-                round_.criteria_set += 0 if shared else repeat * config.sets
-            sets += fresh_sets
-            rounds += fresh
-            if config.target_ci is None:
-                continue
-            if own is None:
-                own = _own_rounds(draws, config, session, documents)
-            figures = _figures(rounds, documents, config, own)
-            if narrow_enough(figures, config):
-                break
+    pause = None
+    try:
+        for repeat, drawn in enumerate(draws):
+            for fresh_sets, fresh in _asked(drawn, config, session, documents, shared):
+                for round_ in fresh:
+                    round_.number += repeat * config.rounds
+                    # Criteria that were given are the same in every repeat; gathered ones are not.
+                    round_.criteria_set += 0 if shared else repeat * config.sets
+                sets += fresh_sets
+                rounds += fresh
+                if config.target_ci is None:
+                    continue
+                if own is None:
+                    own = _own_rounds(draws, config, session, documents)
+                figures = _figures(rounds, documents, config, own)
+                if narrow_enough(figures, config):
+                    break
+    except Paused as error:
+        require_enough(rounds, config, session, error)
+        pause, figures = error, None
     if figures is None:
         figures = _figures(
             rounds, documents, config, _own_rounds(draws, config, session, documents)
         )
-    return Scored(corpus, config, draws, documents, list(shared or sets), rounds, figures)
+    return Scored(corpus, config, draws, documents, list(shared or sets), rounds, figures, pause)
 
 
 def make_draws(corpus: Corpus, config: ScoreConfig) -> list[Draws]:
@@ -217,11 +233,19 @@ def _asked(
             for i, block in enumerate(blocks)
             for r in block
         ]
-        Agent(session, documents, sets, prompts, config).run(rounds)
+        rounds.sort(key=lambda r: r.number)
+        pause = None
+        try:
+            Agent(session, documents, sets, prompts, config).run(rounds)
+        except Paused as error:
+            if not session.capped:
+                raise
+            pause, rounds = error, answered_first(rounds)
         for round_ in rounds:
             round_.criteria_set += number
-        rounds.sort(key=lambda r: r.number)
         yield [] if shared else sets, rounds
+        if pause is not None:
+            raise pause
         number += len(blocks)
 
 
@@ -268,7 +292,11 @@ def report_on(
     requested = config.rounds * config.repeats
     result = summarise(scored.rounds, scored.figures, config, requested)
     result["facets"] = facets(scored.rounds, scored.sets, config.seed)
-    result["agreement"] = _agreement(scored, session, second)
+    result["agreement"] = agreement_of(scored, session, second)
+    if scored.pause is not None:
+        result["partial"] = partial(
+            scored.rounds, config, session, second is not None, scored.pause
+        )
     if config.repeats > 1:
         result["repeats"] = _repeats(scored)
     shown = {i for r in scored.rounds for i in r.indices}
@@ -313,64 +341,14 @@ def spent(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]
 
 def _repeats(scored: Scored) -> dict[str, Any]:
     """The paper's robustness protocol: the mean of every repeat, and their spread."""
-    per_repeat = np.array_split(scored.figures.scores, scored.config.repeats)
+    repeats = np.array([r.number for r in scored.rounds]) // scored.config.rounds
+    per_repeat = [scored.figures.scores[repeats == n] for n in np.unique(repeats)]
     means = [float(np.nanmean(part)) for part in per_repeat if np.isfinite(part).any()]
     return {
         "means": means,
         "mean": float(np.mean(means)),
         "standard_deviation": float(np.std(means, ddof=1)) if len(means) > 1 else None,
     }
-
-
-def _agreement(scored: Scored, session: Session, second: Session | None) -> dict[str, Any]:
-    config = scored.config
-    found: dict[str, Any] = {}
-    if config.labels is not None:
-        labels = [
-            [str(scored.documents[i].provenance[config.labels]) for i in r.indices]
-            for r in scored.rounds
-        ]
-        found["labels"] = {"column": config.labels} | against_labels(scored.rounds, labels)
-    per_repeat = config.rounds
-    drawn = scored.draws[0]
-    by_number = {r.number: r for r in scored.rounds if r.number < per_repeat}
-    chosen = [n for n in drawn.chosen(config.repeat_fraction, per_repeat, 0) if n in by_number]
-    if chosen:
-        originals = [by_number[n] for n in chosen]
-        again = [
-            Round(r.number, r.criteria_set, tuple(r.indices[p] for p in drawn.order(r.number)))
-            for r in originals
-        ]
-        _cluster_only(again, scored, session, "repeated clustering")
-        found["test_retest"] = retest(originals, again)
-    if second is not None:
-        chosen = [n for n in drawn.chosen(config.second_fraction, per_repeat, 1) if n in by_number]
-        originals = [by_number[n] for n in chosen]
-        theirs = [Round(r.number, r.criteria_set, r.indices) for r in originals]
-        _cluster_only(theirs, scored, second, "the second judge's clustering")
-        pairs = [(a, b) for a, b in zip(originals, theirs, strict=True) if not b.failed]
-        labels = [_numbers(b) for _, b in pairs]
-        found["second_judge"] = {
-            "backend": second.backend,
-            "model": second.model,
-        } | between_judges([a for a, _ in pairs], labels)
-    if scored.figures.control is not None:
-        offline = offline_clusters((r.indices for r in scored.rounds), scored.documents)
-        found["offline_judge"] = between_judges(scored.rounds, offline)
-    return found
-
-
-def _numbers(round_: Round) -> list[int]:
-    from synthdiv.diversity.arithmetic import memberships
-
-    return memberships(round_.clusters, len(round_.indices)).tolist()
-
-
-def _cluster_only(rounds: list[Round], scored: Scored, session: Session, label: str) -> None:
-    """Step 4 alone: agreement is about the clusters, whatever their verdicts."""
-    config = dataclasses.replace(scored.config, verify=False)
-    prompts = load_prompts(config.prompts)
-    Agent(session, scored.documents, scored.sets, prompts, config).run(rounds, label)
 
 
 def write_score(directory: Path, scored: Scored, result: Mapping[str, Any]) -> None:

@@ -78,10 +78,16 @@ class SynthdivLM(TemplateLM):
         path = Path(answers) if answers and is_first() else None
         self.store = AnswerStore(path, checkpoint.fingerprint)
         self.truncated: Counter[str] = Counter()  # requests cut on the left, by task
+        self.places: dict[str, list[str]] = {}  # by task, where each question stands: "file:line"
 
     @property
     def eot_token_id(self) -> int:
         return self.end_of_text
+
+    @property
+    def prefix_token_id(self) -> int:
+        """What stands for no context: the tokenizer's beginning of text, else end-of-text."""
+        return self.checkpoint.tokenizer.bos_id
 
     @property
     def tokenizer_name(self) -> str:
@@ -113,6 +119,14 @@ class SynthdivLM(TemplateLM):
             result[text] = ids
         return result
 
+    def _begun(self, tokens: list[int]) -> list[int]:
+        """A context with what the tokenizer's file, or `prefix_end_of_text`, puts before it."""
+        begins = [*self.checkpoint.tokenizer.begins]
+        if self.prefix_end_of_text:
+            begins = begins or [self.end_of_text]
+        conversation = tokens[:1] == [self.end_of_text]
+        return tokens if conversation or not tokens else [*begins, *tokens]
+
     def loglikelihood(
         self, requests: Sequence[Any], disable_tqdm: bool = False
     ) -> list[tuple[float, bool]]:
@@ -126,12 +140,11 @@ class SynthdivLM(TemplateLM):
                 after = ids[context + continuation][len(before) :]
             else:
                 before, after = [], ids[continuation]
-            if (self.prefix_end_of_text or not before) and before[:1] != [self.end_of_text]:
-                before = [self.end_of_text, *before]
+            before = self._begun(before) or [self.prefix_token_id]
             if not after:
                 raise UserError(
-                    f"task {request.task_name}, question {request.doc_id}: the continuation "
-                    f"{continuation!r} has no tokens of its own after its context"
+                    f"{self._where(request)}: the continuation {continuation!r} has no tokens of "
+                    "its own after its context"
                 )
             tokens.append((before, after, request))
         return [
@@ -151,13 +164,19 @@ class SynthdivLM(TemplateLM):
         name = getattr(request, "task_name", None) or "?"
         if len(after) > longest:
             raise UserError(
-                f"task {name}, question {getattr(request, 'doc_id', '?')}: a continuation of "
-                f"{len(after)} tokens is longer than the model's context of {longest}"
+                f"{self._where(request)}: a continuation of {len(after)} tokens is longer than the "
+                f"model's context of {longest}"
             )
         if len(before) + len(after) > longest + 1:
             self.truncated[name] += 1
         kept = np.asarray((before + after)[-(longest + 1) :], np.int32)
         return Continuation(kept[:-1], np.asarray(after, np.int32))
+
+    def _where(self, request: Any) -> str:
+        """Names a request's question, by file and line if it comes from a file."""
+        task, question = getattr(request, "task_name", "?"), getattr(request, "doc_id", "?")
+        place = f"{self.places[task][question]}: " if task in self.places else ""
+        return f"{place}task {task}, question {question}"
 
     def _score(self, continuations: list[Continuation], label: str) -> list[Scored]:
         keys = [
@@ -189,15 +208,15 @@ class SynthdivLM(TemplateLM):
     def score_texts(self, texts: Sequence[str]) -> list[list[np.ndarray]]:
         """Returns the log probability of each token of each text, by window; every token once.
 
-        The first window begins with end-of-text. A text that is longer than the context goes on in
-        windows without overlap, except that the last is filled with context on its left.
+        The first window begins with `prefix_token_id`. A text that is longer than the context goes
+        on in windows without overlap, except that the last is filled with context on its left.
         """
         ids = self._encode(texts)
         windows = [
             [
                 make_disjoint_window(window)
                 for window in get_rolling_token_windows(
-                    ids[text], self.end_of_text, self.model.max_length, context_len=1
+                    ids[text], self.prefix_token_id, self.model.max_length, context_len=1
                 )
             ]
             for text in texts
@@ -268,11 +287,10 @@ class SynthdivLM(TemplateLM):
                 f"task {task} generates {new} tokens, which leaves no room for a prompt in the "
                 f"model's context of {self.model.max_length}"
             )
-        if self.prefix_end_of_text and tokens[:1] != [self.end_of_text]:
-            tokens = [self.end_of_text, *tokens]
+        tokens = self._begun(tokens) or [self.prefix_token_id]
         if len(tokens) > room:
             self.truncated[task] += 1
-        kept = np.asarray(tokens[-room:] or [self.end_of_text], np.int32)
+        kept = np.asarray(tokens[-room:], np.int32)
         return Prompt(kept, new, temperature if sampled else 0.0), until
 
 

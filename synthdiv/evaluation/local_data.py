@@ -10,7 +10,8 @@ import gzip
 import io
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from synthdiv.errors import UserError
 
 Row = dict[str, Any]
 
-_ENDINGS = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".json", ".json.gz", ".parquet")
+_ENDINGS = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".json", ".json.gz", ".json.zst", ".parquet")
 _SPLIT_NAMES = {
     "test": ("test",),
     "validation": ("validation", "val", "valid", "dev"),
@@ -253,47 +254,66 @@ def find_splits(data_dir: Path, task: str) -> dict[str, Path]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    broken: tuple[type[Exception], ...] = (EOFError, OSError, zlib.error)
     with open(path, "rb") as raw:
         if path.suffix == ".gz":
             stream: Any = gzip.GzipFile(fileobj=raw)
         elif path.suffix == ".zst":
             import zstandard
 
-            stream = zstandard.ZstdDecompressor().stream_reader(raw)
+            broken += (zstandard.ZstdError,)
+            stream = io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(raw))
         else:
             stream = raw
         number = 0
         try:
-            for number, line in enumerate(io.TextIOWrapper(stream, encoding="utf-8"), 1):
-                if line.strip():
-                    yield number, line
-        except (EOFError, OSError, UnicodeDecodeError) as error:
+            for number, line in enumerate(stream, 1):
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+                if text.strip():
+                    yield number, text
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path}:{number}: not UTF-8: {error.reason}") from None
+        except broken as error:
             raise UserError(f"{path}:{number + 1}: cannot be read further: {error}") from None
 
 
 def _objects(path: Path) -> Iterator[tuple[int, Any]]:
     """Rows with the number of their line (of the row, in a Parquet file or a JSON array)."""
     if path.suffix == ".parquet":
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        yield from enumerate(pq.read_table(path).to_pylist(), 1)
+        try:
+            rows = pq.read_table(path).to_pylist()
+        except (pa.ArrowException, OSError) as error:
+            raise UserError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
+        yield from enumerate(rows, 1)
         return
     for number, line in _lines(path):
         if number == 1 and line.lstrip().startswith("["):
-            try:
-                array = json.loads("".join(text for _, text in _lines(path)))
-            except json.JSONDecodeError as error:
-                raise UserError(f"{path}:{error.lineno}: not JSON: {error.msg}") from None
-            yield from enumerate(array, 1)
+            yield from enumerate(_parsed(path, 1, "".join(text for _, text in _lines(path))), 1)
             return
-        try:
-            yield number, json.loads(line)
-        except json.JSONDecodeError as error:
-            cut = "" if line.endswith("\n") else " (the file's last line looks truncated)"
-            raise UserError(f"{path}:{number}: not JSON: {error.msg}{cut}") from None
+        yield number, _parsed(path, number, line)
 
 
-def read_rows(path: Path, task: str) -> Sequence[Row]:
+def _parsed(path: Path, number: int, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        line = number + error.lineno - 1
+        last = not text.endswith("\n") and error.lineno == text.count("\n") + 1
+        cut = " (the file's last line looks truncated)" if last else ""
+        raise UserError(f"{path}:{line}: not JSON: {error.msg}{cut}") from None
+    except RecursionError:
+        raise UserError(f"{path}:{number}: nested too deep to be a question") from None
+
+
+def read_rows(path: Path, task: str) -> list[Row]:
+    """Reads and checks the questions of one file; see `numbered_rows`."""
+    return [row for _, row in numbered_rows(path, task)]
+
+
+def numbered_rows(path: Path, task: str) -> list[tuple[int, Row]]:
     """Reads and checks the questions of one file.
 
     Args:
@@ -301,7 +321,8 @@ def read_rows(path: Path, task: str) -> Sequence[Row]:
         task: lm-eval's name of the task.
 
     Returns:
-        Rows with exactly the fields that the stock task reads.
+        Rows with exactly the fields that the stock task reads, each with the number of its line (of
+        the row, in a Parquet file or a JSON array).
 
     Raises:
         UserError: file:line: what is wrong (not JSON, a field missing, a label outside the options,
@@ -313,7 +334,7 @@ def read_rows(path: Path, task: str) -> Sequence[Row]:
         try:
             if not isinstance(row, dict):
                 raise _Fault(f"a {type(row).__name__}, not an object")
-            rows.append(convert(row))
+            rows.append((number, convert(row)))
         except _Fault as fault:
             raise UserError(f"{path}:{number}: {fault}") from None
     if not rows:

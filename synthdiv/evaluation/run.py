@@ -113,6 +113,8 @@ def evaluate(
         template=None if config.template == ChatTemplate() else config.template,
         prefix_end_of_text=config.prefix_end_of_text,
     )
+    if loaded:
+        lm.places = loaded.places
     try:
         results, samples = _run_tasks(lm, loaded, config) if loaded else ({}, {})
         names = [corpus.name for corpus in corpora]
@@ -235,26 +237,39 @@ def _questions(samples: list[dict[str, Any]], metric: str) -> dict[str, Any]:
 
 def table(results: dict[str, Any]) -> str:
     """Returns the results' main figures as lines of text."""
-    lines = []
+    rows = [("task", "metric", "value", "std. error", "of")]
+
+    def add(name: str, metric: str, value: float, error: float | None, form: str, of: str) -> None:
+        rows.append(
+            (name, metric, f"{value:{form}}", "" if error is None else f"{error:{form}}", of)
+        )
+
     for name, task in results["tasks"].items():
-        error = "" if task["stderr"] is None else f" +- {task['stderr']:.2%}"
-        lines.append(f"{name:<16} {task['metric']:<9} {task['value']:.2%}{error}")
-    if len(lines) > 1:
-        error = "" if results["stderr"] is None else f" +- {results['stderr']:.2%}"
-        lines.append(f"{'average':<16} {'':<9} {results['accuracy']:.2%}{error}")
+        questions = f"{task['questions']:,} questions"
+        add(name, task["metric"], task["value"], task["stderr"], ".2%", questions)
+    if len(results["tasks"]) > 1:
+        of = f"{len(results['tasks'])} tasks"
+        add("average", "", results["accuracy"], results["stderr"], ".2%", of)
     for name, found in results.get("results", {}).items():
         for key, value in found.items() if name not in (*results["tasks"], PAPER) else ():
             metric, _, filtered = key.partition(",")
             if filtered and not metric.endswith("_stderr"):
-                lines.append(f"{name:<16} {metric:<9} {value}")
+                rows.append((name, metric, str(value), "", ""))
     for name, found in results["corpora"].items():
-        error = found["standard_error"]
-        more = "" if error is None else f" +- {error:.4f}"
-        lines.append(f"{name:<16} bits/byte {found['bits_per_byte']:.4f}{more}")
-    cut = sum(results["truncated"].values())
-    if cut:
-        lines.append(f"{cut:,} contexts were too long for the model and were cut on the left")
-    return "\n".join(lines)
+        documents = f"{found['documents']:,} documents"
+        add(name, "bits/byte", found["bits_per_byte"], found["standard_error"], ".4f", documents)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    sides = "<<>><"  # words on the left, numbers on the right
+    lines = [
+        "  ".join(
+            f"{cell:{side}{width}}" for cell, side, width in zip(row, sides, widths, strict=True)
+        )
+        for row in rows
+    ]
+    if results["truncated"]:
+        cut = ", ".join(f"{name} {count:,}" for name, count in results["truncated"].items())
+        lines.append(f"requests whose context was too long for the model, cut on the left: {cut}")
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _write_samples(output: Path, samples: dict[str, list[dict[str, Any]]]) -> None:

@@ -68,10 +68,12 @@ class Tasks:
     Attributes:
         loaded: what lm-eval's evaluator takes: tasks and groups by name.
         files: the local file behind each task that has one.
+        places: for each such task, where each of its questions stands: "file:line".
     """
 
     loaded: dict[str, Any]
     files: dict[str, Path]
+    places: dict[str, list[str]]
 
     @property
     def names(self) -> list[str]:
@@ -99,6 +101,7 @@ def load_tasks(names: list[str], data_dir: Path | None, num_fewshot: int = 0) ->
     tasks: dict[str, Task] = {}
     groups: dict[str, Group] = {}
     files: dict[str, Path] = {}
+    places: dict[str, list[str]] = {}
     stock: list[str] = []
     for name in names:
         if name != PAPER:
@@ -114,7 +117,9 @@ def load_tasks(names: list[str], data_dir: Path | None, num_fewshot: int = 0) ->
             if data_dir is None or member not in local_data.SOURCES:
                 stock.append(member)
                 continue
-            tasks[member], files[member] = _local_task(member, data_dir, num_fewshot)
+            task, path, lines = _local_task(member, data_dir, num_fewshot)
+            tasks[member], files[member] = task, path
+            places[member] = [f"{path}:{line}" for line in lines]
     if stock:
         loaded = _stock_tasks(list(dict.fromkeys(stock)))
         tasks |= loaded["tasks"]
@@ -128,7 +133,7 @@ def load_tasks(names: list[str], data_dir: Path | None, num_fewshot: int = 0) ->
             task.set_config("num_fewshot", num_fewshot)
         task.set_fewshot_seed(seed=1234)  # lm-eval's own default
     group_map = {group.name: group.child_names for group in groups.values()}
-    return Tasks({"tasks": tasks, "groups": groups, "group_map": group_map}, files)
+    return Tasks({"tasks": tasks, "groups": groups, "group_map": group_map}, files, places)
 
 
 def _definition(name: str) -> dict[str, Any]:
@@ -152,8 +157,8 @@ def _stock_index() -> "TaskManager":
     return TaskManager()
 
 
-def _local_task(name: str, data_dir: Path, num_fewshot: int) -> "tuple[Task, Path]":
-    """The stock task `name`, reading its questions from a file of `data_dir`."""
+def _local_task(name: str, data_dir: Path, num_fewshot: int) -> "tuple[Task, Path, list[int]]":
+    """The stock task `name` with a file of `data_dir` as its source, the file, and its lines."""
     import datasets
     from lm_eval.api.task import ConfigurableTask
 
@@ -164,9 +169,10 @@ def _local_task(name: str, data_dir: Path, num_fewshot: int) -> "tuple[Task, Pat
             f"and {str(data_dir)!r} has none"
         )
     scored = next(split for split in splits if split != "train")
+    rows = {split: local_data.numbered_rows(path, name) for split, path in splits.items()}
     data = {
-        split: datasets.Dataset.from_list(list(local_data.read_rows(path, name)))
-        for split, path in splits.items()
+        split: datasets.Dataset.from_list([row for _, row in numbered])
+        for split, numbered in rows.items()
     }
 
     class LocalTask(ConfigurableTask):
@@ -196,7 +202,7 @@ def _local_task(name: str, data_dir: Path, num_fewshot: int) -> "tuple[Task, Pat
             task = LocalTask(config=config)
     finally:
         datasets.enable_progress_bars()
-    return task, splits[scored]
+    return task, splits[scored], [number for number, _ in rows[scored]]
 
 
 def _stock_tasks(names: list[str]) -> dict[str, Any]:

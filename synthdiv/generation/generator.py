@@ -2,7 +2,8 @@
 
 Documents are written in the order of their requests, whatever order the replies come in, so equal
 answers make equal corpora. A run can be killed at any moment: finished shards stay, and answers
-that are not in a shard yet are in the session's store.
+that are not in a shard yet are in the session's store. A run that a cap has stopped leaves what it
+has: a shard that is not full yet, and partial.json, which says so; the next run takes both away.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synthdiv import __version__, files
-from synthdiv.errors import UserError
+from synthdiv.errors import Paused, UserError
 from synthdiv.generation.plan import STAGE, CorpusPlan, GenerateConfig
 from synthdiv.llm import Reply, Stage
 from synthdiv.progress import Progress
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from synthdiv.llm import Plan, Session
 
 FINGERPRINT = "fingerprint.json"
+PARTIAL = "partial.json"
 TOKENS_PER_WORD = 4 / 3  # a rule of thumb for English and vocabularies of 30,000 and more
 _FIRST_WAVE = 64  # requests, before it is known how long the texts get
 _PLANNED_WHOLE = 2000  # requests; of more, about so many stand for all in a plan
@@ -50,7 +52,8 @@ def generate(
 
     Raises:
       UserError: bad seeds or configuration, `output` holds another corpus, or every request failed.
-      Paused: the money is spent or a batch is to be answered; the same call goes on from there.
+      Paused: the money is spent, what there is is left marked as partial, or a batch is to be
+        answered; the same call goes on from there.
     """
     plan = CorpusPlan(topics, config)
     output = files.output_dir(output)
@@ -58,11 +61,15 @@ def generate(
     complete = files.read_manifest(output)
     if complete is not None:
         return complete
+    _reopen(output)
     writer = files.CorpusWriter(output)
     tally = _Tally.of_shards(writer.shards)
     rows: list[dict[str, Any]] = []
     label = f"generating {output.name}"
-    with Progress(len(plan), label, "requests") as progress:
+    with (
+        _leaving(plan, tally, session, writer, rows),
+        Progress(len(plan), label, "requests") as progress,
+    ):
         progress.update(tally.requests)
         while wave := _wave(plan, tally):
             requests = (plan.request(number) for number in wave)
@@ -79,7 +86,7 @@ def generate(
                     progress.update(1, tokens=f"{tally.tokens:,}", failed=tally.failed)
                     if len(rows) >= config.shard_documents:
                         writer.write(rows)
-                        rows = []
+                        rows.clear()
     if rows:
         writer.write(rows)
     if not tally.documents:
@@ -128,6 +135,53 @@ class _Tally:
         self.words += len(text.split())
         self.characters += len(text)
         self.tokens += estimated_tokens(text)
+
+
+@contextlib.contextmanager
+def _leaving(
+    plan: CorpusPlan,
+    tally: _Tally,
+    session: Session,
+    writer: files.CorpusWriter,
+    rows: list[dict[str, Any]],
+) -> Iterator[None]:
+    """Where a cap stops what is done inside, leaves the documents so far, marked as partial."""
+    try:
+        yield
+    except Paused as pause:
+        if not (session.capped and tally.documents):
+            raise
+        left = len(plan) - tally.requests
+        if plan.config.token_budget:
+            missing = plan.config.token_budget - tally.tokens
+            left = min(left, math.ceil(missing * tally.requests / tally.tokens))
+        flags = session.enough(pause, left).flags
+        content = _manifest(plan, tally, session) | {
+            "kind": "partial corpus",
+            "reason": str(pause),
+            "go_on_with": flags,
+            "open_shard": f"shard-{len(writer.shards):05d}.parquet" if rows else None,
+        }
+        files.write_json(writer.directory / PARTIAL, content)  # first: a kill leaves no odd shard
+        if rows:
+            writer.write(rows)
+        raise Paused(
+            f"{tally.requests:,} of {len(plan):,} requests are answered, a PARTIAL corpus of"
+            f" {tally.documents:,} documents is in {writer.directory}; {pause}",
+            flags,
+        ) from None
+
+
+def _reopen(output: Path) -> None:
+    """Takes away what marked an earlier run's documents as partial, and its shard that is not full.
+
+    Its answers are in the store, so the shard comes again, and full.
+    """
+    if (output / PARTIAL).exists():
+        shard = files.read_json(output / PARTIAL).get("open_shard")
+        if shard:
+            (output / shard).unlink(missing_ok=True)
+        (output / PARTIAL).unlink()
 
 
 def _budget_spent(plan: CorpusPlan, tally: _Tally) -> bool:

@@ -5,6 +5,7 @@ Everything here runs in the session's event loop, except the store's writes (see
 
 import asyncio
 import contextlib
+import copy
 import json
 import random
 import time
@@ -14,7 +15,7 @@ from synthdiv.errors import Paused, UserError
 from synthdiv.llm import store as ledger
 from synthdiv.llm.group_commit import GroupCommit
 from synthdiv.llm.limits import Breaker, Concurrency, Outage, Rate
-from synthdiv.llm.money import FREE, PICO, Price, likely_tokens, most_input_tokens
+from synthdiv.llm.money import FREE, PICO, Price, higher, likely_tokens, most_input_tokens
 from synthdiv.llm.protocol import (
     Again,
     Answer,
@@ -136,7 +137,7 @@ class Exchange:
             room = self._room
             try:
                 if self._halted is not None:
-                    raise type(self._halted)(str(self._halted))
+                    raise copy.copy(self._halted)
                 outcome = await self._claim(call.key, reserved)
                 if outcome == ledger.GRANTED:
                     answer = await self._send(attempt)
@@ -147,7 +148,7 @@ class Exchange:
             finally:
                 self._places.leave()
             if outcome == ledger.SPENT or (outcome == ledger.NO_ROOM and self._deferring):
-                raise self._halt(Paused(await self._spent_words()))
+                raise self._halt(await self._spent())
             if outcome == ledger.NO_ROOM:
                 with contextlib.suppress(TimeoutError):  # another process may end a call, too
                     async with asyncio.timeout(0.5):
@@ -317,19 +318,25 @@ class Exchange:
     def _who(self) -> str:
         return f"{self._backend.name} ({self._backend.model})"
 
-    async def _spent_words(self) -> str:
-        totals = await self._writes.totals()
-        used = [f"{totals.calls:,} calls"]
-        if self._terms.price is not None:
-            used.append(f"${(totals.spent + totals.lost) / PICO:.4f}")
-        caps = []
-        if self._terms.max_cost_usd is not None:
-            caps.append(f"--max_cost_usd={self._terms.max_cost_usd:g}")
-        if self._terms.max_calls is not None:
-            caps.append(f"--max_calls={self._terms.max_calls}")
-        return (
-            f"the next call could exceed {' or '.join(caps)} ({' and '.join(used)} are behind"
-            f" {self._store.path}); run the same command again with a higher limit to go on"
+    async def _spent(self) -> Paused:
+        """Says what was spent and what a cap leaves, and by which caps a run would get further."""
+        ever, counted = await self._writes.totals()
+        caps, behind, left, flags = [], [f"{counted.calls:,} calls"], [], {}
+        if (most := self._terms.max_cost_usd) is not None:
+            used = (counted.spent + counted.lost) / PICO
+            caps.append(f"--max_cost_usd={most:g}")
+            behind.append(f"${used:.4f}")
+            left.append(f"${max(most - used, 0):.4f}")
+            flags["max_cost_usd"] = higher((ever.spent + ever.lost) / PICO + max(most, used))
+        if (most := self._terms.max_calls) is not None:
+            caps.append(f"--max_calls={most}")
+            left.append(f"{max(most - counted.calls, 0):,} calls")
+            flags["max_calls"] = ever.calls + max(most, counted.calls, 1)
+        return Paused(
+            f"the next call could exceed {' or '.join(caps)} ({' and '.join(behind)} are behind"
+            f" {self._store.path}, {' and '.join(left)} left);"
+            " run the same command again with a higher limit to go on",
+            flags,
         )
 
 

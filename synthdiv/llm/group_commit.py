@@ -57,9 +57,11 @@ class GroupCommit:
             await asyncio.sleep(_BEAT_S)
             await loop.run_in_executor(self._thread, self._store.beat)
 
-    async def totals(self) -> Totals:
-        """Returns the ledger as it stands."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._store.totals)
+    async def totals(self) -> tuple[Totals, Totals]:
+        """Returns the ledger as it stands, of all time and as far as the caps count it."""
+        loop = asyncio.get_running_loop()
+        ever = await loop.run_in_executor(self._thread, self._store.totals)
+        return ever, ever.since(self._store.start)
 
     async def close(self) -> None:
         """Writes what is waiting and closes the store."""

@@ -90,6 +90,14 @@ def most_input_tokens(messages: tuple[Message, ...], schema_bytes: int) -> int:
     return content + schema_bytes + _TOKENS_A_MESSAGE * len(messages) + _TOKENS_A_CALL
 
 
+def higher(usd: float) -> float:
+    """Returns an amount for people, no lower than `usd`: three digits that count."""
+    if usd <= 0:
+        return 0.01
+    unit = 10.0 ** (math.floor(math.log10(usd)) - 2)
+    return float(f"{math.ceil(usd / unit - 1e-9) * unit:.12g}")
+
+
 def likely_tokens(text_bytes: int) -> int:
     """Returns about how many tokens a text has: four bytes each, as English does."""
     return -(-text_bytes // 4)

@@ -6,6 +6,7 @@ its own event loop lives in a thread, and nothing is started or written before t
 
 import asyncio
 import itertools
+import math
 import tempfile
 import threading
 import time
@@ -17,12 +18,14 @@ from typing import Any
 from synthdiv.errors import Paused, UserError
 from synthdiv.llm.conversation import Check, Manners
 from synthdiv.llm.exchange import Counts, Exchange, Terms
-from synthdiv.llm.money import FREE, PICO, Price, price_of
+from synthdiv.llm.money import FREE, PICO, Price, higher, price_of
 from synthdiv.llm.plan import Plan, Stage, make_plan
 from synthdiv.llm.protocol import Backend, Reply, Request
 from synthdiv.llm.store import Store
 from synthdiv.llm.stream import PART, Stream
 from synthdiv.progress import Progress
+
+_MARGIN = 1.2  # calls are not all alike, and some are asked again
 
 
 @dataclass(frozen=True)
@@ -80,8 +83,8 @@ class LLMConfig:
 class PausedAsking(Paused):
     """Asking stopped; `replies` holds what was answered, and None where nothing was."""
 
-    def __init__(self, message: str, replies: list[Reply | None]) -> None:
-        super().__init__(message)
+    def __init__(self, pause: Paused, replies: list[Reply | None]) -> None:
+        super().__init__(str(pause), pause.flags)
         self.replies = replies
 
 
@@ -197,12 +200,12 @@ class Session:
             for index, reply in self.iter(requests, label, check, len(requests)):
                 replies[index] = reply
         except Paused as pause:
-            raise PausedAsking(str(pause), replies) from None
+            raise PausedAsking(pause, replies) from None
         return replies  # type: ignore[return-value]
 
     def iter(
         self,
-        requests: Iterable[Request],
+        requests: Iterable[Request | None],
         label: str = "",
         check: Check | None = None,
         total: int | None = None,
@@ -210,7 +213,8 @@ class Session:
         """Asks a stream of requests and yields (index, reply) as they finish.
 
         Memory stays flat over any number of them: a few times `concurrency` are taken from
-        `requests` ahead of the replies, so making a request must not wait for a reply.
+        `requests` ahead of the replies, so making a request must not wait for a reply; a None among
+        them (which has no index) says that the next one needs a reply that is still on its way.
 
         Args, raises: as `ask_all`; before it raises Paused, all that was answered is yielded.
         """
@@ -220,15 +224,21 @@ class Session:
             exchange.resume()
         self._streams.add(run)
         ahead = max(4 * self.config.concurrency, 2 * PART)
-        source = enumerate(requests)
+        source, given = iter(requests), itertools.count()
         with _Shown(self, label, total) as shown:
             try:
                 more = True
                 while more or run.outstanding:
-                    while more and not run.stopped and run.outstanding < ahead:
-                        part = list(itertools.islice(source, min(PART, ahead - run.outstanding)))
-                        more = bool(part)
+                    waits = False
+                    while more and not (waits or run.stopped) and run.outstanding < ahead:
+                        part = []
+                        for request in itertools.islice(source, min(PART, ahead - run.outstanding)):
+                            if waits := request is None:
+                                break
+                            part.append((next(given), request))
+                        more = waits or bool(part)
                         run.admit(part)
+                    assert not waits or run.outstanding, "None means that a reply is on its way"
                     more = more and not run.stopped
                     if run.outstanding:
                         finished = run.finished()
@@ -238,10 +248,28 @@ class Session:
                 run.cancel()
                 self._streams.discard(run)
         if run.deferred:
-            pending = self._answers_by.deferred()
-            raise Paused(" ".join(w for w in (pending, str(run.stopped or "")) if w))
+            words = (self._answers_by.deferred(), str(run.stopped or ""))
+            raise Paused(" ".join(filter(None, words)), run.stopped and run.stopped.flags)
         if run.stopped:
             raise run.stopped
+
+    @property
+    def capped(self) -> bool:
+        """Whether asking may end at any call, so that what is begun had better be ended soon."""
+        caps = (self.config.max_cost_usd, self.config.max_calls)
+        return self.backend != "batch" and caps != (None, None)
+
+    def enough(self, pause: Paused, calls: int) -> Paused:
+        """Returns `pause` with caps that about `calls` more calls will fit under."""
+        flags, stats = dict(pause.flags), self.stats
+        sent = stats["calls"]["sent"] + stats["calls"]["retried"]
+        if "max_calls" in flags:
+            flags["max_calls"] -= (self.config.max_calls or 0) - math.ceil(_MARGIN * calls) - 1
+        if "max_cost_usd" in flags and sent:
+            used = flags["max_cost_usd"] - (self.config.max_cost_usd or 0.0)
+            needed = _MARGIN * (calls + 1) * stats["cost_usd"] / sent
+            flags["max_cost_usd"] = higher(max(used, 0.0) + needed)
+        return Paused(str(pause), flags)
 
     def plan(self, stages: Mapping[str, Sequence[Request] | Stage]) -> Plan:
         """Estimates calls, tokens and money of each stage without sending or writing anything.

@@ -97,6 +97,11 @@ class Totals:
     reserved: int = 0
     claimed: int = 0
 
+    def since(self, start: "Totals") -> "Totals":
+        """What has come to these since `start`; what is in flight is in flight now."""
+        spent, lost = self.spent - start.spent, self.lost - start.lost
+        return Totals(spent, lost, self.calls - start.calls, self.reserved, self.claimed)
+
 
 class Store:
     """One connection that writes, one that reads; each is used by one thread at a time.
@@ -129,7 +134,7 @@ class Store:
                 self._beat()
                 self._reap()
             start = self.totals()
-            self._start = start if fresh else Totals(0, 0, 0)
+            self.start = start if fresh else Totals(0, 0, 0)  # what caps do not count
 
     def get(self, key: bytes) -> Answer | None:
         """Returns the answer under `key`; only the reading thread calls this."""
@@ -274,13 +279,12 @@ class Store:
         """What the caps leave, and whether calls in flight may yet give some back."""
         if self._max_cost is None and self._max_calls is None:
             return None, None, False
-        now, start = self.totals(), self._start
+        now = self.totals().since(self.start)
         money = calls = None
         if self._max_cost is not None:
-            used = now.spent + now.lost - start.spent - start.lost
-            money = self._max_cost - used - now.reserved
+            money = self._max_cost - now.spent - now.lost - now.reserved
         if self._max_calls is not None:
-            calls = self._max_calls - (now.calls - start.calls) - now.claimed
+            calls = self._max_calls - now.calls - now.claimed
         return money, calls, now.claimed > 0
 
     def _beat(self) -> None:

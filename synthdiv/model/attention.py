@@ -6,6 +6,7 @@ that is asked, and `choose_backend` gives the reason; a backend that is asked fo
 do the job is refused with what to change.
 """
 
+import functools
 import math
 
 import jax
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from synthdiv.errors import UserError
+from synthdiv.model.partition import spec
 
 
 def obstacle(
@@ -73,19 +75,25 @@ def attend(
     segment_ids_BT: jax.Array | None = None,
     *,
     backend: str = "xla",
+    most_documents: int = 0,
     dropout: float = 0.0,
     dropout_key: jax.Array | None = None,
 ) -> jax.Array:
     """Causal softmax attention, scaled by 1/sqrt(H); returns (B, T, N, H) in q's dtype.
 
     A position sees itself and earlier positions of its own segment. N must be a multiple of K; each
-    key head serves N/K query heads in a row. Dropout falls on the attention weights, and only if a
-    key is given.
+    key head serves N/K query heads in a row.
+
+    Args:
+        segment_ids_BT: int; each segment is a run of equal numbers. None: one segment.
+        most_documents: no sequence has more segments than this; 0: unknown. cuDNN skips what other
+            documents hide if it knows, and is several times faster.
+        dropout: falls on the attention weights, and only if a key is given.
     """
     if backend == "cudnn":
-        return _cudnn(q_BTNH, k_BSKH, v_BSKH, segment_ids_BT)
+        return _cudnn(q_BTNH, k_BSKH, v_BSKH, segment_ids_BT, most_documents)
     if backend == "splash":
-        return _splash(q_BTNH, k_BSKH, v_BSKH, segment_ids_BT)
+        return _on_each_device(_splash, q_BTNH, k_BSKH, v_BSKH, segment_ids_BT)
     if backend != "xla":
         raise ValueError(f"no attention backend {backend!r}; choose_backend names the known ones")
     return _xla(q_BTNH, k_BSKH, v_BSKH, segment_ids_BT, dropout, dropout_key)
@@ -113,30 +121,62 @@ def _xla(q_BTNH, k_BSKH, v_BSKH, segment_ids_BT, dropout, dropout_key):
     k_BKSH, v_BKSH = jnp.swapaxes(k_BSKH, 1, 2), jnp.swapaxes(v_BSKH, 1, 2)
     mask_B1TS = visible(T, segment_ids_BT)
     width = _block_width(T)
+    dropping = bool(dropout) and dropout_key is not None
+    block = functools.partial(_xla_block, dropout=dropout if dropping else 0.0)
+    if T >= _LONG:  # the backward pass computes a block's weights again: no layer keeps B*N*T*T
+        block = jax.checkpoint(block)
     blocks = []
     for start in range(0, T, width):
         end = start + width
         q_BKQH = q_BNTH[:, :, start:end].reshape(B, K, N // K * width, H)
-        scores_BKQS = jnp.einsum(
-            "BKQH,BKSH->BKQS", q_BKQH, k_BKSH[:, :, :end], preferred_element_type=jnp.float32
-        )
         mask_B1QS = jnp.tile(mask_B1TS[:, :, start:end, :end], (1, 1, N // K, 1))
-        scores_BKQS = jnp.where(mask_B1QS, scores_BKQS, -1e30)
-        peak_BKQ1 = jax.lax.stop_gradient(jnp.max(scores_BKQS, axis=-1, keepdims=True))
-        weights_BKQS = jnp.exp(scores_BKQS - peak_BKQ1)
-        sum_BKQ1 = jnp.sum(weights_BKQS, axis=-1, keepdims=True)
-        if dropout and dropout_key is not None:
-            key = jax.random.fold_in(dropout_key, start)
-            kept = jax.random.bernoulli(key, 1 - dropout, weights_BKQS.shape)
-            weights_BKQS = jnp.where(kept, weights_BKQS / (1 - dropout), 0)
-        out_BKQH = jnp.einsum(
-            "BKQS,BKSH->BKQH",
-            weights_BKQS.astype(v_BKSH.dtype),
-            v_BKSH[:, :, :end],
-            preferred_element_type=jnp.float32,
-        )
-        blocks.append((out_BKQH / sum_BKQ1).astype(q_BTNH.dtype).reshape(B, N, width, H))
+        key = jax.random.fold_in(dropout_key, start) if dropping else None
+        out_BKQH = block(q_BKQH, k_BKSH[:, :, :end], v_BKSH[:, :, :end], mask_B1QS, key)
+        blocks.append(out_BKQH.reshape(B, N, width, H))
     return jnp.swapaxes(jnp.concatenate(blocks, axis=2), 1, 2)
+
+
+_LONG = 1024
+
+
+def _xla_block(q_BKQH, k_BKSH, v_BKSH, mask_B1QS, key, *, dropout):
+    scores_BKQS = jnp.einsum("BKQH,BKSH->BKQS", q_BKQH, k_BKSH, preferred_element_type=jnp.float32)
+    scores_BKQS = jnp.where(mask_B1QS, scores_BKQS, -1e30)
+    peak_BKQ1 = jax.lax.stop_gradient(jnp.max(scores_BKQS, axis=-1, keepdims=True))
+    weights_BKQS = jnp.exp(scores_BKQS - peak_BKQ1)
+    sum_BKQ1 = jnp.sum(weights_BKQS, axis=-1, keepdims=True)
+    if dropout:
+        kept_BKQS = kept(key, weights_BKQS.shape, dropout)
+        weights_BKQS = jnp.where(kept_BKQS, weights_BKQS / (1 - dropout), 0)
+    out_BKQH = jnp.einsum(
+        "BKQS,BKSH->BKQH",
+        weights_BKQS.astype(v_BKSH.dtype),
+        v_BKSH,
+        preferred_element_type=jnp.float32,
+    )
+    return (out_BKQH / sum_BKQ1).astype(q_BKQH.dtype)
+
+
+def kept(key: jax.Array, shape: tuple[int, int, int, int], dropout: float) -> jax.Array:
+    """Returns which attention weights stay, bool: each with probability 1 - dropout.
+
+    A function of the key and the place alone, so the mask is the same on any mesh and in a
+    recomputation. A dozen integer operations that fuse with their use, where Threefry's hundred
+    would take longer than the attention; dropout needs no more than that no pattern is seen.
+    """
+    rows = jnp.arange(shape[0] * shape[1], dtype=jnp.uint32).reshape(*shape[:2], 1, 1)
+    places = jnp.arange(shape[2] * shape[3], dtype=jnp.uint32).reshape(1, 1, *shape[2:])
+    first, second = jax.random.key_data(key)[-2:]
+    row_BK11 = _mixed(rows ^ first)
+    words_BKQS = _mixed(_mixed(places ^ row_BK11) + _mixed(row_BK11 ^ second))
+    return words_BKQS >= np.uint32(round(dropout * 2**32))
+
+
+def _mixed(x: jax.Array) -> jax.Array:
+    """A permutation of 32-bit words without visible pattern (lowbias32, C. Wellons 2018)."""
+    x = (x ^ (x >> 16)) * np.uint32(0x7FEB352D)
+    x = (x ^ (x >> 15)) * np.uint32(0x846CA68B)
+    return x ^ (x >> 16)
 
 
 def _block_width(length: int) -> int:
@@ -147,17 +187,69 @@ def _block_width(length: int) -> int:
     return length
 
 
-def _cudnn(q_BTNH, k_BSKH, v_BSKH, segment_ids_BT):
+# Beyond this many documents a sequence, cuDNN's bookkeeping for each costs more than a mask
+# (docs/diary.md, "One H200").
+_MOST_PACKED = 96
+
+
+def _cudnn(q_BTNH, k_BSKH, v_BSKH, segment_ids_BT, most_documents):
+    attention = jax.nn.dot_product_attention
     if segment_ids_BT is None:
-        return jax.nn.dot_product_attention(
-            q_BTNH, k_BSKH, v_BSKH, is_causal=True, implementation="cudnn"
-        )
-    # JAX's public function hands cuDNN a mask as an additive bias that broadcasts over the heads:
-    # B*T*T numbers, which cost bandwidth, but not B*N*T*T.
+        return attention(q_BTNH, k_BSKH, v_BSKH, is_causal=True, implementation="cudnn")
+    if 0 < most_documents <= _MOST_PACKED:
+        return _cudnn_packed(q_BTNH, k_BSKH, v_BSKH, segment_ids_BT, most_documents)
+    # JAX hands cuDNN a mask as an additive bias that broadcasts over the heads: B*T*T numbers,
+    # which cost bandwidth, but not B*N*T*T.
     mask_B1TS = visible(q_BTNH.shape[1], segment_ids_BT)
-    return jax.nn.dot_product_attention(
-        q_BTNH, k_BSKH, v_BSKH, mask=mask_B1TS, implementation="cudnn"
+    return attention(q_BTNH, k_BSKH, v_BSKH, mask=mask_B1TS, implementation="cudnn")
+
+
+def _cudnn_packed(q_BTNH, k_BSKH, v_BSKH, segment_ids_BT, most_documents):
+    """cuDNN's packed layout: each document is computed on its own and the rest is never touched.
+
+    The function under `jax.nn.dot_product_attention`, whose arguments for this are not public.
+    """
+    from jax._src.cudnn.fused_attention_stablehlo import MaskType, dot_product_attention
+
+    # A multiple of 8, so that corpora that differ little share a compiled program.
+    begins_BM, lengths_BM = document_bounds(segment_ids_BT, -(-most_documents // 8) * 8)
+    ends_BM = jnp.pad(begins_BM, ((0, 0), (0, 1)), constant_values=-1)
+    return dot_product_attention(
+        q_BTNH,
+        k_BSKH,
+        v_BSKH,
+        q_seqlen=lengths_BM,
+        kv_seqlen=lengths_BM,
+        q_offsets=ends_BM,
+        kv_offsets=ends_BM,
+        scale=1 / math.sqrt(q_BTNH.shape[-1]),
+        mask_type=MaskType.PADDING_CAUSAL,
     )
+
+
+def document_bounds(segment_ids_BT: jax.Array, most: int) -> tuple[jax.Array, jax.Array]:
+    """Returns where each segment begins and how long it is, int32 (B, most), then -1."""
+    B, T = segment_ids_BT.shape
+    changes_BT = jnp.diff(segment_ids_BT, axis=1, prepend=segment_ids_BT[:, :1] - 1) != 0
+    # The place of the m-th change is how many positions have seen at most m changes.
+    number_BT = jnp.cumsum(changes_BT, axis=1) - 1
+    begins_BM = jnp.sum(number_BT[:, None] < jnp.arange(most)[:, None], axis=2, dtype=jnp.int32)
+    lengths_BM = jnp.diff(begins_BM, axis=1, append=T)
+    there_BM = begins_BM < T
+    return jnp.where(there_BM, begins_BM, -1), jnp.where(there_BM, lengths_BM, -1)
+
+
+def _on_each_device(kernel, q_BTNH, k_BSKH, v_BSKH, segment_ids_BT):
+    """Runs a kernel that knows one device only on each device's rows and heads."""
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or mesh.size == 1:
+        return kernel(q_BTNH, k_BSKH, v_BSKH, segment_ids_BT)
+    if segment_ids_BT is None:
+        segment_ids_BT = jnp.zeros(q_BTNH.shape[:2], jnp.int32)
+    heads, keys = spec("BTNH"), spec("BTKH")
+    return jax.shard_map(
+        kernel, in_specs=(heads, keys, keys, spec("BT")), out_specs=heads, check_vma=False
+    )(q_BTNH, k_BSKH, v_BSKH, segment_ids_BT)
 
 
 def _splash(q_BTNH, k_BSKH, v_BSKH, segment_ids_BT, interpret=False):

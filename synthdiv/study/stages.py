@@ -1,5 +1,6 @@
 """Which stages of a study are done: each is done once, whatever happens in between."""
 
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -40,12 +41,29 @@ class Stages:
         files.write_json(self._path, self._seconds)
 
 
+# Bindings that say where and how fast models are asked, and for how much, but not what they reply.
+_FREE = re.compile(
+    r"(\S+/)?LLM\.(base_url|concurrency|max_cost_usd|max_calls|requests_per_minute|tokens_per_minute"
+    r"|timeout|retries|patience|prices|batch_lines) = "
+)
+
+
+def _what_counts(settings: str) -> list[str]:
+    """The lines of gin text that make a study what it is; comments but gin's own count."""
+    return [
+        line
+        for line in settings.splitlines()
+        if line and not line.startswith(("# Parameters for ", "# ====")) and not _FREE.match(line)
+    ]
+
+
 def claim(workdir: Path, settings: str) -> Path:
     """Makes a study's directory, or takes it up again if it is of the same study.
 
     Args:
         workdir: the directory.
-        settings: every binding in force, as a gin file.
+        settings: every binding in force, as a gin file. Caps on cost and calls, and how fast
+            models are asked, may change between two runs of one study.
 
     Raises:
         UserError: the directory holds a study of other settings; names the first difference.
@@ -55,11 +73,14 @@ def claim(workdir: Path, settings: str) -> Path:
     if not path.exists():
         files.write_text(path, settings)
         return workdir
-    before, now = path.read_text().splitlines(), settings.splitlines()
+    kept = path.read_text()
+    before, now = _what_counts(kept), _what_counts(settings)
     if before != now:
         other = sorted(set(now) ^ set(before))[0]
         raise UserError(
             f"{str(workdir)!r} holds a study of other settings (see {other!r}): "
             "take another --workdir, or remove that one"
         )
+    if settings != kept:
+        files.write_text(path, settings)
     return workdir

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import math
 import os
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +72,13 @@ class MetricsLog:
             if importlib.util.find_spec("wandb"):
                 import wandb as client
 
+                # A run that goes on goes on there, too.
+                known = workdir / "wandb_id"
+                if not known.exists():
+                    write_text(known, uuid.uuid4().hex[:8])
                 self._wandb = client.init(
                     project=wandb,
+                    id=known.read_text(),
                     name=workdir.name,
                     dir=str(workdir),
                     config=config,

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import shutil
+import tempfile
 import types
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,7 +61,10 @@ def plan_pretrain(config: PretrainConfig) -> dict[str, Any]:
         return _plan(_open_pretrain(config))
     length = config.model.max_length
     data = types.SimpleNamespace(
-        vocab_size=0, sequence_length=length, source_names=[str(directory) for directory in sources]
+        vocab_size=0,
+        sequence_length=length,
+        source_names=[str(directory) for directory in sources],
+        most_documents=0,
     )
     steps = math.ceil(config.tokens / (config.batch_size * length))
     return _plan(_Run(config, config.model, data, steps, make_mesh(config.mesh), Path()))
@@ -115,8 +119,12 @@ def export(checkpoint: str | Path, output: str | Path, dtype: str = "float32") -
     Raises:
         UserError: there is no checkpoint, or the output cannot be written.
     """
+    from synthdiv.data.tokenizer_export import for_transformers
+
     loaded = weights.load_model(checkpoint)
-    return weights.save_hf(loaded.model, loaded.config, loaded.tokenizer, output, dtype)
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer = loaded.tokenizer and for_transformers(loaded.tokenizer, Path(folder))
+        return weights.save_hf(loaded.model, loaded.config, tokenizer, output, dtype)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,6 +166,7 @@ class _Run:
             on_bad=config.on_bad,
             sources=len(self.data.source_names),
             segments=config.segments,
+            most_documents=self.data.most_documents,
         )
 
 

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from synthdiv.data import Tokenizer, load_tokenizer, train_tokenizer
+from synthdiv.data.tokenizer_export import for_transformers
 from synthdiv.errors import UserError
 from synthdiv.files import Corpus
+from tests.evaluation.small import write_beginning
 
 TEXT = "A model reads 東京;\n\n\tdef f(x):\n        return x  # naïve 😀\n trailing  "
 
@@ -113,3 +115,44 @@ def test_the_papers_tokenizer(shared_data: Path) -> None:
     assert tokenizer.eot_id not in ids
     assert tokenizer.decode(ids) == "def f():\n        pass<|endoftext|>"
     assert np.array_equal(tokenizer.encode_batch(["Hello world"])[0], [15496, 995])
+
+
+def test_a_token_that_the_file_puts_before_texts_is_known_and_not_saved(
+    tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    tokenizer.save(tmp_path / "plain")
+    begins = write_beginning(tmp_path / "plain", tmp_path / "begins")
+    loaded = load_tokenizer(tmp_path / "begins")
+    assert loaded.begins == (begins,) and loaded.bos_id == begins
+    assert loaded.encode_batch([TEXT]) == tokenizer.encode_batch([TEXT])
+    again = load_tokenizer(loaded.save(tmp_path / "again"))
+    assert again.begins == () and again.bos_id == again.eot_id == tokenizer.eot_id
+    assert again.sha256 == loaded.sha256
+    assert (tokenizer.begins, tokenizer.bos_id) == ((), tokenizer.eot_id)
+
+
+@pytest.mark.parametrize("transformed", [False, True])
+def test_transformers_reads_what_we_read_of_sentencepiece(
+    sentencepiece: Tokenizer, tmp_path: Path, transformed: bool
+) -> None:
+    directory, output = sentencepiece.save(tmp_path / "ours"), tmp_path / "theirs"
+    output.mkdir()
+    assert for_transformers(directory, output) == output
+    read = load_tokenizer(output)  # the tokenizer.json
+    if transformed:
+        transformers = pytest.importorskip("transformers")
+        theirs = transformers.AutoTokenizer.from_pretrained(output)
+        assert theirs.bos_token_id == theirs.eos_token_id == sentencepiece.eot_id
+    for text in (TEXT, "", " ", "\n\n", "A model", " reads"):
+        tokens = sentencepiece.encode_batch([text])[0]
+        assert (theirs.encode(text) if transformed else read.encode_batch([text])[0]) == tokens
+        assert (theirs if transformed else read).decode(tokens) == text
+
+
+def test_a_tokenizer_json_is_copied_as_it_is(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    directory = tokenizer.save(tmp_path / "ours")
+    (tmp_path / "theirs").mkdir()
+    for_transformers(directory, tmp_path / "theirs")
+    assert {p.name: p.read_bytes() for p in (tmp_path / "theirs").iterdir()} == {
+        p.name: p.read_bytes() for p in directory.iterdir()
+    }

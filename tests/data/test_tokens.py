@@ -118,6 +118,17 @@ def test_other_settings_are_refused(corpus: Corpus, tokenizer: Tokenizer, tmp_pa
     assert not (tmp_path / "new").exists()
 
 
+def test_a_corpus_broken_after_some_shards_leaves_nothing(
+    tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    corpus = write_corpus(tmp_path / "c.jsonl", ["word " * 20 for _ in range(50)])
+    with corpus.path.open("a") as file:
+        file.write('{"text": "cut off')
+    with pytest.raises(UserError, match="line 51 is not JSON"):
+        tokenize_corpus(corpus, tmp_path / "out", tokenizer, 32, shard_bytes=500)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_corpus_that_lost_documents_is_refused(tokenizer: Tokenizer, tmp_path: Path) -> None:
     """Same names, sizes and beginnings, so the plan is the same; fewer documents."""
     texts = ["x" * 70_000, *["word " * 20 for _ in range(50)]]

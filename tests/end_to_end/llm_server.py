@@ -2,17 +2,24 @@
 
 It speaks OpenAI's chat completions and Gemini's generateContent and answers with the offline
 stand-in; what is tested is everything between the command line and the wire. Prints its port.
+GET / tells how often each question was asked. An argument is the seconds that an answer takes.
 """
 
 import asyncio
+import collections
+import hashlib
 import json
 import sys
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from synthdiv.llm.backends.wire import call_of, completion_of
 from synthdiv.llm.offline.backend import OfflineBackend
 from synthdiv.llm.protocol import Answer, Call
+
+ASKED: collections.Counter[str] = collections.Counter()
+LATENCY_S = float(sys.argv[1]) if len(sys.argv) > 1 else 0.0
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -21,9 +28,17 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:  # noqa: N802  the name that http.server calls
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         gemini = ":generateContent" in self.path
+        ASKED[hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()] += 1
+        time.sleep(LATENCY_S)
         call = _gemini_call(body) if gemini else call_of(body)
         answer = asyncio.run(OfflineBackend().complete(call))
         reply = _gemini_reply(answer) if gemini else completion_of(answer, body["model"])
+        self._send(reply)
+
+    def do_GET(self) -> None:  # noqa: N802
+        self._send(dict(ASKED))
+
+    def _send(self, reply: dict[str, Any]) -> None:
         content = json.dumps(reply).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
@@ -63,6 +78,7 @@ def _gemini_reply(answer: Answer) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    ThreadingHTTPServer.request_queue_size = 256  # with its 5, many at once are turned away
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     print(server.server_port, flush=True)
     sys.stdout.close()

@@ -88,8 +88,6 @@ def test_missing_config(here, command):
             ("notext.jsonl", "no column 'text'"),
             ("broken.jsonl", "line 2 is not JSON"),
         ]
-        # What stands before a broken line may be tokens already; their directory has no manifest.
-        if (command, file) != ("tokenize", "broken.jsonl")
     ],
 )
 def test_a_corpus_that_cannot_be_read(here, command, file, words):

@@ -1,6 +1,8 @@
 """A small random Llama with a tokenizer, and a few questions of each task, for the tests."""
 
+import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 from flax import nnx
@@ -29,17 +31,58 @@ def texts() -> list[str]:
     return [topics[name] for name in sorted(topics)]
 
 
-def write_tokenizer(directory: Path) -> Path:
+def write_tokenizer(directory: Path, kind: str = "bpe") -> Path:
     pages = directory / "pages.jsonl"
     pages.write_text("".join(json.dumps({"text": t}) + "\n" for t in texts()[:40]))
-    train_tokenizer([Corpus(pages)], directory / "tokenizer", CONFIG.vocab_size)
+    train_tokenizer([Corpus(pages)], directory / "tokenizer", CONFIG.vocab_size, kind)
     return directory / "tokenizer"
+
+
+def write_beginning(tokenizer: Path, directory: Path) -> int:
+    """A tokenizer whose file puts a token before every text, as Llama 3's; returns that token."""
+    shutil.copytree(tokenizer, directory)
+    described = json.loads((directory / "tokenizer.json").read_text())
+    name, number = "<|begin|>", len(described["model"]["vocab"])
+    plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+    described["added_tokens"].append({"id": number, "content": name, "special": True} | plain)
+    begin, text = (
+        {"SpecialToken": {"id": name, "type_id": 0}},
+        {"Sequence": {"id": "A", "type_id": 0}},
+    )
+    described["post_processor"] = {
+        "type": "TemplateProcessing",
+        "single": [begin, text],
+        "pair": [begin, text, {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {name: {"id": name, "ids": [number], "tokens": [name]}},
+    }
+    (directory / "tokenizer.json").write_text(json.dumps(described))
+    settings = json.loads((directory / "tokenizer_config.json").read_text())
+    (directory / "tokenizer_config.json").write_text(json.dumps(settings | {"bos_token": name}))
+    return number
 
 
 def write_checkpoint(directory: Path, tokenizer: Path, seed: int = 0) -> Path:
     """A Hugging Face Llama with random weights."""
-    assert load_tokenizer(tokenizer).vocab_size <= CONFIG.vocab_size
-    return save_hf(Llama(CONFIG, nnx.Rngs(seed)), CONFIG, tokenizer, directory)
+    vocab_size = max(CONFIG.vocab_size, load_tokenizer(tokenizer).vocab_size)
+    config = dataclasses.replace(CONFIG, vocab_size=vocab_size)
+    return save_hf(Llama(config, nnx.Rngs(seed)), config, tokenizer, directory)
+
+
+def write_own_checkpoint(
+    directory: Path, tokenizer: Path, run: dict, config: ModelConfig = CONFIG, seed: int = 0
+) -> Path:
+    """Random weights as training writes them, as far as evaluation and export read them."""
+    # Not at the top: pytest loads this early, and absl's logger would keep the stderr of then.
+    import orbax.checkpoint as ocp
+
+    params = nnx.to_pure_dict(nnx.split(Llama(config, nnx.Rngs(seed)))[1])
+    with ocp.StandardCheckpointer() as saver:
+        saver.save(directory / "params", params)
+    (directory / "about").mkdir()
+    about = {"model": dataclasses.asdict(config), "run": run}
+    (directory / "about" / "metadata").write_text(json.dumps(about))
+    shutil.copytree(tokenizer, directory / "tokenizer")
+    return directory
 
 
 _ANIMALS = ("heron", "otter", "lynx", "badger", "wren", "marten", "carp", "newt")

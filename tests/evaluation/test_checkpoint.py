@@ -3,38 +3,20 @@
 import json
 from pathlib import Path
 
-import orbax.checkpoint as ocp
 import pytest
-from flax import nnx
 
 from synthdiv.evaluation import EvaluateConfig, evaluate
 from synthdiv.evaluation.checkpoint import load_checkpoint
-from synthdiv.model import Llama
 from tests.evaluation import small
 
 TEMPLATE = "{% for m in messages %}[{{ m.role }}] {{ m.content }}{{ eos_token }} {% endfor %}"
-
-
-def _save(directory: Path, tokenizer: Path, run: dict) -> Path:
-    """Writes what training writes of a run, as far as evaluation reads it."""
-    import dataclasses
-    import shutil
-
-    params = nnx.to_pure_dict(nnx.split(Llama(small.CONFIG, nnx.Rngs(0)))[1])
-    with ocp.StandardCheckpointer() as saver:
-        saver.save(directory / "params", params)
-    (directory / "about").mkdir()
-    about = {"model": dataclasses.asdict(small.CONFIG), "run": run}
-    (directory / "about" / "metadata").write_text(json.dumps(about))
-    shutil.copytree(tokenizer, directory / "tokenizer")
-    return directory
 
 
 @pytest.fixture(scope="module")
 def tuned(tokenizer_dir, tmp_path_factory) -> Path:
     workdir = tmp_path_factory.mktemp("tuned")
     run = {"template": {"path": "elsewhere.jinja", "system": "Be brief."}}
-    saved = _save(workdir / "checkpoints" / "30", tokenizer_dir, run)
+    saved = small.write_own_checkpoint(workdir / "checkpoints" / "30", tokenizer_dir, run)
     (saved / "tokenizer" / "chat_template.jinja").write_text(TEMPLATE)
     return workdir
 
@@ -59,6 +41,6 @@ def test_a_tuned_checkpoint_is_asked_as_it_was_tuned(tuned, suite, tmp_path):
 
 
 def test_a_pretrained_checkpoint_is_not(tokenizer_dir, suite, tmp_path):
-    saved = _save(tmp_path / "pretrained", tokenizer_dir, {"tokens": 1})
+    saved = small.write_own_checkpoint(tmp_path / "pretrained", tokenizer_dir, {"tokens": 1})
     assert load_checkpoint(saved).template is None
     assert evaluate(saved, ["piqa"], None, suite, EvaluateConfig(limit=1))["chat"] is None

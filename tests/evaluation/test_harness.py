@@ -8,7 +8,7 @@ from synthdiv.data import ChatTemplate
 from synthdiv.errors import UserError
 from synthdiv.evaluation.checkpoint import load_checkpoint
 from synthdiv.evaluation.harness import SynthdivLM
-from tests.evaluation.small import CONFIG, texts
+from tests.evaluation.small import CONFIG, texts, write_beginning, write_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +54,26 @@ def test_end_of_text_before_every_context_on_request(loaded):
     assert prefixed.loglikelihood(_ask("loglikelihood", request))[0][0] == _sum(
         plain, [plain.eot_token_id, *before], after
     )
+
+
+def test_what_a_tokenizer_begins_texts_with_stands_before_contexts_not_conversations(
+    checkpoint, tokenizer_dir, tmp_path
+):
+    begins = write_beginning(tokenizer_dir, tmp_path / "tokenizer")
+    lm = SynthdivLM(load_checkpoint(write_checkpoint(tmp_path / "m", tmp_path / "tokenizer")))
+    assert lm.prefix_token_id == begins
+    before, after = (lm.tok_encode(text) for text in ("The statement", " is true"))
+    found = lm.loglikelihood(_ask("loglikelihood", ("The statement", " is true"), ("", " is true")))
+    assert [f[0] for f in found] == [
+        _sum(lm, [begins, *before], after),
+        _sum(lm, [begins], after),
+    ]
+    talk = lm.apply_chat_template([{"role": "user", "content": "What is a statement?"}])
+    (said,) = lm.loglikelihood(_ask("loglikelihood", (talk, "A line.")))
+    whole = lm.tok_encode(talk + "A line.")
+    kept = len(lm.tok_encode(talk.rstrip()))
+    assert whole[0] == lm.eot_token_id
+    assert said[0] == _sum(lm, whole[:kept], whole[kept:])
 
 
 def test_equal_requests_get_equal_answers_in_order(lm):

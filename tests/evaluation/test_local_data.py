@@ -6,7 +6,7 @@ import json
 import pytest
 
 from synthdiv.errors import UserError
-from synthdiv.evaluation.local_data import SOURCES, find_splits, read_rows
+from synthdiv.evaluation.local_data import SOURCES, find_splits, numbered_rows, read_rows
 from tests.evaluation import small
 
 
@@ -153,13 +153,48 @@ def test_a_line_that_is_no_object(tmp_path, text, complaint):
         read_rows(path, "copa")
 
 
-def test_a_compressed_file_that_is_cut_short(tmp_path):
-    path = tmp_path / "piqa_validation.jsonl.gz"
-    rows = "".join(json.dumps(_row("piqa", goal=f"goal {i * i}")) + "\n" for i in range(500))
-    whole = gzip.compress(rows.encode())
+@pytest.mark.parametrize("ending", ["gz", "zst"])
+def test_a_compressed_file_that_is_cut_short(tmp_path, ending):
+    path = tmp_path / f"piqa_validation.jsonl.{ending}"
+    rows = "".join(json.dumps(_row("piqa", goal=f"goal {i * i}")) + "\n" for i in range(5000))
+    if ending == "gz":
+        whole = gzip.compress(rows.encode())
+    else:
+        whole = pytest.importorskip("zstandard").compress(rows.encode())
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UserError, match=r"piqa_validation\.jsonl\.gz:\d+: cannot be read further"):
+    # Zstandard ends quietly after a whole block; then the last line is cut.
+    with pytest.raises(UserError, match=r"\.jsonl\.(gz:\d+: cannot be read further|zst:\d+: )"):
         read_rows(path, "piqa")
+    path.write_bytes(b"not compressed at all\n")
+    with pytest.raises(UserError, match=rf"\.jsonl\.{ending}:1: cannot be read further"):
+        read_rows(path, "piqa")
+
+
+def test_a_line_that_is_not_utf8_is_named_and_a_byte_order_mark_is_not_in_the_way(tmp_path):
+    path = tmp_path / "copa.jsonl"
+    good = json.dumps(_row("copa")).encode() + b"\n"
+    path.write_bytes(b"\xef\xbb\xbf" + good + good)
+    assert len(read_rows(path, "copa")) == 2
+    path.write_bytes(good + good + b'{"premise": "\xff"}\n' + good)
+    with pytest.raises(UserError, match=r"copa\.jsonl:3: not UTF-8: invalid start byte"):
+        read_rows(path, "copa")
+
+
+def test_a_parquet_file_or_an_array_that_is_broken(tmp_path):
+    (tmp_path / "copa.parquet").write_text("nothing of the kind")
+    with pytest.raises(UserError, match=r"copa\.parquet: cannot be read: "):
+        read_rows(tmp_path / "copa.parquet", "copa")
+    (tmp_path / "copa.jsonl").write_text("[" * 100_000)
+    with pytest.raises(UserError, match=r"copa\.jsonl:1: nested too deep"):
+        read_rows(tmp_path / "copa.jsonl", "copa")
+    (tmp_path / "copa.json").write_text('[{"premise": "a"},\n{"premise" "b"},\n{}]')
+    with pytest.raises(UserError, match=r"copa\.json:2: not JSON: Expecting ':' delimiter$"):
+        read_rows(tmp_path / "copa.json", "copa")
+
+
+def test_rows_know_their_lines(tmp_path):
+    (tmp_path / "copa.jsonl").write_text(f"\n{json.dumps(_row('copa'))}\n\n" * 2)
+    assert [number for number, _ in numbered_rows(tmp_path / "copa.jsonl", "copa")] == [2, 5]
 
 
 def test_no_file_no_directory_no_rows(tmp_path):

@@ -67,9 +67,11 @@ def test_samples_are_written_on_request(results):
 
 def test_the_table_says_what_the_results_say(results):
     found, _ = results
-    text = table(found)
-    assert f"average                    {found['accuracy']:.2%}" in text
-    assert f"bits/byte {found['bits_per_byte']:.4f}" in text
+    rows = {line.split()[0]: line.split()[1:] for line in table(found).splitlines()}
+    assert rows["average"] == [f"{found['accuracy']:.2%}", f"{found['stderr']:.2%}", "9", "tasks"]
+    value, error = (f"{found['tasks']['copa'][key]:.2%}" for key in ("value", "stderr"))
+    assert rows["copa"] == ["acc", value, error, "12", "questions"]
+    assert rows["pages"][:2] == ["bits/byte", f"{found['bits_per_byte']:.4f}"]
 
 
 def test_an_evaluation_run_again_asks_the_model_nothing(checkpoint, suite, tmp_path, monkeypatch):

@@ -24,12 +24,13 @@ from synthdiv.llm.offline.backend import OfflineBackend
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def command(corpus: Path, output: Path, rounds: int) -> list[str]:
+def command(corpus: Path, output: Path, rounds: int, *more: str) -> list[str]:
     return [
         sys.executable, "-m", "synthdiv.score", f"--input={corpus}", f"--output={output}",
         "--llm=offline", f"--rounds={rounds}", "--bind=Score.criteria_rounds=12",
         "--bind=Score.criteria_sets=4", "--bind=Score.bootstrap=200",
         "--bind=Score.with_baselines=False", "--repeat_fraction=0.2",
+        *more,
     ]  # fmt: skip
 
 
@@ -87,13 +88,13 @@ def comparable(directory: Path) -> dict:
 
 
 @pytest.mark.parametrize("moments", [(3, 13, 60, 200)])
-def test_the_same_score_after_kills_in_every_step(tmp_path, moments):
+def test_the_same_score_after_kills_in_every_step(tmp_path, moments, more=()):
     corpus = make(tmp_path / "c.jsonl")
     finished(command(corpus, tmp_path / "whole", 150))
     total = answers(tmp_path / "whole/answers.sqlite")
     killed = tmp_path / "killed"
     store = killed / "answers.sqlite"
-    survived = [run_until(command(corpus, killed, 150), store, moment) for moment in moments]
+    survived = [run_until(command(corpus, killed, 150, *more), store, moment) for moment in moments]
     assert any(survived)
     finished(command(corpus, killed, 150))
     assert comparable(killed) == comparable(tmp_path / "whole")
@@ -197,3 +198,10 @@ def test_killed_at_thirty_random_moments_no_answer_is_asked_for_again(tmp_path):
 @pytest.mark.slow
 def test_the_same_score_after_many_kills(tmp_path):
     test_the_same_score_after_kills_in_every_step(tmp_path, tuple(range(2, 420, 15)))
+
+
+@pytest.mark.slow
+def test_the_same_score_after_kills_under_a_cap(tmp_path):
+    """Under a cap the two steps of a round follow each other; kills do not mind."""
+    moments = tuple(range(9, 420, 40))
+    test_the_same_score_after_kills_in_every_step(tmp_path, moments, ["--max_calls=1000000"])

@@ -1,6 +1,7 @@
 """The commands generate and topics as a user runs them."""
 
 import json
+import shlex
 import subprocess
 import sys
 
@@ -27,6 +28,28 @@ def test_generate_plans_then_writes_then_has_nothing_to_do(tmp_path):
     assert "32 documents on 32 topics" in made.stdout and "not an LLM" in made.stdout
     assert len(files.Corpus(tmp_path / "corpus")) == 32
     assert run(*command).stdout == made.stdout
+
+
+def test_generate_stopped_by_a_cap_tells_how_to_go_on(tmp_path):
+    arguments = (
+        "synthdiv.generate", "--config=generate/trial.gin", "--bind=Generate.generations=1",
+        "--bind=Generate.shard_documents=10",
+    )  # fmt: skip
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert run(*arguments, f"--output={whole}").returncode == 0
+    stopped = run(*arguments, f"--output={cut}", "--max_calls=15", "--fresh")
+    assert stopped.returncode == 75 and stopped.stdout == ""
+    words, _, command = stopped.stderr.partition(" with a higher limit to go on: ")
+    assert words.startswith(
+        f"paused: 15 of 32 requests are answered, a PARTIAL corpus of 15 documents is in {cut}; the"
+        " next call could exceed --max_calls=15 (15 calls are behind"
+    )
+    assert json.loads((cut / "partial.json").read_text())["documents"] == len(files.Corpus(cut))
+    done = run(*shlex.split(command)[2:])
+    assert done.returncode == 0, done.stderr
+    assert not (cut / "partial.json").exists()
+    shards = [{p.name: p.read_bytes() for p in d.glob("*.parquet")} for d in (whole, cut)]
+    assert shards[0] == shards[1] and len(shards[0]) == 4
 
 
 def test_topics_reads_pages(tmp_path):

@@ -91,18 +91,40 @@ def test_few_topics_told_often_compress_better_than_many_told_once(tmp_path):
 
 def test_a_run_stopped_by_its_cap_goes_on_and_asks_nothing_twice(tmp_path):
     capped = LLMConfig(max_calls=10, concurrency=2)
-    with pytest.raises(Paused):
-        make(tmp_path / "cut", capped, shard_documents=4)
-    assert files.read_manifest(tmp_path / "cut") is None
-    shards = sorted(path.name for path in (tmp_path / "cut").glob("*.parquet"))
-    assert shards == ["shard-00000.parquet", "shard-00001.parquet"]
+    for _ in range(2):  # the second time, nothing more can be asked
+        words = (
+            r"^10 of 18 requests are answered, a PARTIAL corpus of 10 documents is in .*max_calls"
+        )
+        with pytest.raises(Paused, match=words) as pause:
+            make(tmp_path / "cut", capped, shard_documents=4)
+        assert pause.value.flags == {"max_calls": 10 + 10 + 1}  # 8 and a fifth, and one
+        assert files.read_manifest(tmp_path / "cut") is None
+        shards = sorted(path.name for path in (tmp_path / "cut").glob("*.parquet"))
+        assert shards == [f"shard-0000{n}.parquet" for n in range(3)]
+        assert [len(files.Corpus(tmp_path / "cut" / shard)) for shard in shards] == [4, 4, 2]
+        partial = files.read_json(tmp_path / "cut" / "partial.json")
+        assert partial["kind"] == "partial corpus" and "--max_calls=10" in partial["reason"]
+        assert partial["documents"] == len(documents(tmp_path / "cut")) == 10
+        assert partial["requests"] == {"sent": 10, "planned": 18, "failed": 0}
+        assert partial["open_shard"] == shards[-1]
     manifest = make(tmp_path / "cut", shard_documents=4)
     # Ten answers were kept, eight of them in shards, whose requests are not even made again.
     assert manifest["usage"]["calls"] | {"retried": 0} == {
         "sent": 8, "cached": 2, "retried": 0, "repaired": 0, "failed": 0,
     }  # fmt: skip
+    assert not (tmp_path / "cut" / "partial.json").exists()
     make(tmp_path / "whole", shard_documents=4)
-    assert files.Corpus(tmp_path / "cut").sha256 == files.Corpus(tmp_path / "whole").sha256
+    whole = {p.name: p.read_bytes() for p in (tmp_path / "whole").glob("*.parquet")}
+    assert whole == {p.name: p.read_bytes() for p in (tmp_path / "cut").glob("*.parquet")}
+    assert len(whole) == 5
+
+
+def test_a_cap_before_the_first_answer_leaves_no_corpus(tmp_path):
+    with pytest.raises(Paused, match="^the next call could exceed --max_calls=0"):
+        make(tmp_path / "cut", LLMConfig(max_calls=0))
+    assert not (tmp_path / "cut" / "partial.json").exists()
+    with pytest.raises(UserError, match="no documents in"):
+        files.Corpus(tmp_path / "cut")
 
 
 def test_a_complete_corpus_is_left_alone(tmp_path):

@@ -7,10 +7,22 @@ import pytest
 from tests.llm.serving import Serving, serving
 
 
-@pytest.fixture
-def server() -> Iterator[Serving]:
+@pytest.fixture(scope="session")
+def one_server() -> Iterator[Serving]:
     with serving() as running:
         yield running
+
+
+@pytest.fixture
+def server(one_server: Serving) -> Serving:
+    one_server.reset()
+    return one_server
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retries wait for a twentieth of the time: for tests that are not about how long."""
+    monkeypatch.setattr("synthdiv.llm.exchange._BACKOFF_S", 0.025)
 
 
 @pytest.fixture(autouse=True)

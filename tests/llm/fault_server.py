@@ -88,6 +88,10 @@ class Server:
             }
             writer.write(_response(200, seen))
             return True
+        if path == "/reset":
+            self.__init__(json.loads(body))
+            writer.write(_response(200, {}))
+            return True
         if path == "/settings":
             self.settings |= json.loads(body)
             self.faults = self.settings.get("faults", {})

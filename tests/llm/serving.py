@@ -43,11 +43,17 @@ class Serving:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/seen") as response:
             return json.load(response)
 
+    def reset(self) -> None:
+        """Makes it as if it had just been started, without settings."""
+        self._post("reset", {})
+
     def change(self, **settings: object) -> None:
         """Changes what the server does from now on."""
-        urllib.request.urlopen(
-            f"http://127.0.0.1:{self.port}/settings", json.dumps(settings).encode()
-        ).close()
+        self._post("settings", settings)
+
+    def _post(self, path: str, body: dict[str, Any]) -> None:
+        url = f"http://127.0.0.1:{self.port}/{path}"
+        urllib.request.urlopen(url, json.dumps(body).encode()).close()
 
     def config(self, **settings: Any) -> LLMConfig:
         """How to ask this server."""

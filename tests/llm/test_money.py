@@ -146,7 +146,7 @@ def _check_caps(runs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_no_run_exceeds_its_cap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _check_caps(25, tmp_path, monkeypatch)
+    _check_caps(16, tmp_path, monkeypatch)
 
 
 @pytest.mark.slow

@@ -73,6 +73,7 @@ def _under_faults(path: Path, calls: int, concurrency: int) -> None:
     assert sent == sum(seen["asked"].values())
 
 
+@pytest.mark.usefixtures("impatient")
 def test_every_call_ends_in_a_value_or_a_counted_failure(path: Path) -> None:
     _under_faults(path, 400, 64)
 
@@ -249,6 +250,7 @@ def test_what_shapes_an_answer_is_in_its_key(server: Serving, path: Path) -> Non
     assert server.seen()["last"]["top_k"] == 3
 
 
+@pytest.mark.usefixtures("impatient")
 def test_calls_are_capped_and_the_run_goes_on_under_a_higher_cap(path: Path) -> None:
     requests = [question(i) for i in range(60)]
     with serving(faults={"500": 0.2, "drop": 0.1}, latency=0.002) as server:
@@ -270,6 +272,7 @@ def test_calls_are_capped_and_the_run_goes_on_under_a_higher_cap(path: Path) -> 
         assert set(server.seen()["answered"].values()) == {1}
 
 
+@pytest.mark.usefixtures("impatient")
 def test_cost_is_capped_over_http(tmp_path: Path) -> None:
     prices = tmp_path / "prices.json"
     prices.write_text('{"models": {"test": {"input": 1000, "output": 5000}}}')

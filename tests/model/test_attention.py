@@ -1,6 +1,11 @@
 """Attention sees what it may see, in every backend, forward and backward; and says which runs."""
 
 import dataclasses
+import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +13,13 @@ import numpy as np
 import pytest
 
 from synthdiv.errors import UserError
-from synthdiv.model.attention import _splash, attend, choose_backend
+from synthdiv.model.attention import (
+    _splash,
+    attend,
+    choose_backend,
+    document_bounds,
+    kept,
+)
 from synthdiv.model.config import ModelConfig
 from tests.model.quick import quick
 
@@ -89,18 +100,63 @@ def test_splash_masks_segments_as_xla_does() -> None:
         np.testing.assert_allclose(a, b, atol=1e-4)
 
 
+SPLASH_ON_EIGHT = """
+import functools, jax, numpy as np
+from synthdiv.model.attention import _on_each_device, _splash, attend
+from synthdiv.model.partition import MESH_AXES
+from tests.model.test_attention import _inputs
+
+mesh = jax.make_mesh((2, 2, 2), MESH_AXES, axis_types=(jax.sharding.AxisType.Auto,) * 3)
+*qkv, segments = _inputs(4, 128, 4, 2, 128)
+splash = functools.partial(_splash, interpret=True)
+with jax.set_mesh(mesh):
+    for ids in (segments, None):
+        out = jax.jit(functools.partial(_on_each_device, splash))(*qkv, ids)
+        assert len(out.sharding.device_set) == 8, out.sharding
+        np.testing.assert_allclose(out, attend(*qkv, ids), atol=2e-5)
+"""
+
+
+def test_splash_runs_on_the_rows_and_heads_of_each_of_eight_devices() -> None:
+    environment = os.environ | {
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+        "JAX_PLATFORMS": "cpu",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", SPLASH_ON_EIGHT],
+        cwd=Path(__file__).parents[2],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("most", [12, 16])
+def test_document_bounds_are_runs_of_equal_segments(most: int) -> None:
+    segments = np.array([[0] * 9, [1, 1, 2, 2, 2, 3, 0, 0, 0], [5, 6, 7, 8, 9, 10, 11, 12, 0]])
+    begins, lengths = quick(document_bounds, static_argnums=1)(segments, most)
+    for row, begin, length in zip(segments.tolist(), begins, lengths, strict=True):
+        runs = [len(list(run)) for _, run in itertools.groupby(row)]
+        assert length.tolist() == runs + [-1] * (most - len(runs))
+        assert begin[: len(runs)].tolist() == [0, *itertools.accumulate(runs[:-1])]
+        assert set(begin[len(runs) :].tolist()) <= {-1}
+
+
 @pytest.mark.gpu
-@pytest.mark.parametrize("segmented", [False, True])
-def test_cudnn_masks_segments_as_xla_does(segmented: bool) -> None:
+@pytest.mark.parametrize("most", [None, 0, 20, 64])
+def test_cudnn_masks_segments_as_xla_does(most: int | None) -> None:
+    """With one segment, a mask, and documents packed."""
     q, k, v, segments = _inputs(2, 512, 8, 4, 64)
     q, k, v = (jnp.asarray(x, jnp.bfloat16) for x in (q, k, v))
-    segments = jnp.asarray(segments) if segmented else None
+    segments = None if most is None else jnp.asarray(segments)
     upstream = jnp.asarray(np.random.default_rng(1).normal(size=q.shape), jnp.bfloat16)
     results = []
     for backend in ("cudnn", "xla"):
 
         def run(*a, backend=backend):
-            return attend(*a, segments, backend=backend)
+            return attend(*a, segments, backend=backend, most_documents=most or 0)
 
         results.append((run(q, k, v), *_gradients(run, q, k, v, upstream)))
     for a, b in zip(*results, strict=True):
@@ -121,6 +177,46 @@ def test_dropout_drops_weights_and_keeps_their_mean() -> None:
     np.testing.assert_allclose(drop.mean(axis=0), whole, atol=0.15)
     no_key = quick(lambda *a: attend(*a, dropout=0.3))(q, k, v, segments)
     np.testing.assert_array_equal(no_key, whole)
+
+
+def test_the_weights_that_stay_have_no_pattern() -> None:
+    shape, dropout = (3, 4, 256, 512), 0.1
+    stays = np.asarray(quick(kept, static_argnums=(1, 2))(jax.random.key(1), shape, dropout))
+    dropped = ~stays
+    n, deviation = dropped.size, np.sqrt(dropout * (1 - dropout))
+    assert abs(dropped.mean() - dropout) < 5 * deviation / np.sqrt(n)
+    for axis in range(4):  # each line along any dimension has its share
+        others = tuple(i for i in range(4) if i != axis)
+        error = deviation / np.sqrt(n / shape[axis])
+        assert np.abs(dropped.mean(axis=others) - dropout).max() < 5 * error
+    for shift in [
+        (0, 0, 0, 1),
+        (0, 0, 1, 0),
+        (0, 1, 0, 0),
+        (1, 0, 0, 0),
+        (0, 0, 1, 1),
+        (0, 0, 0, 64),
+    ]:
+        both = (dropped & np.roll(dropped, shift, (0, 1, 2, 3))).mean()
+        assert abs(both - dropout**2) < 6 * dropout / np.sqrt(n)
+    other = np.asarray(quick(kept, static_argnums=(1, 2))(jax.random.key(2), shape, dropout))
+    assert abs((dropped & ~other).mean() - dropout**2) < 6 * dropout / np.sqrt(n)
+
+
+def test_long_sequences_are_computed_again_alike() -> None:
+    """Blocks of a long sequence keep nothing for the backward pass; dropout falls as it fell."""
+    q, k, v, segments = map(jnp.asarray, _inputs(1, 1024, 2, 1, 8))
+    upstream = jnp.asarray(np.random.default_rng(1).normal(size=q.shape), jnp.float32)
+
+    def dropped(*a):
+        return attend(*a, segments, dropout=0.2, dropout_key=jax.random.key(3))
+
+    again = _gradients(dropped, q, k, v, upstream)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("synthdiv.model.attention._LONG", 4096)
+        held = _gradients(dropped, q, k, v, upstream)
+    for a, b in zip(again, held, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
 
 
 @pytest.mark.parametrize(

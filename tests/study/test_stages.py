@@ -31,3 +31,15 @@ def test_a_directory_belongs_to_one_study(tmp_path):
     assert claim(tmp_path / "s", "Study.seed = 1\n").is_dir()
     with pytest.raises(UserError, match=r"Study\.seed"):
         claim(tmp_path / "s", "Study.seed = 2\n")
+
+
+def test_a_study_that_a_cap_stopped_goes_on_under_a_higher_one(tmp_path):
+    claim(tmp_path / "s", "Study.seed = 1\n")
+    head = "# Parameters for judge/LLM:\n# " + "=" * 78 + "\n"
+    more = f"{head}judge/LLM.max_calls = 40\nLLM.concurrency = 3\n\nStudy.seed = 1\n"
+    assert claim(tmp_path / "s", more).is_dir()
+    assert (tmp_path / "s" / "study.gin").read_text() == more
+    claim(tmp_path / "s", more.replace("40", "80"))
+    for other in ("judge/LLM.model = 'x'", "LLM.max_calls_ = 3", "# --input=x"):
+        with pytest.raises(UserError, match="holds a study of other settings"):
+            claim(tmp_path / "s", f"{more}{other}\n")

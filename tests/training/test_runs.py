@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import struct
 
 import jax
 import jax.numpy as jnp
@@ -172,6 +173,47 @@ def test_tensorboard_gets_the_same_figures(config, tmp_path) -> None:
     pytest.importorskip("tensorboardX")
     pretrain(dataclasses.replace(config, tensorboard=True, tokens=6 * 8 * 32), tmp_path)
     assert sum(p.stat().st_size for p in (tmp_path / "tensorboard").iterdir()) > 500
+
+
+def wandb_records(file: bytes):
+    """The records of a .wandb file, which is a LevelDB log after 7 bytes of its own."""
+    at, parts = 7, b""
+    while at + 7 <= len(file):
+        if 32768 - at % 32768 < 7:  # the rest of a block is left empty
+            at += 32768 - at % 32768
+            continue
+        size, kind = struct.unpack_from("<HB", file, at + 4)
+        parts += file[at + 7 : at + 7 + size]
+        at += 7 + size
+        if kind in (1, 4):  # whole, or the last part
+            yield parts
+            parts = b""
+
+
+def test_weights_and_biases_gets_the_same_figures_in_one_run(config, tmp_path, monkeypatch) -> None:
+    """Written offline, by wandb itself; a run that goes on keeps its id."""
+    pytest.importorskip("wandb")
+    from wandb.proto import wandb_internal_pb2
+
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    config = dataclasses.replace(config, wandb="synthdiv-tests", checkpoint_every=4)
+    last = pretrain(config, tmp_path)
+    (tmp_path / "done.json").unlink()
+    last.rename(tmp_path / "gone")
+    pretrain(config, tmp_path)
+
+    logged, ids = {}, set()
+    for file in tmp_path.glob("wandb/offline-run-*/*.wandb"):
+        for data in wandb_records(file.read_bytes()):
+            record = wandb_internal_pb2.Record.FromString(data)
+            if record.run.run_id:
+                ids.add(record.run.run_id)
+            items = {i.key or i.nested_key[0]: i.value_json for i in record.history.item}
+            if "loss" in items:
+                logged[int(items["_step"])] = json.loads(items["loss"])
+    assert ids == {(tmp_path / "wandb_id").read_text()}
+    assert logged == {line["step"]: line["loss"] for line in lines(tmp_path)}
 
 
 def test_a_profile_on_demand(config, tmp_path) -> None:

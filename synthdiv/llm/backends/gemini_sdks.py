@@ -23,7 +23,12 @@ class Genai:
         from google.genai import types
 
         self._types, self._model = types, config.model
-        options = types.HttpOptions(base_url=config.base_url, timeout=round(config.timeout * 1000))
+        options = types.HttpOptions(
+            base_url=config.base_url,
+            timeout=round(config.timeout * 1000),
+            # Without options of its own it sends a call again, uncounted, when a connection breaks.
+            retry_options=types.HttpRetryOptions(attempts=1),
+        )
         self._client = genai.Client(api_key=key, vertexai=False, http_options=options)
 
     async def send(self, call: Call, mode: str) -> Any:
