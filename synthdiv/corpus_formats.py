@@ -76,17 +76,27 @@ def rows(path: Path) -> Iterator[dict[str, Any]]:
     return reader(path)
 
 
-def open_text(path: str | Path) -> io.TextIOBase:
+def open_text(path: str | Path, errors: str = "strict") -> io.TextIOBase:
     """Opens a UTF-8 text file to read, through gzip or zstd where its name says so."""
     path = Path(path)
     if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8")
+        return gzip.open(path, "rt", encoding="utf-8", errors=errors)
     if path.suffix == ".zst":
         import zstandard
 
         stream = zstandard.ZstdDecompressor().stream_reader(open(path, "rb"), closefd=True)  # noqa: SIM115
-        return io.TextIOWrapper(stream, encoding="utf-8")
-    return open(path, encoding="utf-8")
+        return io.TextIOWrapper(stream, encoding="utf-8", errors=errors)
+    return open(path, encoding="utf-8", errors=errors)
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    """What to say of a text file that cannot be read; of bytes that are no text, in which line."""
+    if isinstance(error, UnicodeDecodeError):
+        with open_text(path, "surrogateescape") as file:
+            for number, line in enumerate(file, start=1):
+                if not line.isascii() and any("\udc80" <= c <= "\udcff" for c in line):
+                    return UserError(f"{path} line {number} is not UTF-8 text")
+    return UserError(f"{path} cannot be read: {error}")
 
 
 def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
@@ -132,7 +142,7 @@ def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
                     raise UserError(f"{path} line {number} is not a JSON object")
                 yield row
     except (UnicodeDecodeError, EOFError, OSError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from None
+        raise _unreadable(path, error) from None
 
 
 def _checked_array(path: Path, text: str) -> Iterator[dict[str, Any]]:
@@ -157,7 +167,7 @@ def _paragraphs(path: Path) -> Iterator[dict[str, Any]]:
                     yield {"text": "".join(lines).strip()}
                     lines = []
     except (UnicodeDecodeError, EOFError, OSError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from None
+        raise _unreadable(path, error) from None
 
 
 def _array_record_rows(path: Path) -> Iterator[dict[str, Any]]:

@@ -60,6 +60,17 @@ def test_a_way_of_writing_is_a_difference_where_the_criteria_name_it():
     assert clusters(*plain, *eager) >= 2
 
 
+def test_smaller_differences_count_between_texts_that_tell_the_same_things():
+    facts = ["whale ship harpoon", "sailor mast anchor", "reef tide harbour", "gull wave oar"]
+    plain = [f"The {w} of the {x} is the {y}." for w, x, y in map(str.split, facts)]
+    tale = [
+        f"Once, so they said, a {w} had met some {x} by {y}!" for w, x, y in map(str.split, facts)
+    ]
+    texts = [" ".join(plain * 3), " ".join(plain[::-1] * 3), " ".join(tale * 3)]
+    assert partition(texts) == [0, 0, 1]
+    assert clusters(*texts, facets=("Subject vocabulary",)) == 1
+
+
 def test_facets_are_told_by_the_names_of_criteria():
     assert facets_named(["Subject vocabulary (metadata): x"]) == ("Subject vocabulary",)
     assert facets_named(["Field of knowledge (metadata): style"]) == ("Subject vocabulary",)

@@ -1,6 +1,10 @@
 """Documents that are empty, huge, binary, right-to-left, full of JSON or of orders to the judge."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -10,6 +14,8 @@ from synthdiv.diversity import ScoreConfig, cluster_score
 from synthdiv.errors import UserError
 from synthdiv.files import Corpus
 from synthdiv.llm import LLMConfig, open_session
+
+ROOT = Path(__file__).resolve().parents[2]
 
 HOSTILE = {
     "empty": "",
@@ -98,3 +104,80 @@ def _complete_json() -> str:
     for cluster in reply["clusters"]:
         cluster |= {"metadata": [], "metrics": []}
     return json.dumps(reply)
+
+
+def _commanded(path: Path, output: Path) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [
+            sys.executable, "-m", "synthdiv.score", f"--input={path}", f"--output={output}",
+            "--llm=offline", "--rounds=20", "--bind=Score.criteria_rounds=4",
+            "--bind=Score.criteria_sets=2", "--bind=Score.bootstrap=100",
+            "--bind=Baseline.metrics=('context_length', 'compression', 'ngram_diversity')",
+        ],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )  # fmt: skip
+
+
+def _among_plain(folder: Path, name: str) -> Path:
+    """Nine documents of one hostile kind among nine plain ones."""
+    path = folder / "corpus.jsonl"
+    with path.open("w") as file:
+        for number in range(9):
+            file.write(json.dumps({"id": f"{name} {number}", "text": HOSTILE[name]}) + "\n")
+            file.write(json.dumps({"id": f"plain {number}", "text": f"Ship {number}."}) + "\n")
+    return path
+
+
+def _command_scores(folder: Path, name: str) -> dict:
+    done = _commanded(_among_plain(folder, name), folder / "out")
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    result = json.loads((folder / "out/score.json").read_text())
+    assert result["rounds"]["completed"] == 20 and result["rounds"]["invalid"] == 0
+    rounds = pq.read_table(folder / "out/rounds.parquet").to_pylist()
+    documents = {
+        row["index"]: row for row in pq.read_table(folder / "out/documents.parquet").to_pylist()
+    }
+    for index, row in documents.items():
+        assert row["id"] == f"{'plain' if index % 2 else name} {index // 2}"
+    for row in rounds:
+        assert sorted(p for cluster in row["clusters"] for p in cluster) == list(range(10))
+    return result["corpus"]
+
+
+@pytest.mark.parametrize(
+    ("name", "counted"),
+    [("empty", "empty"), ("huge", "truncated"), ("nul", "cleaned"), ("orders", None)],
+)
+def test_the_command_scores_them(tmp_path, name, counted):
+    about = _command_scores(tmp_path, name)
+    assert {key: about[key] for key in ("empty", "truncated", "cleaned")} == {
+        "empty": 0, "truncated": 0, "cleaned": 0,
+    } | ({counted: 9} if counted else {})  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", HOSTILE)
+def test_the_command_scores_every_kind(tmp_path, name):
+    _command_scores(tmp_path, name)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (b'{"id": "odd", "text": "\xff\xfe\x80"}', "line 13 is not UTF-8 text"),
+        (b"\x00\x01\x02", "line 13 is not JSON"),
+        (b'{"id": "odd", "text": 17}', "document 12"),
+    ],
+)
+def test_the_command_refuses_what_is_no_document_by_its_place(tmp_path, line, words):
+    path = tmp_path / "corpus.jsonl"
+    plain = b'{"text": "A ship."}\n'
+    path.write_bytes(plain * 12 + line + b"\n" + plain)
+    done = _commanded(path, tmp_path / "out")
+    assert done.returncode == 2 and words in done.stderr, done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "out/score.json").exists()

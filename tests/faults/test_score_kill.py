@@ -1,15 +1,25 @@
 """Kill -9 in any step and start again: the same score to the last digit, and no call twice."""
 
+import asyncio
+import collections
+import contextlib
+import hashlib
 import json
 import os
+import random
 import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+
+from synthdiv.llm.backends.wire import call_of, completion_of
+from synthdiv.llm.offline.backend import OfflineBackend
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -25,7 +35,11 @@ def command(corpus: Path, output: Path, rounds: int, *more: str) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
+    return os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "OPENBLAS_NUM_THREADS": "1",
+        "OPENAI_API_KEY": "none",
+    }
 
 
 def answers(store: Path) -> int:
@@ -91,6 +105,94 @@ def test_the_same_score_after_kills_in_every_step(tmp_path, moments, more=()):
     assert calls["cached"] > whole["cached"]
     leftovers = [p.name for p in killed.iterdir() if p.name.endswith(".tmp")]
     assert leftovers == []
+
+
+class Judge(ThreadingHTTPServer):
+    """The offline judge behind HTTP; remembers every question in the order they came."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Answering)
+        self.asked: list[str] = []
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/v1"
+
+
+class _Answering(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:  # noqa: N802  the name that http.server calls
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.asked.append(hashlib.sha256(body).hexdigest())
+        asked = json.loads(body)
+        answer = asyncio.run(OfflineBackend().complete(call_of(asked)))
+        content = json.dumps(completion_of(answer, asked["model"])).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        with contextlib.suppress(OSError):  # who asked was killed
+            self.wfile.write(content)
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        pass
+
+
+def _killed_at_random(tmp_path: Path, rounds: int, kills: int, kills_while_writing: int) -> None:
+    """Kills runs that ask a server at random moments, some of them after the last answer."""
+    concurrency, draw = 4, random.Random(5)
+    corpus, judge = make(tmp_path / "c.jsonl"), Judge()
+
+    def arguments(output: str) -> list[str]:
+        told = [a for a in command(corpus, tmp_path / output, rounds) if a != "--llm=offline"]
+        return [
+            *told, "--llm=openai", "--model=judge", f"--base_url={judge.url}",
+            f"--concurrency={concurrency}", "--bind=Score.control_rounds=200",
+        ]  # fmt: skip
+
+    finished(arguments("whole"))
+    total = len(judge.asked)
+    assert len(set(judge.asked)) == total
+    judge.asked.clear()
+    doubtful: set[str] = set()
+    for number in range(kills + kills_while_writing):
+        process = subprocess.Popen(
+            arguments("killed"),
+            cwd=ROOT,
+            env=environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        target = len(judge.asked) + draw.randint(0, round(1.2 * total / kills))
+        if number >= kills:
+            target = total
+        while process.poll() is None and len(judge.asked) < target:
+            time.sleep(0.002)
+        time.sleep(draw.random() * (0.03 if number < kills else 1.5))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        time.sleep(0.05)  # what the server was reading
+        doubtful.update(judge.asked[-2 * concurrency :])  # on their way to the judge or the disk
+    finished(arguments("killed"))
+    assert comparable(tmp_path / "killed") == comparable(tmp_path / "whole")
+    counts = collections.Counter(judge.asked)
+    twice = {question for question, count in counts.items() if count > 1}
+    assert len(counts) == total
+    assert twice <= doubtful
+    assert len(judge.asked) <= total + concurrency * kills
+    store = tmp_path / "killed/answers.sqlite"
+    assert answers(store) == answers(tmp_path / "whole/answers.sqlite")
+    judge.shutdown()
+    judge.server_close()
+
+
+@pytest.mark.slow
+def test_killed_at_thirty_random_moments_no_answer_is_asked_for_again(tmp_path):
+    _killed_at_random(tmp_path, 150, 25, 5)
 
 
 @pytest.mark.slow

@@ -8,13 +8,14 @@ different. It knows words, not meaning: a stand-in that lets everything run, and
 """
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from synthdiv.llm.fences import fenced
-from synthdiv.llm.offline.reading import MANNER_NAMES, Reading, cosines, read
+from synthdiv.llm.offline.reading import MANNER_NAMES, Reading, cosines, read, unshared
 
 # Facets a criterion can be about: the words in its name that say so, and the measurements it takes.
 # "content" stands for the content vector.
@@ -48,8 +49,25 @@ _PLACES = {
     for facet, (_, names) in FACETS.items()
 }
 
+# Measurements that count only between texts that tell the same things, by the facet they belong to:
+# between other texts they say little, and would blur the others.
+_FINE = {
+    "Manner of address": ("past tense", "contractions", "modal verbs"),
+    "Word difficulty": ("abstract nouns",),
+}
+_FINE_PLACES = {
+    facet: [MANNER_NAMES.index(n) for n in (*names, *_FINE.get(facet, ())) if n != "content"]
+    for facet, (_, names) in FACETS.items()
+}
+_WORDED = "Manner of address"  # the facet that the choice of words belongs to
+
 CONTENT_APART = 0.94  # 1 - cosine from which two documents are about different things
 MANNER_APART = 1.8  # usual spreads, root mean square over a facet, from which they differ clearly
+SAME_THINGS = (0.6, 0.72)  # `unshared` telling words up to which they are the same; where it ends
+REWORDING = 4.0  # what `unshared` words weigh beside the spreads of manner
+FINE_APART = 3.6  # manner and wording from which texts that tell the same things differ clearly
+_DIFFERS = 0.05  # spread in a handful from which documents differ in a measurement at all
+_MAY_BE_SAME = 0.6  # content distance beyond which texts do not tell the same things
 _DOUBTFUL = 0.995  # a mean distance to its cluster beyond this is rejected in verification
 
 
@@ -76,9 +94,8 @@ def distances(texts: Sequence[str], facets: Sequence[str] = tuple(FACETS)) -> np
         facets: names of `FACETS` that count.
     """
     readings = [read(text) for text in texts]
-    apart = np.zeros((len(texts), len(texts)))
-    if "Subject vocabulary" in facets:
-        apart = (1.0 - cosines(readings)) / CONTENT_APART
+    content = (1.0 - cosines(readings)) / CONTENT_APART
+    apart = content.copy() if "Subject vocabulary" in facets else np.zeros_like(content)
     manner_KF = np.stack([r.manner for r in readings])
     # A short text shows its manner unreliably, and so the less of a difference.
     sure = np.sqrt(np.minimum(np.array([r.words for r in readings]) / 80.0, 1.0))
@@ -88,7 +105,39 @@ def distances(texts: Sequence[str], facets: Sequence[str] = tuple(FACETS)) -> np
         if places:
             gaps = manner_KF[:, None, places] - manner_KF[None, :, places]
             np.maximum(apart, np.sqrt((gaps**2).mean(-1)) * sure / MANNER_APART, out=apart)
+    _look_closer(apart, content, sure, readings, facets)
     return apart
+
+
+def _look_closer(
+    apart: np.ndarray,
+    content: np.ndarray,
+    sure: np.ndarray,
+    readings: Sequence[Reading],
+    facets: Sequence[str],
+) -> None:
+    """Sets texts that tell the same things in different ways apart; changes `apart`.
+
+    What a text tells accounts for much of how it is written. Where the telling words are largely
+    the same, smaller differences count: all measurements of the facets together, and the choice of
+    words. Without this, styles and personas of generated texts on one topic are not seen.
+    """
+    places = [place for facet in facets for place in _FINE_PLACES[facet]]
+    if not places:
+        return
+    same, end = SAME_THINGS
+    for i, j in zip(*np.nonzero(np.triu(content < _MAY_BE_SAME, 1)), strict=True):
+        one, other = readings[i], readings[j]
+        told = unshared(one.telling, other.telling)
+        share = min((end - told) / (end - same), 1.0)
+        if share <= 0.0:
+            continue
+        gaps = one.manner[places] - other.manner[places]
+        fine = math.sqrt(float(gaps @ gaps) / len(places))
+        if _WORDED in facets:
+            fine += REWORDING * (told + unshared(one.wording, other.wording))
+        fine *= share * sure[i, j] / FINE_APART
+        apart[i, j] = apart[j, i] = max(apart[i, j], fine)
 
 
 def partition(texts: Sequence[str], facets: Sequence[str] = tuple(FACETS)) -> list[int]:
@@ -124,8 +173,8 @@ def _propose(messages: Sequence[Mapping[str, str]], schema: Mapping[str, Any], s
         return float(spread[places].mean()) if places else float("inf")
 
     # Where the documents do not differ at all, nothing in them suggests the criterion.
-    metadata = [f for f in METADATA if variation(f) > 0.2]
-    metrics = [f for f in METRICS if variation(f) > 0.2] or [METRICS[0]]
+    metadata = [f for f in METADATA if variation(f) > _DIFFERS]
+    metrics = [f for f in METRICS if variation(f) > _DIFFERS] or [METRICS[0]]
     return json.dumps(
         {
             "metadata": [

@@ -7,6 +7,7 @@ again, as most do in the verification of a round.
 """
 
 import functools
+import math
 import re
 import zlib
 from collections import Counter
@@ -24,6 +25,14 @@ _LIST_LINE = re.compile(r"^\s*(?:[-*+\u2022]|\d{1,2}[.)])\s", re.MULTILINE)
 _YOU = frozenset(("you", "your", "yours", "yourself", "yourselves"))
 _I = frozenset(("i", "me", "my", "mine", "myself", "we", "us", "our", "ours", "ourselves"))
 _THEY = frozenset(("he", "him", "his", "she", "her", "hers", "they", "them", "their", "theirs"))
+_MODAL = frozenset(("can", "could", "may", "might", "must", "shall", "should", "will", "would"))
+_PAST_FORMS = """
+    was were had did said went came saw knew took made found told thought became began left felt
+    kept held brought ran gave got heard stood wrote led lost met sat spoke grew fell
+"""
+_PAST = frozenset(_PAST_FORMS.split())
+# Without a last "s": kindness, abilities.
+_ABSTRACT = ("tion", "sion", "ment", "nes", "ity", "itie", "ance", "ence", "ism", "ology")
 
 # The measurements, each with the mean and spread that English prose of mixed kinds has.
 MANNER = {
@@ -38,6 +47,10 @@ MANNER = {
     "line breaks": (0.012, 0.015),  # share of characters
     "list lines": (0.05, 0.15),  # share of lines
     "function words": (0.45, 0.08),  # share of words
+    "past tense": (0.045, 0.031),  # share of words
+    "contractions": (0.013, 0.015),  # share of words
+    "abstract nouns": (0.03, 0.023),  # share of words: those in -tion, -ness and the like
+    "modal verbs": (0.011, 0.012),  # share of words
 }
 MANNER_NAMES = tuple(MANNER)
 _CENTRE = np.array([centre for centre, _ in MANNER.values()])
@@ -54,6 +67,8 @@ class Reading:
         manner: measurements in units of their usual spread, `[len(MANNER)]`.
         words: how many there are, of those read.
         terms: its most telling words, the first ones most.
+        telling: stems of its words that are not common.
+        wording: all its words, function words too.
     """
 
     stems: np.ndarray
@@ -61,6 +76,8 @@ class Reading:
     manner: np.ndarray
     words: int
     terms: tuple[str, ...]
+    telling: frozenset[int]
+    wording: frozenset[str]
 
 
 @functools.cache
@@ -108,23 +125,27 @@ def read(text: str) -> Reading:
     words = _WORD.findall(head.lower())[:_WORDS_READ]
     counts = Counter(words)
     content: dict[int, float] = {}
-    telling: list[tuple[float, str]] = []
+    ranked: list[tuple[float, str]] = []
+    telling: set[int] = set()
     for word, count in counts.items():
         place, weight = _term(word)
         if weight:
+            if weight == 1.0:
+                telling.add(place)
             # More than proportional: what a text is about it says again and again, while texts of
             # one template share many words that each of them says once.
             weight *= count**1.5
             content[place] = content.get(place, 0.0) + weight
-            telling.append((weight, word))
+            ranked.append((weight, word))
     stems = np.array(sorted(content), np.int64)
     weights = np.array([content[s] for s in stems.tolist()])
     if len(weights):
         weights /= np.sqrt(weights @ weights)
     # Among equal weights the longer word tells more; the text itself breaks the ties that remain.
-    telling.sort(key=lambda w: (-w[0], -len(w[1])))
-    terms = tuple(word for _, word in telling[:12])
-    return Reading(stems, weights, _manner(head, words, counts), len(words), terms)
+    ranked.sort(key=lambda w: (-w[0], -len(w[1])))
+    terms = tuple(word for _, word in ranked[:12])
+    manner = _manner(head, words, counts)
+    return Reading(stems, weights, manner, len(words), terms, frozenset(telling), frozenset(counts))
 
 
 def cosines(readings: Sequence[Reading]) -> np.ndarray:
@@ -137,6 +158,13 @@ def cosines(readings: Sequence[Reading]) -> np.ndarray:
     empty = np.array([not len(r.stems) for r in readings])
     cosine_KK[np.ix_(empty, empty)] = 1.0
     return cosine_KK
+
+
+def unshared(one: frozenset, other: frozenset) -> float:
+    """1 - cosine of which words two texts have, however often: 1 if no common one."""
+    if not one or not other:
+        return float(len(one) != len(other))
+    return 1.0 - len(one & other) / math.sqrt(len(one) * len(other))
 
 
 def _manner(text: str, words: list[str], counts: Counter) -> np.ndarray:
@@ -163,6 +191,20 @@ def _manner(text: str, words: list[str], counts: Counter) -> np.ndarray:
             (lines - 1) / characters,
             len(_LIST_LINE.findall(text)) / lines,
             sum(n for w, n in counts.items() if w in function_words) / total,
+            sum(n for w, n in counts.items() if _is_past(w)) / total,
+            sum(n for w, n in counts.items() if "'" in w or "\u2019" in w) / total,
+            sum(n for w, n in counts.items() if _is_abstract(w)) / total,
+            sum(counts[w] for w in _MODAL) / total,
         ]
     )
     return np.clip((measured - _CENTRE) / _SPREAD, -4.0, 4.0)
+
+
+@functools.lru_cache(maxsize=200_000)
+def _is_past(word: str) -> bool:
+    return word in _PAST or (len(word) > 4 and word.endswith("ed"))
+
+
+@functools.lru_cache(maxsize=200_000)
+def _is_abstract(word: str) -> bool:
+    return len(word) > 6 and word.removesuffix("s").endswith(_ABSTRACT)
