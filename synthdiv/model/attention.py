@@ -86,8 +86,8 @@ def attend(
 
     Args:
         segment_ids_BT: int; each segment is a run of equal numbers. None: one segment.
-        most_documents: no sequence has more segments than this; 0: unknown. cuDNN skips what other
-            documents hide if it knows, and is several times faster.
+        most_documents: no sequence has more segments than this; 0: unknown. If cuDNN knows, it
+            skips what lies in other documents, and is two to three times faster.
         dropout: falls on the attention weights, and only if a key is given.
     """
     if backend == "cudnn":
@@ -109,6 +109,10 @@ def visible(length: int, segment_ids_BT: jax.Array | None) -> jax.Array:
     return (mask_TS & same_BTS)[:, None]
 
 
+# Positions from which XLA's attention computes its weights again in the backward pass.
+_LONG = 1024
+
+
 def _xla(q_BTNH, k_BSKH, v_BSKH, segment_ids_BT, dropout, dropout_key):
     """Block by block of queries, each against the keys up to its own end and none behind it.
 
@@ -123,7 +127,7 @@ def _xla(q_BTNH, k_BSKH, v_BSKH, segment_ids_BT, dropout, dropout_key):
     width = _block_width(T)
     dropping = bool(dropout) and dropout_key is not None
     block = functools.partial(_xla_block, dropout=dropout if dropping else 0.0)
-    if T >= _LONG:  # the backward pass computes a block's weights again: no layer keeps B*N*T*T
+    if T >= _LONG:  # no layer keeps B*N*T*T numbers
         block = jax.checkpoint(block)
     blocks = []
     for start in range(0, T, width):
@@ -134,9 +138,6 @@ def _xla(q_BTNH, k_BSKH, v_BSKH, segment_ids_BT, dropout, dropout_key):
         out_BKQH = block(q_BKQH, k_BKSH[:, :, :end], v_BKSH[:, :, :end], mask_B1QS, key)
         blocks.append(out_BKQH.reshape(B, N, width, H))
     return jnp.swapaxes(jnp.concatenate(blocks, axis=2), 1, 2)
-
-
-_LONG = 1024
 
 
 def _xla_block(q_BKQH, k_BKSH, v_BKSH, mask_B1QS, key, *, dropout):
@@ -213,15 +214,16 @@ def _cudnn_packed(q_BTNH, k_BSKH, v_BSKH, segment_ids_BT, most_documents):
 
     # A multiple of 8, so that corpora that differ little share a compiled program.
     begins_BM, lengths_BM = document_bounds(segment_ids_BT, -(-most_documents // 8) * 8)
-    ends_BM = jnp.pad(begins_BM, ((0, 0), (0, 1)), constant_values=-1)
+    # One column more than documents: it takes where they begin, and not where the last one ends.
+    offsets_BM = jnp.pad(begins_BM, ((0, 0), (0, 1)), constant_values=-1)
     return dot_product_attention(
         q_BTNH,
         k_BSKH,
         v_BSKH,
         q_seqlen=lengths_BM,
         kv_seqlen=lengths_BM,
-        q_offsets=ends_BM,
-        kv_offsets=ends_BM,
+        q_offsets=offsets_BM,
+        kv_offsets=offsets_BM,
         scale=1 / math.sqrt(q_BTNH.shape[-1]),
         mask_type=MaskType.PADDING_CAUSAL,
     )
