@@ -32,6 +32,8 @@ def obstacle(
             return "cudnn needs Model.dtype='bfloat16' or 'float16', not 'float32'"
         if head_dim % 8 or head_dim > 128:
             return f"cudnn needs a head dimension that is a multiple of 8 up to 128, not {head_dim}"
+        if length % 2:
+            return f"cudnn needs an even sequence length, not {length}"
         return None
     if platform != "tpu":
         return f"splash needs a TPU, and this is {platform}"
@@ -197,12 +199,17 @@ def _cudnn(q_BTNH, k_BSKH, v_BSKH, segment_ids_BT, most_documents):
     attention = jax.nn.dot_product_attention
     if segment_ids_BT is None:
         return attention(q_BTNH, k_BSKH, v_BSKH, is_causal=True, implementation="cudnn")
-    if 0 < most_documents <= _MOST_PACKED:
+    if 0 < most_documents <= _MOST_PACKED and _is_hopper_or_later():
         return _cudnn_packed(q_BTNH, k_BSKH, v_BSKH, segment_ids_BT, most_documents)
     # JAX hands cuDNN a mask as an additive bias that broadcasts over the heads: B*T*T numbers,
     # which cost bandwidth, but not B*N*T*T.
     mask_B1TS = visible(q_BTNH.shape[1], segment_ids_BT)
     return attention(q_BTNH, k_BSKH, v_BSKH, mask=mask_B1TS, implementation="cudnn")
+
+
+def _is_hopper_or_later() -> bool:
+    """Whether the GPU can do cuDNN's packed layout."""
+    return float(getattr(jax.local_devices()[0], "compute_capability", 0)) >= 9.0
 
 
 def _cudnn_packed(q_BTNH, k_BSKH, v_BSKH, segment_ids_BT, most_documents):

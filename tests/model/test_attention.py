@@ -3,8 +3,10 @@
 import dataclasses
 import itertools
 import os
+import re
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import jax
@@ -179,6 +181,30 @@ def test_dropout_drops_weights_and_keeps_their_mean() -> None:
     np.testing.assert_array_equal(no_key, whole)
 
 
+@pytest.mark.parametrize(
+    ("capability", "most", "mask"),
+    [("9.0", 20, "PADDING_CAUSAL"), ("9.0", 0, "NO_MASK"), ("9.0", 97, "NO_MASK")]
+    + [("8.0", 20, "NO_MASK")],
+)
+def test_what_cudnn_is_asked_for(monkeypatch, capability: str, most: int, mask: str) -> None:
+    """Forward and backward, compiled for CUDA as far as that goes without a GPU."""
+    from jax._src.cudnn import fused_attention_stablehlo as cudnn
+
+    gpu = types.SimpleNamespace(compute_capability=capability)
+    monkeypatch.setattr(jax, "local_devices", lambda: [gpu])
+    monkeypatch.setattr(cudnn, "check_cudnn_version", lambda: 91900)
+    monkeypatch.setattr(cudnn, "check_compute_capability", lambda least: least <= capability)
+    q, k, v, segments = _inputs(2, 256, 4, 2, 64)
+    q, k, v = (jnp.asarray(x, jnp.bfloat16) for x in (q, k, v))
+
+    def run(*a):
+        return attend(*a, segments, backend="cudnn", most_documents=most)
+
+    step = jax.jit(lambda *a: jax.vjp(run, *a)[1](q))
+    asked = step.trace(q, k, v).lower(lowering_platforms=("cuda",)).as_text()
+    assert set(re.findall(r"[A-Z_]*(?:CAUSAL|NO_MASK)", asked)) == {mask}
+
+
 def test_the_weights_that_stay_have_no_pattern() -> None:
     shape, dropout = (3, 4, 256, 512), 0.1
     stays = np.asarray(quick(kept, static_argnums=(1, 2))(jax.random.key(1), shape, dropout))
@@ -226,6 +252,7 @@ def test_long_sequences_are_computed_again_alike() -> None:
         ("cudnn", {"dtype": "float32"}, "not 'float32'"),
         ("cudnn", {"dropout": 0.1}, "no attention dropout"),
         ("cudnn", {"head_dim": 132}, "multiple of 8 up to 128, not 132"),
+        ("cudnn", {"length": 2047}, "even sequence length, not 2047"),
         ("splash", {"platform": "gpu"}, "needs a TPU, and this is gpu"),
         ("splash", {"platform": "tpu", "length": 100}, "multiple of 128, not 100"),
     ],
