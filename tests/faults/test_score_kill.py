@@ -126,7 +126,11 @@ class _Answering(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:  # noqa: N802  the name that http.server calls
-        body = self.rfile.read(int(self.headers["Content-Length"]))
+        size = int(self.headers["Content-Length"])
+        body = self.rfile.read(size)
+        if len(body) < size:  # who asked was killed in the middle of the question
+            self.close_connection = True
+            return
         self.server.asked.append(hashlib.sha256(body).hexdigest())
         asked = json.loads(body)
         answer = asyncio.run(OfflineBackend().complete(call_of(asked)))
