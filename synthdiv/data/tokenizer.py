@@ -4,7 +4,6 @@ Encoding never adds or reads special tokens: text that spells `<|endoftext|>` be
 tokens, so that a document cannot end itself. Only `eot_id` ends a document.
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import io
@@ -276,13 +275,7 @@ def train_tokenizer(
     if made:
         return load_tokenizer(output)
     texts = _texts(corpora, max_bytes)
-    try:
-        file = _train_bpe(texts, vocab_size) if kind == "bpe" else _train_unigram(texts, vocab_size)
-    except UserError:  # a corpus that cannot be read leaves no empty directories behind
-        for directory in (output, output.parent):
-            with contextlib.suppress(OSError):
-                directory.rmdir()
-        raise
+    file = _train_bpe(texts, vocab_size) if kind == "bpe" else _train_unigram(texts, vocab_size)
     where = str(output)
     if kind == "bpe":
         tokenizer: Tokenizer = _HuggingFace(file, EOT, where)

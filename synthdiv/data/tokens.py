@@ -89,13 +89,17 @@ def tokenize_corpora(
     if tokenizer.path is not None:
         loaded = load_tokenizer(tokenizer.path)
     else:
-        loaded = train_tokenizer(
-            corpora,
-            output / "tokenizer",
-            tokenizer.vocab_size,
-            tokenizer.kind,
-            tokenizer.max_bytes,
-        )
+        try:
+            loaded = train_tokenizer(
+                corpora,
+                output / "tokenizer",
+                tokenizer.vocab_size,
+                tokenizer.kind,
+                tokenizer.max_bytes,
+            )
+        except UserError:
+            _remove_empty(output / "tokenizer", output)
+            raise
     return [
         tokenize_corpus(
             corpus,
@@ -210,8 +214,10 @@ def tokenize_corpus(
             shards = _split(documents, shard_bytes, left_out)
             while (shard := next(shards, None)) is not None:
                 done.append(_write_shard(output, len(done), shard, pool, tokenizer, plan, progress))
-    except UserError:  # the corpus cannot be read to its end, so these tokens can never be whole
-        _remove(output)
+    except UserError as error:
+        # Text that is broken can never become whole tokens; a disk that failed may be read again.
+        if not isinstance(error.__context__, OSError):
+            _remove(output)
         raise
     totals = {k: sum(s[k] for s in done) for k in ("sequences", "tokens", "documents", "bytes")}
     manifest = plan | {
@@ -247,8 +253,13 @@ def _remove(output: Path) -> None:
     for path in [output / PLAN, *output.glob("tokens-*")]:
         path.unlink(missing_ok=True)
     shutil.rmtree(output / "tokenizer", ignore_errors=True)
-    with contextlib.suppress(OSError):
-        output.rmdir()
+    _remove_empty(output)
+
+
+def _remove_empty(*directories: Path) -> None:
+    for directory in directories:
+        with contextlib.suppress(OSError):  # not there, or something is in it
+            directory.rmdir()
 
 
 def _finished_shards(output: Path) -> list[dict[str, Any]]:

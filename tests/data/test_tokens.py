@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from synthdiv import corpus_formats
 from synthdiv.data import (
     TokenizeConfig,
     Tokenizer,
@@ -127,6 +128,27 @@ def test_a_corpus_broken_after_some_shards_leaves_nothing(
     with pytest.raises(UserError, match="line 51 is not JSON"):
         tokenize_corpus(corpus, tmp_path / "out", tokenizer, 32, shard_bytes=500)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_disk_that_fails_costs_no_finished_shard(
+    tokenizer: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = write_corpus(tmp_path / "c.jsonl", ["word " * 20 for _ in range(50)])
+    whole = tokenize_corpus(corpus, tmp_path / "whole", tokenizer, 32, shard_bytes=500)
+    read = corpus_formats.json.loads
+    left = iter(range(40))
+
+    def fails(text: str) -> object:
+        if next(left, None) is None:
+            raise OSError(5, "Input/output error")
+        return read(text)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(corpus_formats.json, "loads", fails)
+        with pytest.raises(UserError, match="Input/output error"):
+            tokenize_corpus(corpus, tmp_path / "out", tokenizer, 32, shard_bytes=500)
+    assert list((tmp_path / "out").glob("tokens-*.array_record"))
+    assert tokenize_corpus(corpus, tmp_path / "out", tokenizer, 32, shard_bytes=500) == whole
 
 
 def test_a_corpus_that_lost_documents_is_refused(tokenizer: Tokenizer, tmp_path: Path) -> None:

@@ -10,10 +10,23 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from synthdiv.diversity import ScoreConfig
 from synthdiv.llm import LLMConfig, Session, fenced
 from synthdiv.llm.money import FREE
 from synthdiv.llm.offline.backend import OfflineBackend
 from synthdiv.llm.protocol import Answer, Call, Usage
+
+# A run of little work, for tests that need a whole one.
+SMALL = ScoreConfig(
+    rounds=40,
+    documents_per_round=6,
+    criteria_rounds=8,
+    criteria_documents=3,
+    criteria_sets=4,
+    control_rounds=0,
+    bootstrap=200,
+    with_baselines=False,
+)
 
 
 class JudgeBackend(OfflineBackend):

@@ -15,29 +15,20 @@ import pytest
 
 from synthdiv import cli
 from synthdiv import config as configuration
-from synthdiv.diversity import PartialScore, ScoreConfig, cluster_score, score_corpora
+from synthdiv.diversity import PartialScore, cluster_score, score_corpora
 from synthdiv.diversity.baselines import BaselineConfig
 from synthdiv.diversity.estimate import estimate
 from synthdiv.errors import Paused
 from synthdiv.files import Corpus
 from synthdiv.llm import LLMConfig, Session
 from synthdiv.llm.money import FREE, Price
-from tests.diversity.judges import JudgeBackend, cluster_reply, label_judge, verdicts_reply
+from tests.diversity.judges import SMALL, JudgeBackend, cluster_reply, label_judge, verdicts_reply
 
 ROOT = Path(__file__).resolve().parents[2]
 WORDS = (
     "river", "stone", "cloud", "engine", "violin", "harbour", "lantern", "meadow", "oven",
 )  # fmt: skip
-CONFIG = ScoreConfig(
-    rounds=60,
-    documents_per_round=6,
-    criteria_rounds=8,
-    criteria_documents=3,
-    criteria_sets=4,
-    control_rounds=0,
-    bootstrap=200,
-    with_baselines=False,
-)
+CONFIG = replace(SMALL, rounds=60)
 LIGHT = [
     "--llm=offline", "--rounds=60", "--bind=Score.criteria_rounds=8",
     "--bind=Score.criteria_sets=4", "--bind=Score.bootstrap=200",

@@ -8,23 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from synthdiv.diversity import ScoreConfig, cluster_score, score_corpora
+from synthdiv.diversity import cluster_score, score_corpora
 from synthdiv.diversity.planning import plan_score
 from synthdiv.errors import Paused, UserError
 from synthdiv.files import Corpus
 from synthdiv.llm import LLMConfig, open_session
-from tests.diversity.judges import label_judge, session_of
-
-SMALL = ScoreConfig(
-    rounds=40,
-    documents_per_round=6,
-    criteria_rounds=8,
-    criteria_documents=3,
-    criteria_sets=4,
-    control_rounds=0,
-    bootstrap=200,
-    with_baselines=False,
-)
+from tests.diversity.judges import SMALL, label_judge, session_of
 
 SUBJECTS = {
     "sea": "whale ship harpoon mast ocean sailor tide anchor reef harbour",
