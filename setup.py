@@ -88,7 +88,10 @@ setup(
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["synthdiv", "synthdiv.*"]),
     package_dir={"": "."},
-    package_data={"": ["*.jinja", "*.json", "*.jsonl", "*.css", "*.js", "*.txt"]},
+    package_data={
+        "": ["*.jinja", "*.json", "*.jsonl", "*.css", "*.js", "*.txt", "py.typed"],
+        "synthdiv.reporting": ["templates/*.jinja"],
+    },
     cmdclass={"build_py": BuildWithConfigs},
     install_requires=BASE,
     extras_require={
@@ -104,7 +107,10 @@ setup(
         "wandb": WANDB,
         "dev": DEV,
     },
-    entry_points={"console_scripts": ["synthdiv = synthdiv.cli:main"]},
+    entry_points={
+        "console_scripts": ["synthdiv = synthdiv.cli:main"],
+        "synthdiv.backends": ["offline = synthdiv.offline.backend:make_backend"],
+    },
     classifiers=[
         "Development Status :: 4 - Beta",
         "Intended Audience :: Science/Research",

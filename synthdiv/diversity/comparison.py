@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from synthdiv.diversity import charts
-from synthdiv.diversity.baselines.catalogue import METRICS
-from synthdiv.diversity.report import environment
+from synthdiv.baselines.catalogue import METRICS
 from synthdiv.files import read_json, write_text
+from synthdiv.reporting import charts, pages
 
 _DIRECTIONS = {1: "higher", -1: "lower", 0: "neither"}
 
@@ -28,22 +27,18 @@ def write_comparison(directory: str | Path) -> Path:
         if matched
         else {name: one["baselines"] for name, one in content["corpora"].items()}
     )
-    page = (
-        environment()
-        .get_template("comparison.html.jinja")
-        .render(
-            content=content,
-            style=Markup(charts.stylesheet()),
-            scores=Markup(_scores(content["corpora"])),
-            matched=matched,
-            names=list(content["corpora"]),
-            baselines=_rows(figures),
-            reports={
-                name: f"{name}/report.html"
-                for name in content["corpora"]
-                if (directory / name / "report.html").exists()
-            },
-        )
+    page = pages.render(
+        "comparison",
+        content=content,
+        scores=Markup(_scores(content["corpora"])),
+        matched=matched,
+        names=list(content["corpora"]),
+        baselines=_rows(figures),
+        reports={
+            name: f"{name}/report.html"
+            for name in content["corpora"]
+            if (directory / name / "report.html").exists()
+        },
     )
     write_text(directory / "report.html", page)
     return directory / "report.html"

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from synthdiv.diversity.baselines.embeddings import embed, normalized
+from synthdiv.baselines.embeddings import embed, normalized
 from synthdiv.files import Document
 
 ALIKE = 0.45  # cosine from which a name joins a group

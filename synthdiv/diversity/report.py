@@ -15,11 +15,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from synthdiv.diversity import charts
-from synthdiv.diversity.baselines.catalogue import METRICS
+from synthdiv.baselines.catalogue import METRICS
 from synthdiv.diversity.recurring import Cluster, find_recurring
 from synthdiv.errors import UserError
 from synthdiv.files import Corpus, Document, read_json, write_text
+from synthdiv.reporting import charts, pages
 
 ROUNDS_IN_BLOCK = 100
 DOCUMENTS_IN_BLOCK = 200
@@ -87,58 +87,30 @@ def render(
     """Returns the page as text; see `write_report`."""
     from markupsafe import Markup
 
-    script = Path(__file__).with_name("report.js").read_text(encoding="utf-8")
+    script = pages.script("score.js")
     script_hash = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     rounds = [_completed(round_) for round_ in rounds]
     blocks, about = _browser_blocks(rounds, documents)
     clusters = [cluster for round_ in rounds for cluster in _clusters(round_)]
     known = {i for cluster in clusters for i in cluster.documents} <= documents.keys()
     recurring = find_recurring(clusters, documents) if known else []
-    return (
-        environment()
-        .get_template("report.html.jinja")
-        .render(
-            score=score,
-            title=score.get("corpus", {}).get("name") or "corpus",
-            style=Markup(charts.stylesheet()),
-            script=Markup(script),
-            script_hash=script_hash,
-            figures=Markup(_figures(score, rounds)) if any(not r["failed"] for r in rounds) else "",
-            running=Markup(_running(score, rounds)),
-            baselines=_baselines(score.get("baselines", {})),
-            agreement=_agreement(score.get("agreement") or {}),
-            recurring=recurring,
-            documents=documents,
-            beginning=lambda index: _beginning(documents[index].text, 600),
-            blocks=[(name, Markup(_json(block))) for name, block in blocks],
-            about=Markup(_json(about)),
-            has_rounds=bool(rounds),
-        )
+    return pages.render(
+        "score",
+        score=score,
+        title=score.get("corpus", {}).get("name") or "corpus",
+        script=Markup(script),
+        script_hash=script_hash,
+        figures=Markup(_figures(score, rounds)) if any(not r["failed"] for r in rounds) else "",
+        running=Markup(_running(score, rounds)),
+        baselines=_baselines(score.get("baselines", {})),
+        agreement=_agreement(score.get("agreement") or {}),
+        recurring=recurring,
+        documents=documents,
+        beginning=lambda index: _beginning(documents[index].text, 600),
+        blocks=[(name, Markup(_json(block))) for name, block in blocks],
+        about=Markup(_json(about)),
+        has_rounds=bool(rounds),
     )
-
-
-def environment():
-    """The Jinja environment of this room's pages: escapes everything, writes figures for people."""
-    import jinja2
-
-    made = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.ChainableUndefined,
-    )
-    made.filters["number"] = lambda value: (
-        charts.number(value) if isinstance(value, (int, float)) else "-"
-    )
-    made.filters["percent"] = lambda share: (
-        f"{100 * share:.1f}%" if isinstance(share, (int, float)) else "-"
-    )
-    made.filters["interval"] = _interval
-    made.filters["percents"] = lambda ends: (
-        " to ".join(f"{100 * end:.1f}%" for end in ends) if ends and None not in ends else "-"
-    )
-    return made
 
 
 def _json(value: Any) -> str:
@@ -326,14 +298,6 @@ def _running(score: Mapping[str, Any], rounds: Sequence[Mapping[str, Any]]) -> s
         y_label="mean score so far",
         y_range=(floor - pad, ceiling + pad),
     )
-
-
-def _interval(ends: Sequence[float | None] | None) -> str:
-    """An interval in words; an end that is not known is a dash."""
-    if not ends:
-        return "-"
-    low, high = ("-" if end is None else charts.number(end) for end in ends)
-    return f"{low} to {high}"
 
 
 def _agreement(found: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:

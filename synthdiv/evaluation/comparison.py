@@ -11,6 +11,7 @@ import numpy as np
 
 from synthdiv import files
 from synthdiv.errors import UserError
+from synthdiv.reporting import pages
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,15 +170,10 @@ def _row(
 
 
 def _write_html(path: Path, comparison: Comparison) -> None:
-    import jinja2
-
-    source = (Path(__file__).parent / "comparison.html.jinja").read_text(encoding="utf-8")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     reach = max(
         (abs(x) for row in comparison.rows for d in row["differences"] for x in d["ci"]),
         default=0.0,
     )
     # Bars are drawn on a symmetric axis that ends at a whole per cent.
     reach = max(math.ceil(reach * 100), 1) / 100
-    page = environment.from_string(source).render(comparison=comparison, reach=reach)
-    files.write_text(path, page)
+    files.write_text(path, pages.render("checkpoints", comparison=comparison, reach=reach))

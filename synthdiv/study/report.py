@@ -1,15 +1,14 @@
 """The study's report: one HTML page and its figures, made from `study.json` and nothing else."""
 
 from html import escape
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from synthdiv import files
-from synthdiv.diversity import charts
-from synthdiv.diversity.baselines.catalogue import METRICS
+from synthdiv.baselines.catalogue import METRICS
+from synthdiv.reporting import charts, pages
 from synthdiv.study.regression import line_band
 
 PHASES = {"pretrain": "pre-trained", "sft": "fine-tuned"}
@@ -25,24 +24,19 @@ def write_report(workdir: Path, study: dict[str, Any]) -> Path:
     Returns:
         The page's path. It is self-contained and opens without a network.
     """
-    from jinja2 import Environment, PackageLoader
-
     panels = [_panel(study, model, phase) for model in study["regression"] for phase in PHASES]
     figures = files.output_dir(workdir / "figures")
     for panel in panels:
         name = f"{panel['model']}_{panel['phase']}".replace(" ", "_").replace("-", "_")
         files.write_text(figures / f"{name}.svg", _standalone(panel["svg"]))
-    environment = Environment(
-        loader=PackageLoader("synthdiv.study", "."), autoescape=True, trim_blocks=True
-    )
-    page = environment.get_template("report.html.jinja").render(
+    page = pages.render(
+        "study",
         study=study,
         models=list(study["regression"]),
         panels=panels,
         table=_table(study),
         baselines=_baselines(study),
         notices=study["notices"],
-        css=_css(),
     )
     files.write_text(workdir / "report.html", page)
     return workdir / "report.html"
@@ -61,18 +55,13 @@ def text_table(study: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _css() -> str:
-    """The style of all reports, light and dark."""
-    return resources.files("synthdiv.diversity").joinpath("report.css").read_text()
-
-
 def _standalone(svg: str) -> str:
     """A chart of the page as an SVG file of its own, on a background that its colours need."""
     opening = '<svg class="chart"'
     root = '<svg xmlns="http://www.w3.org/2000/svg" class="chart" style="background: var(--card)"'
     rest = svg.removeprefix(opening)
     head, _, body = rest.partition(">")
-    return f"{root}{head}><style>{escape(_css(), quote=False)}</style>{body}\n"
+    return f"{root}{head}><style>{escape(pages.stylesheet(), quote=False)}</style>{body}\n"
 
 
 def _panel(study: dict[str, Any], model: str, phase: str) -> dict[str, str]:

@@ -13,8 +13,8 @@ from synthdiv.generation import generator as generator_module
 from synthdiv.generation.plan import CorpusPlan
 from synthdiv.llm import LLMConfig, Session, open_session
 from synthdiv.llm.money import FREE
-from synthdiv.llm.offline.backend import OfflineBackend
 from synthdiv.llm.protocol import Permanent
+from synthdiv.offline.backend import OfflineBackend
 
 SEEDS = find("configs/topics/seeds.jsonl")
 

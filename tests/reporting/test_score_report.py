@@ -6,8 +6,8 @@ from html.parser import HTMLParser
 
 import pytest
 
+from synthdiv.baselines import BaselineConfig
 from synthdiv.diversity import ScoreConfig, score_corpora
-from synthdiv.diversity.baselines import BaselineConfig
 from synthdiv.diversity.recurring import Cluster, find_recurring
 from synthdiv.diversity.report import render, write_report
 from synthdiv.errors import UserError
@@ -142,7 +142,7 @@ def test_only_data_and_one_script_of_ours_are_in_the_page(scored):
 
 
 def test_every_figure_of_the_score_is_shown(scored):
-    from synthdiv.diversity.charts import number
+    from synthdiv.reporting.charts import number
 
     score = read_json(scored / "score.json")
     page = (scored / "report.html").read_text()

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from synthdiv.diversity.baselines.embeddings import normalized
+from synthdiv.baselines.embeddings import normalized
 
 _ROWS = 2048  # compared at once
 

@@ -13,8 +13,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from synthdiv.diversity.reading import commonness_weight
 from synthdiv.llm.fences import unfence
-from synthdiv.llm.offline.reading import commonness_weight
 
 # Words that give a page's field away, written down from general knowledge.
 FIELDS: dict[str, str] = {

@@ -6,7 +6,7 @@ import string
 import numpy as np
 import pytest
 
-from synthdiv.diversity.baselines import words
+from synthdiv.baselines import words
 
 ODD = [
     "",

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from synthdiv.diversity.baselines import BaselineConfig
+from synthdiv.baselines import BaselineConfig
 from synthdiv.errors import UserError
 
 POLICIES = ("drop", "split", "keep")

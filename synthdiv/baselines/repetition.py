@@ -15,7 +15,7 @@ from typing import IO
 
 import numpy as np
 
-from synthdiv.diversity.baselines.words import Batch, batches, distinct_sorted, hash_batch
+from synthdiv.baselines.words import Batch, batches, distinct_sorted, hash_batch
 
 _PLACE_BITS = np.uint64(12)
 _PLACE_MASK = np.uint64((1 << 12) - 1)

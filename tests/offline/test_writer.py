@@ -12,10 +12,10 @@ from synthdiv.config import find
 from synthdiv.generation import FAMILIES, Style, Topic, choose_topics, read_topics
 from synthdiv.generation.prompts import Prompts
 from synthdiv.generation.schemas import AddressedLesson, Lesson, training_text
-from synthdiv.llm.offline import phrases
-from synthdiv.llm.offline.world import POOLS, RELATIONS, STEMS, World, topic_key
-from synthdiv.llm.offline.writer import HANDLERS, WORLD
 from synthdiv.llm.structured import wire_schema
+from synthdiv.offline import phrases
+from synthdiv.offline.world import POOLS, RELATIONS, STEMS, World, topic_key
+from synthdiv.offline.writer import HANDLERS, WORLD
 
 TOPICS = choose_topics(read_topics(find("configs/topics/seeds.jsonl")), 40, seed=0)
 PROMPTS = Prompts("prompts/generation")
@@ -153,7 +153,7 @@ def test_the_audience_is_the_persona_nearest_to_the_topic_and_is_spoken_to():
 
 
 def test_a_style_it_does_not_know_is_written_in_the_nearest():
-    from synthdiv.llm.offline.writer import _style
+    from synthdiv.offline.writer import _style
 
     assert _style([]) == "textbook"
     assert _style(["Wikihow: steps"]) == "wikihow"

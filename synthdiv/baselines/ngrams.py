@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from synthdiv.diversity.baselines.words import batches, distinct_sorted, hash_batch, ngram_hashes
+from synthdiv.baselines.words import batches, distinct_sorted, hash_batch, ngram_hashes
 
 PIECE_ORDERS = (1, 2, 3, 4)  # n-gram diversity sums over these
 

@@ -7,9 +7,9 @@ import pydoc_data.topics
 import numpy as np
 import pytest
 
-from synthdiv.diversity.baselines import BaselineConfig, compute_baselines
-from synthdiv.diversity.baselines import perplexity as room
-from synthdiv.diversity.baselines.perplexity import perplexity, perplexity_metrics
+from synthdiv.baselines import BaselineConfig, compute_baselines
+from synthdiv.baselines import perplexity as room
+from synthdiv.baselines.perplexity import perplexity, perplexity_metrics
 from synthdiv.errors import UserError
 from synthdiv.files import Corpus
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from synthdiv.diversity.baselines.compute import BaselineConfig, compare_baselines
+from synthdiv.baselines.compute import BaselineConfig, compare_baselines
 from synthdiv.files import Corpus
 
 

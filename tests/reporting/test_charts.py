@@ -7,8 +7,8 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 
-from synthdiv.diversity import charts
-from synthdiv.diversity.charts import Point, Series
+from synthdiv.reporting import charts, pages
+from synthdiv.reporting.charts import Point, Series
 
 EVIL = "<script>alert(1)</script> \"quoted\" & 'single'"
 
@@ -159,7 +159,7 @@ def contrast(one, other):
 
 
 def test_colours_stand_out_in_light_and_in_dark():
-    style = charts.stylesheet()
+    style = pages.stylesheet()
     light, dark = (
         dict(re.findall(r"--([\w]+): (#[0-9a-f]{6})", block))
         for block in style.split("prefers-color-scheme: dark")

@@ -1,6 +1,6 @@
 """Charts as SVG text: scatter with intervals and a fitted line, lines with bands, histograms.
 
-No script and no network. Colours come from CSS variables (`report.css`), so light and dark follow
+No script and no network. Colours come from CSS variables (`page.css`), so light and dark follow
 the page; groups differ in shape as well as colour. Every chart has a title and a description for
 screen readers. All text is escaped here.
 """
@@ -9,7 +9,6 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from html import escape
-from pathlib import Path
 
 WIDTH, HEIGHT = 480, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 14, 14, 48
@@ -383,8 +382,3 @@ def histogram(
             f"mean {number(mark)}</text>"
         )
     return _svg(title, description or f"{y_label} by {x_label}.", "".join(parts))
-
-
-def stylesheet() -> str:
-    """The CSS of a report page and its charts, light and dark."""
-    return Path(__file__).with_name("report.css").read_text(encoding="utf-8")

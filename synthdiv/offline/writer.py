@@ -17,11 +17,11 @@ from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any
 
+from synthdiv.diversity.reading import commonness_weight
 from synthdiv.llm.fences import fenced
-from synthdiv.llm.offline import phrases
-from synthdiv.llm.offline.reading import commonness_weight
-from synthdiv.llm.offline.topic_extraction import extract_topics
-from synthdiv.llm.offline.world import Fact, World, hashed
+from synthdiv.offline import phrases
+from synthdiv.offline.topic_extraction import extract_topics
+from synthdiv.offline.world import Fact, World, hashed
 
 Message = Mapping[str, str]
 

@@ -1,12 +1,12 @@
 """Baseline metrics of diversity: streaming, on all cores, with direction and confounds stated."""
 
-from synthdiv.diversity.baselines.catalogue import METRICS, Metric
-from synthdiv.diversity.baselines.compute import (
+from synthdiv.baselines.catalogue import METRICS, Metric
+from synthdiv.baselines.compute import (
     BaselineConfig,
     compare_baselines,
     compute_baselines,
 )
-from synthdiv.diversity.baselines.matched import matched_baselines
+from synthdiv.baselines.matched import matched_baselines
 
 __all__ = [
     "METRICS",

@@ -8,9 +8,10 @@ import time
 import numpy as np
 import pytest
 
+from synthdiv.diversity.lexical import FACETS, facets_named, partition
+from synthdiv.diversity.reading import cosines, read, stem
 from synthdiv.diversity.schemas import Clustering, CriteriaProposal
-from synthdiv.llm.offline.judge import FACETS, HANDLERS, facets_named, partition
-from synthdiv.llm.offline.reading import cosines, read, stem
+from synthdiv.offline.judge import HANDLERS
 
 SEA = (
     "The whale dived below the ship while sailors hauled the nets. Whales surface to breathe, and "

@@ -1,4 +1,4 @@
-"""How the offline judge reads a document: what it is about, and how it is written.
+"""How documents are read by their words alone: what each is about, and how it is written.
 
 Content is a sparse vector of word stems (counts to the power 1.5 times the fixed prior of
 `common_words.txt`, which stands for the inverse document frequency). Manner is a few measurements

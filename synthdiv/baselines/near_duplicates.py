@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from synthdiv.diversity.baselines.words import Batch, batches, hash_batch, mix, ngram_hashes
+from synthdiv.baselines.words import Batch, batches, hash_batch, mix, ngram_hashes
 
 _ROWS = 4  # 16-bit values in a band: together one 64-bit number
 

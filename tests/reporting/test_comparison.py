@@ -4,13 +4,13 @@ import json
 
 import pytest
 
+from synthdiv.baselines import BaselineConfig
 from synthdiv.diversity import ScoreConfig, score_corpora
-from synthdiv.diversity.baselines import BaselineConfig
-from synthdiv.diversity.charts import number
 from synthdiv.diversity.comparison import write_comparison
 from synthdiv.errors import UserError
 from synthdiv.files import Corpus, read_json
 from synthdiv.llm import LLMConfig, open_session
+from synthdiv.reporting.charts import number
 from tests.browser import open_page
 
 

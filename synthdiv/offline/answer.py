@@ -1,4 +1,4 @@
-"""Answers a batch file with the offline stand-in: python -m synthdiv.llm.offline.answer IN OUT
+"""Answers a batch file with the offline stand-in: python -m synthdiv.offline.answer IN OUT
 
 What OpenAI's Batch API or `vllm run-batch` would do with a real model. It shows and tests the way
 through batch files on a machine without a network, and is no LLM.
@@ -13,8 +13,8 @@ from typing import Any
 
 from synthdiv.errors import UserError
 from synthdiv.llm.backends.wire import call_of, completion_of
-from synthdiv.llm.offline.backend import OfflineBackend
 from synthdiv.llm.protocol import Permanent
+from synthdiv.offline.backend import OfflineBackend
 
 
 def answer_file(requests: Path, answers: Path) -> int:
@@ -57,7 +57,7 @@ async def _answer(line: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     if len(sys.argv) != 3:
-        sys.exit("usage: python -m synthdiv.llm.offline.answer REQUESTS.jsonl ANSWERS.jsonl")
+        sys.exit("usage: python -m synthdiv.offline.answer REQUESTS.jsonl ANSWERS.jsonl")
     try:
         count = answer_file(Path(sys.argv[1]), Path(sys.argv[2]))
     except UserError as error:

@@ -8,10 +8,14 @@ question with the same seed always gets the same answer, in any process and on a
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from synthdiv.llm.money import likely_tokens
 from synthdiv.llm.protocol import Answer, Call, Message, Permanent, Usage
+
+if TYPE_CHECKING:
+    from synthdiv.llm.session import LLMConfig
 
 Handler = Callable[[Sequence[Message], Mapping[str, Any], int], str]
 
@@ -56,13 +60,18 @@ def seed_of(call: Call) -> int:
     return int.from_bytes(hashlib.sha256(json.dumps(asked).encode()).digest()[:8], "big")
 
 
+def make_backend(config: "LLMConfig", directory: Path | None) -> OfflineBackend:
+    """Makes the backend; it needs no settings and writes no files."""
+    return OfflineBackend()
+
+
 _known: dict[str, Handler] = {}
 
 
 def _handlers() -> dict[str, Handler]:
     """The handlers of both rooms, imported at the first question."""
     if not _known:
-        from synthdiv.llm.offline import judge, writer
+        from synthdiv.offline import judge, writer
 
         _known.update(judge.HANDLERS)
         _known.update(writer.HANDLERS)

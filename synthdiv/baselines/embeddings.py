@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from synthdiv.diversity.baselines.words import batches, hash_batch
+from synthdiv.baselines.words import batches, hash_batch
 from synthdiv.errors import UserError
 
 CHARACTERS = 4000  # of a document are embedded: its beginning, as embedding models cut it too

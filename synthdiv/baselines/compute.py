@@ -15,21 +15,21 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
-from synthdiv.diversity.baselines.catalogue import METRICS
-from synthdiv.diversity.baselines.compression import Compressor
-from synthdiv.diversity.baselines.embeddings import embed
-from synthdiv.diversity.baselines.geometry import (
+from synthdiv.baselines.catalogue import METRICS
+from synthdiv.baselines.compression import Compressor
+from synthdiv.baselines.embeddings import embed
+from synthdiv.baselines.geometry import (
     cluster_usage,
     kmeans,
     mean_pairwise_distance,
     nearest_neighbour_distance,
     vendi_score,
 )
-from synthdiv.diversity.baselines.near_duplicates import NearDuplicates
-from synthdiv.diversity.baselines.ngrams import NgramCounts
-from synthdiv.diversity.baselines.perplexity import perplexity_metrics
-from synthdiv.diversity.baselines.repetition import Repetition
-from synthdiv.diversity.baselines.words import batches, hash_batch, mix
+from synthdiv.baselines.near_duplicates import NearDuplicates
+from synthdiv.baselines.ngrams import NgramCounts
+from synthdiv.baselines.perplexity import perplexity_metrics
+from synthdiv.baselines.repetition import Repetition
+from synthdiv.baselines.words import batches, hash_batch, mix
 from synthdiv.errors import UserError, closest
 from synthdiv.files import Corpus
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from synthdiv.diversity.baselines import (
+from synthdiv.baselines import (
     METRICS,
     BaselineConfig,
     compare_baselines,
@@ -29,7 +29,7 @@ from synthdiv.diversity.baselines import (
     repetition,
     words,
 )
-from synthdiv.diversity.baselines.matched import first_words
+from synthdiv.baselines.matched import first_words
 from synthdiv.errors import UserError
 from synthdiv.files import Corpus, CorpusWriter
 
@@ -362,7 +362,7 @@ def test_duplicating_a_corpus_lowers_every_diversity():
 
 
 def test_the_drawn_documents_are_a_uniform_sample_whatever_the_batches():
-    from synthdiv.diversity.baselines.compute import _Drawn
+    from synthdiv.baselines.compute import _Drawn
 
     counts = Counter()
     for seed in range(300):
@@ -488,7 +488,7 @@ def test_every_public_metric_says_its_source_direction_and_confounds():
 
 def test_importing_the_baselines_is_light():
     script = (
-        "import sys; import synthdiv.diversity.baselines; "
+        "import sys; import synthdiv.baselines; "
         "heavy = {'scipy', 'pyarrow', 'sklearn', 'torch', 'jax', 'transformers', 'zstandard'}; "
         "print(sorted(heavy & set(sys.modules)))"
     )
