@@ -43,7 +43,7 @@ class Source(Protocol):
 
     sequence_length: int
     tokens: int
-    most_documents: int
+    max_segments: int
 
     def __len__(self) -> int: ...
 
@@ -180,9 +180,9 @@ class Batches(Iterator[dict[str, np.ndarray]]):
         return self._order.total
 
     @property
-    def most_documents(self) -> int:
+    def max_segments(self) -> int:
         """The most segments that any sequence of any source has; 0 if one of them does not say."""
-        known = [s.most_documents for s in self._sources]
+        known = [s.max_segments for s in self._sources]
         return max(known) if all(known) else 0
 
     @property

@@ -45,7 +45,7 @@ class Sequences:
         return cls(*(None if c[0] is None else np.concatenate(c) for c in columns))
 
     @property
-    def most_documents(self) -> int:
+    def max_segments(self) -> int:
         """The most segments that any of the sequences has; padding is one. 0 of no sequences."""
         if not len(self):
             return 0

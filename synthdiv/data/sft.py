@@ -185,8 +185,8 @@ class PackedExamples:
         return int(self.sequences.targets.sum())
 
     @property
-    def most_documents(self) -> int:
-        return self.sequences.most_documents
+    def max_segments(self) -> int:
+        return self.sequences.max_segments
 
     def read(self, indices: np.ndarray) -> Sequences:
         return self.sequences[indices]

@@ -51,7 +51,7 @@ class TokenSource:
         return self.manifest["tokens"]
 
     @property
-    def most_documents(self) -> int:
+    def max_segments(self) -> int:
         """The most segments that any sequence has; 0 where the manifest does not say."""
         return self.manifest.get("most_documents", 0)
 

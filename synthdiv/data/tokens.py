@@ -359,7 +359,7 @@ def _write_shard(
             counts["sequences"] += len(sequences)
             counts["tokens"] += int(sequences.targets.sum())
             counts["bytes"] += int(sequences.bytes.sum())
-            counts["most_documents"] = max(counts["most_documents"], sequences.most_documents)
+            counts["most_documents"] = max(counts["most_documents"], sequences.max_segments)
 
         try:
             for tokens, lengths, sizes in pool.encode(_chunks(documents)):

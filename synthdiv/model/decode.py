@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from synthdiv.model import rope
-from synthdiv.model.attention import _block_width
+from synthdiv.model.attention import block_width
 from synthdiv.model.config import ModelConfig
 from synthdiv.model.llama import _product, _rms_norm
 
@@ -46,7 +46,7 @@ def cast(params: dict, dtype: str) -> dict:
 
 def empty_cache(config: ModelConfig, batch: int, length: int) -> Cache:
     """Returns room for `length` positions of `batch` sequences, in `config.dtype`."""
-    shape = (config.layers, batch, length, config.groups_of, config.width_of_head)
+    shape = (config.layers, batch, length, config.num_kv_heads, config.head_size)
     return Cache(jnp.zeros(shape, config.dtype), jnp.zeros(shape, config.dtype))
 
 
@@ -104,7 +104,7 @@ def _attend(q_BTNH, k_BSKH, v_BSKH, visible_BTS):
     S, K = k_BSKH.shape[1:3]
     q_BNTH = jnp.swapaxes(q_BTNH, 1, 2) * np.asarray(1 / math.sqrt(H), q_BTNH.dtype)
     k_BKSH, v_BKSH = jnp.swapaxes(k_BSKH, 1, 2), jnp.swapaxes(v_BSKH, 1, 2)
-    width = _block_width(T) if T == S else T
+    width = block_width(T) if T == S else T
     blocks = []
     for start in range(0, T, width):
         end = start + width

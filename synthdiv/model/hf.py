@@ -96,8 +96,8 @@ def config_to_hf(config: ModelConfig, dtype: str = "float32") -> dict[str, Any]:
         "intermediate_size": config.mlp,
         "num_hidden_layers": config.layers,
         "num_attention_heads": config.heads,
-        "num_key_value_heads": config.groups_of,
-        "head_dim": config.width_of_head,
+        "num_key_value_heads": config.num_kv_heads,
+        "head_dim": config.head_size,
         "max_position_embeddings": config.max_length,
         "tie_word_embeddings": config.tie_embeddings,
         "rms_norm_eps": config.norm_eps,
@@ -138,7 +138,7 @@ class _Weight:
 
 def _weights(config: ModelConfig) -> Iterator[_Weight]:
     D, F, V = config.hidden, config.mlp, config.vocab_size
-    N, K, H = config.heads, config.groups_of, config.width_of_head
+    N, K, H = config.heads, config.num_kv_heads, config.head_size
     yield _Weight(("embedding",), None, "model.embed_tokens.weight", (V, D), False, 1)
     for i in range(config.layers):
         for ours, theirs, shape, inputs in (

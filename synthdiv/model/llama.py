@@ -24,7 +24,7 @@ class Layers(nnx.Module):
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs) -> None:
         L, D, F = config.layers, config.hidden, config.mlp
-        N, K, H = config.heads, config.groups_of, config.width_of_head
+        N, K, H = config.heads, config.num_kv_heads, config.head_size
         # The two products that add to the residual stream start smaller, so that its variance does
         # not grow with depth (GPT-2's rule).
         inner, outer = config.init_std, config.init_std / (2 * L) ** 0.5
@@ -80,7 +80,7 @@ class Llama(nnx.Module):
         positions_BT=None,
         *,
         dropout_key=None,
-        most_documents=0,
+        max_segments=0,
     ):
         """Returns the last layer's normed output, (B, T, D), in `config.dtype`.
 
@@ -88,7 +88,7 @@ class Llama(nnx.Module):
             tokens_BT: int token ids.
             segment_ids_BT: int; positions see only their own segment. None: one segment.
             positions_BT: int positions for RoPE. None: 0, 1, 2, ... in every sequence.
-            most_documents: no sequence has more segments than this; 0: unknown. Faster on NVIDIA.
+            max_segments: no sequence has more segments than this; 0: unknown. Faster on NVIDIA.
             dropout_key: turns `config.attention_dropout` on; None is how a model is evaluated.
 
         Raises:
@@ -106,7 +106,7 @@ class Llama(nnx.Module):
         backend, _ = choose_backend(
             config.attention,
             dtype=config.dtype,
-            head_dim=config.width_of_head,
+            head_dim=config.head_size,
             dropout=dropout,
             length=T,
         )
@@ -121,7 +121,7 @@ class Llama(nnx.Module):
             cosine=cosine,
             sine=sine,
             segment_ids_BT=segment_ids_BT,
-            most_documents=most_documents,
+            max_segments=max_segments,
         )
         keys_L = jax.random.split(dropout_key, config.layers) if dropout else None
         x_BTD = constrain(self.embedding[...].astype(config.dtype)[tokens_BT], "BTD")
@@ -173,7 +173,7 @@ def _rms_norm(x: jax.Array, scale_D: jax.Array, eps: float) -> jax.Array:
 
 
 def _block(
-    x_BTD, layer, key, *, config, backend, dropout, cosine, sine, segment_ids_BT, most_documents
+    x_BTD, layer, key, *, config, backend, dropout, cosine, sine, segment_ids_BT, max_segments
 ):
     """One layer: x + attention(norm(x)), then x + mlp(norm(x)). `layer` has no L dimension."""
     w = {name: value.astype(x_BTD.dtype) for name, value in layer.items() if "norm" not in name}
@@ -188,7 +188,7 @@ def _block(
         constrain(v_BTKH, "BTKH"),
         segment_ids_BT,
         backend=backend,
-        most_documents=most_documents,
+        max_segments=max_segments,
         dropout=dropout,
         dropout_key=key,
     )

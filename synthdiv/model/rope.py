@@ -18,7 +18,7 @@ def frequencies(config: ModelConfig) -> tuple[np.ndarray, float]:
 
     The factor multiplies cosine and sine; it is 1 except in YaRN (Peng et al. 2023, section 3.4).
     """
-    half = config.width_of_head // 2
+    half = config.head_size // 2
     base = config.rope_theta ** -(np.arange(half, dtype=np.float64) / half)
     original = config.rope_original_length or config.max_length
     factor = config.rope_factor

@@ -248,7 +248,7 @@ def backend_of(config: StepConfig, length: int) -> str:
     _, sentence = choose_backend(
         model.attention,
         dtype=model.dtype,
-        head_dim=model.width_of_head,
+        head_dim=model.head_size,
         dropout=model.attention_dropout,
         length=length,
     )

@@ -137,7 +137,7 @@ def check_fits(model: ModelConfig, mesh: Mesh, batch_size: int, accumulate: int 
         )
     for axis, name, size in (
         ("tensor", "heads", model.heads),
-        ("tensor", "kv_heads", model.groups_of),
+        ("tensor", "kv_heads", model.num_kv_heads),
         ("tensor", "mlp", model.mlp),
         ("tensor", "vocab_size", model.vocab_size),
         ("fsdp", "hidden", model.hidden),

@@ -64,7 +64,7 @@ def plan_pretrain(config: PretrainConfig) -> dict[str, Any]:
         vocab_size=0,
         sequence_length=length,
         source_names=[str(directory) for directory in sources],
-        most_documents=0,
+        max_segments=0,
     )
     steps = math.ceil(config.tokens / (config.batch_size * length))
     return _plan(_Run(config, config.model, data, steps, make_mesh(config.mesh), Path()))
@@ -166,7 +166,7 @@ class _Run:
             on_bad=config.on_bad,
             sources=len(self.data.source_names),
             segments=config.segments,
-            most_documents=self.data.most_documents,
+            max_segments=self.data.max_segments,
         )
 
 

@@ -61,7 +61,7 @@ class StepConfig:
     on_bad: str = "stop"
     sources: int = 1
     segments: bool = True  # attention keeps to a document; False: only the causal mask
-    most_documents: int = 0  # that a sequence has, as far as known; 0: unknown
+    max_segments: int = 0  # that a sequence has, as far as known; 0: unknown
 
 
 def state_shardings(config: StepConfig, mesh: Mesh) -> State:
@@ -146,7 +146,7 @@ def _loss(config: StepConfig, model_graph, params, batch: Batch, key, tokens):
         batch["tokens"],
         batch["segment_ids"] if config.segments else None,
         batch["positions"] if config.segments else None,
-        most_documents=config.most_documents,
+        max_segments=config.max_segments,
         dropout_key=key if config.model.attention_dropout else None,
     )
     total, nll_BT = cross_entropy(
