@@ -104,12 +104,14 @@ class Agent:
         documents: those of all rounds, by index.
         prompts: the templates.
         config: how replies are drawn, whether step 5 is asked.
+        stage: what batch files and plans call step 4.
     """
 
     session: Session
     documents: Mapping[int, Shown]
     prompts: Prompts
     config: ScoreConfig
+    stage: str = "clustering"
 
     async def judge(self, drawn: DrawnRound) -> Round:
         """Runs steps 4 and 5 of one round."""
@@ -135,7 +137,7 @@ class Agent:
         messages = self.prompts.messages(
             "cluster", criteria=drawn.criteria.text, documents=self._fenced(drawn), count=size
         )
-        return Request(messages, Clustering, sampling(self.config), "clustering", check=check)
+        return Request(messages, Clustering, sampling(self.config), self.stage, check=check)
 
     def verification_request(
         self, drawn: DrawnRound, clusters: Sequence[JudgedCluster]

@@ -10,7 +10,7 @@ import math
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -146,7 +146,7 @@ class Session:
         total: int | None = None,
         unit: str = "replies",
         at_once: int | None = None,
-    ) -> Iterator[tuple[int, R]]:
+    ) -> Generator[tuple[int, R], None, None]:
         """Runs a coroutine for every item, many at a time; yields (index, result) as they finish.
 
         Memory stays flat over any number of items, which are taken a little ahead of the results.
