@@ -283,8 +283,8 @@ def numbered_rows(path: Path, task: str) -> list[tuple[int, Row]]:
         the row, in a Parquet file or a JSON array).
 
     Raises:
-        UserError: file, line and what is wrong (not JSON, a field missing, a label outside the options,
-            no rows at all).
+        UserError: file, line and what is wrong (not JSON, a field missing, a label outside the
+            options, no rows at all).
     """
     convert = SOURCES[task].convert
     rows = []
