@@ -69,7 +69,9 @@ WANDB = ["wandb>=0.18"]
 DEV = [
     *EVAL,
     *GEMINI,
+    "axe-playwright-python>=0.1.4",
     "import-linter>=2.5",
+    "playwright>=1.50",
     "pytest>=8.3",
     "pytest-xdist>=3.6",
     "pyyaml>=6.0",
