@@ -263,7 +263,7 @@ def train_tokenizer(
         "kind": kind,
         "vocab_size": vocab_size,
         "max_bytes": max_bytes,
-        "corpora": [[fingerprint(c), c.text_column] for c in corpora],
+        "corpora": [[c.fingerprint, c.text_column] for c in corpora],
     }
     told = output / _TRAINING_FILE
     made = [n for n in (HF_FILE, SENTENCEPIECE_FILE) if (output / n).exists()]
@@ -284,15 +284,6 @@ def train_tokenizer(
     write_json(told, training)
     tokenizer.save(output)
     return tokenizer
-
-
-def fingerprint(corpus: Corpus) -> str:
-    """Tells corpora apart by their files' names, sizes and first bytes, without reading them."""
-    digest = hashlib.sha256()
-    for shard in corpus.shards:
-        with shard.open("rb") as file:
-            digest.update(repr((shard.name, shard.stat().st_size, file.read(1 << 16))).encode())
-    return digest.hexdigest()
 
 
 def _texts(corpora: Sequence[Corpus], max_bytes: int) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Tokens on disk: the same for any number of workers, any interruption, any kind of corpus."""
 
+import io
 import json
 import multiprocessing
 import os
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from synthdiv import corpus_formats
+from synthdiv import json_lines
 from synthdiv.data import (
     TokenizeConfig,
     Tokenizer,
@@ -135,16 +136,18 @@ def test_a_disk_that_fails_costs_no_finished_shard(
 ) -> None:
     corpus = write_corpus(tmp_path / "c.jsonl", ["word " * 20 for _ in range(50)])
     whole = tokenize_corpus(corpus, tmp_path / "whole", tokenizer, 32, shard_bytes=500)
-    read = corpus_formats.json.loads
-    left = iter(range(40))
 
-    def fails(text: str) -> object:
-        if next(left, None) is None:
-            raise OSError(5, "Input/output error")
-        return read(text)
+    class Failing(io.BytesIO):
+        left = 40
+
+        def __next__(self) -> bytes:
+            self.left -= 1
+            if self.left < 0:
+                raise OSError(5, "Input/output error")
+            return super().__next__()
 
     with monkeypatch.context() as patch:
-        patch.setattr(corpus_formats.json, "loads", fails)
+        patch.setattr(json_lines, "open_bytes", lambda path: Failing(path.read_bytes()))
         with pytest.raises(UserError, match="Input/output error"):
             tokenize_corpus(corpus, tmp_path / "out", tokenizer, 32, shard_bytes=500)
     assert list((tmp_path / "out").glob("tokens-*.array_record"))
