@@ -1,5 +1,6 @@
 """A corpus: documents read as a stream, whatever they are kept in."""
 
+import copy
 import dataclasses
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -76,9 +77,11 @@ class Corpus:
         text_template: str | None = None,
         name: str | None = None,
     ) -> "Corpus":
-        """Returns `data` as a corpus; one that is one already, as it is. See the class."""
+        """Returns `data` as a corpus, see the class; one that is one already, under `name`."""
         if isinstance(data, Corpus):
-            return data
+            named = copy.copy(data)
+            named.name = name or data.name
+            return named
         return cls(data, text_column, text_template=text_template, name=name)
 
     @property

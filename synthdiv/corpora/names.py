@@ -1,6 +1,9 @@
 """What a corpus is called, and how several are written in one flag."""
 
+from collections.abc import Sequence
 from pathlib import Path
+
+from synthdiv.errors import UserError
 
 _PLAIN = "corpus"  # what `synthdiv generate` and a study call a corpus's directory
 
@@ -18,6 +21,23 @@ def corpus_name(path: Path) -> str:
 
 def _bare(name: str) -> str:
     return name.lstrip(".").split(".")[0]
+
+
+def check_names(names: Sequence[str], corpora: int) -> list[str]:
+    """Returns the names that were given to corpora.
+
+    Raises:
+        UserError: there are more or fewer than corpora, two are alike, or one cannot be the name of
+            a directory.
+    """
+    if len(names) != corpora:
+        raise UserError(f"{len(names)} names for {corpora} corpora: give one each")
+    for name in names:
+        if not name or name.startswith(".") or {"/", "\\", "\0"} & set(name):
+            raise UserError(f"{name!r} cannot be the name of a corpus, whose directory it becomes")
+        if names.count(name) > 1:
+            raise UserError(f"two corpora are called {name!r}: give each a name of its own")
+    return list(names)
 
 
 def split_paths(text: str) -> list[str]:

@@ -161,16 +161,15 @@ def find_shards(path: Path) -> list[Path]:
 
 def _table(data: Any) -> Source:
     """Rows in memory, or in the table of whichever library."""
-    if hasattr(data, "__arrow_c_stream__"):
+    if hasattr(data, "__arrow_c_stream__") and hasattr(data, "columns"):
         return _in_memory(lambda: _arrow_rows(data))
     if hasattr(data, "with_format") and hasattr(data, "iter"):  # of the library `datasets`
         return _in_memory(lambda: dataset_rows(data))
-    if hasattr(data, "keys") or not isinstance(data, Iterable):
-        splits = ", ".join(map(repr, data)) if hasattr(data, "keys") else ""
-        raise UserError(
-            f"a {type(data).__name__} is no corpus"
-            + (f": give one of {splits}" if splits else ": give a path, texts, dicts or a table")
-        )
+    if isinstance(data, Mapping):  # a DatasetDict, say
+        known = ", ".join(map(repr, data))
+        raise UserError(f"a {type(data).__name__} is no corpus, but one of these may be: {known}")
+    if not isinstance(data, Iterable):
+        raise UserError(f"{type(data).__name__} is no corpus: give a path, texts, dicts, a table")
     rows = [{"text": row} if isinstance(row, str) else row for row in data]
     for number, row in enumerate(rows):
         if not isinstance(row, Mapping):

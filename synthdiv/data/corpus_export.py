@@ -86,7 +86,7 @@ def _table(rows: list[Row], corpus: Corpus, schema: "pa.Schema | None" = None) -
         try:
             kind = schema.field(name).type if schema else None
             columns[name] = pa.array([row.get(name) for row in rows], kind)
-        except (pa.ArrowException, ValueError) as error:
+        except (pa.ArrowException, ValueError, OverflowError) as error:
             raise UserError(f"column {name!r} of {corpus.origin!r}: {error}") from None
     return pa.table(columns)
 
@@ -98,7 +98,7 @@ def _schema(corpus: Corpus) -> "tuple[pa.Schema, set[str]]":
     schema, with_nulls, seen = pa.schema([]), set[str](), 0
     for batch in _batches(corpus):
         table = _table(batch, corpus)
-        with_nulls |= {name for name in table.column_names if table[name].null_count}
+        with_nulls |= {name for name in table.column_names if _has_nulls(table[name])}
         with_nulls |= set(table.column_names) ^ set(schema.names) if seen else set()
         seen += len(batch)
         try:
@@ -106,6 +106,14 @@ def _schema(corpus: Corpus) -> "tuple[pa.Schema, set[str]]":
         except pa.ArrowException as error:
             raise UserError(f"a column of {corpus.origin!r} changes its kind: {error}") from None
     return schema, with_nulls
+
+
+def _has_nulls(column: "pa.ChunkedArray") -> bool:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    inside = pa.types.is_list(column.type) and pc.list_flatten(column).null_count
+    return bool(column.null_count or inside)
 
 
 def _write_hf(corpus: Corpus, target: Path) -> None:
@@ -165,6 +173,7 @@ def _tfds_features(
     known = {
         pa.string(): library.features.Text,
         pa.bool_(): lambda: library.features.Scalar(np.bool_),
+        pa.list_(pa.string()): lambda: library.features.Sequence(library.features.Text()),
         pa.int64(): lambda: library.features.Scalar(np.int64),
         pa.float64(): lambda: library.features.Tensor(
             shape=(), dtype=np.float64, encoding=library.features.Encoding.BYTES

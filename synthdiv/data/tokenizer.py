@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from synthdiv import hub
 from synthdiv.errors import UserError
 from synthdiv.files import Corpus, atomic_path, output_dir, read_json, write_json
 
@@ -200,14 +201,14 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
     """Loads a tokenizer.
 
     Args:
-        path: a Hugging Face `tokenizer.json`, a SentencePiece `.model`, or a directory that holds
+        path: a Hugging Face `tokenizer.json`, a SentencePiece `.model`, a directory that holds
             `tokenizer.json` or `tokenizer.model`, itself or in `tokenizer/` (a directory of tokens,
-            a checkpoint).
+            a checkpoint), or a name on the Hugging Face hub.
 
     Raises:
         UserError: nothing there, not a tokenizer, or no end-of-text token known.
     """
-    path = Path(path)
+    path = hub.find_tokenizer(path)
     if path.is_dir():
         names = [HF_FILE, SENTENCEPIECE_FILE, f"tokenizer/{HF_FILE}"]
         names.append(f"tokenizer/{SENTENCEPIECE_FILE}")
