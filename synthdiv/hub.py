@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from synthdiv.errors import UserError
+from synthdiv.errors import UserError, first_line
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _TOKENIZER = (
@@ -52,7 +52,7 @@ def _find(name: str | Path, what: str, files: Sequence[str]) -> Path:
         return Path(huggingface_hub.snapshot_download(str(name), allow_patterns=list(files)))
     except Exception as error:
         raise UserError(
-            f"no {what} {str(name)!r} here, and none from the hub: {_reason(error)}"
+            f"no {what} {str(name)!r} here, and none from the hub: {first_line(error)}"
         ) from error
 
 
@@ -89,11 +89,5 @@ def fetch_file(repository: str, file: str, kind: str, revision: str | None = Non
         ) from None
     except Exception as error:
         raise UserError(
-            f"no file {file!r} of {repository} from the hub: {_reason(error)}"
+            f"no file {file!r} of {repository} from the hub: {first_line(error)}"
         ) from error
-
-
-def _reason(error: Exception) -> str:
-    """The library's complaint in one line, without what follows about requests and addresses."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

@@ -1,4 +1,4 @@
-"""A Hugging Face hub on the loopback address, in a process of its own: repositories out of a folder.
+"""A Hugging Face hub on the loopback address, in a process of its own.
 
     python tests/hub_server.py FOLDER
 
@@ -50,7 +50,7 @@ def _handler(root: Path) -> type[BaseHTTPRequestHandler]:
 
         def _describe(self, place: Path, name: list[str], rest: list[str], body: bytes) -> None:
             if not place.is_dir():
-                self._send(404, b'{"error": "Repository not found"}', {"X-Error-Code": "RepoNotFound"})
+                self._send(404, b"{}", {"X-Error-Code": "RepoNotFound"})
                 return
             files = sorted(p for p in place.rglob("*") if p.is_file())
             entries = [
@@ -68,7 +68,7 @@ def _handler(root: Path) -> type[BaseHTTPRequestHandler]:
                 within = "/".join(rest[2:])
                 inside = [e for e in tree if not within or e["path"].startswith(within + "/")]
                 if within and not inside:
-                    self._send(404, b'{"error": "EntryNotFound"}', {"X-Error-Code": "EntryNotFound"})
+                    self._send(404, b"{}", {"X-Error-Code": "EntryNotFound"})
                     return
                 self._json(inside)
             elif rest[:1] == ["paths-info"]:

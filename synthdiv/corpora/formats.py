@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synthdiv.errors import UserError
+from synthdiv.errors import UserError, first_line
 from synthdiv.json_lines import json_lines, text_lines
 
 if TYPE_CHECKING:
@@ -140,8 +140,7 @@ def _arrow_batches(
                 yield number, row
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         after = f" after row {number:,}" if number else ""
-        line = str(error).strip().splitlines() or [type(error).__name__]
-        raise UserError(f"{path} cannot be read as {what}{after}: {line[0]}") from error
+        raise UserError(f"{path} cannot be read as {what}{after}: {first_line(error)}") from error
 
 
 def _array_record_rows(path: Path) -> Iterator[tuple[int, Row]]:

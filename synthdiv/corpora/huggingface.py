@@ -9,7 +9,7 @@ from pathlib import Path
 from synthdiv.corpora import formats
 from synthdiv.corpora.formats import Row
 from synthdiv.corpora.sources import Source, dataset_rows, split_query
-from synthdiv.errors import UserError
+from synthdiv.errors import UserError, first_line
 
 _ADDRESS = re.compile(
     r"hf://datasets/(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[^/]+))?(?:/(?P<within>.+))?"
@@ -46,8 +46,7 @@ def find(address: str) -> Source:
                 revision=parts["revision"],
             )
     except Exception as error:  # of many kinds: the network's, the cache's, the data's own
-        line = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise UserError(f"{address}: {line}") from error
+        raise UserError(f"{address}: {first_line(error)}") from error
     if isinstance(found, dict):
         if len(found) != 1:
             raise UserError(

@@ -14,7 +14,7 @@ def corpus_name(path: Path) -> str:
     if not given or given[-1] == "..":
         given = list(path.resolve().parts[1:])
     name = _bare(given[-1]) if given else ""
-    if name == _PLAIN and len(given) > 1 and given[-2] != "..":
+    if given[-1:] == [_PLAIN] and len(given) > 1 and given[-2] != "..":
         return _bare(given[-2]) or name
     return name or _PLAIN
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from synthdiv.corpora.formats import Row
 from synthdiv.corpora.sources import TFDS, Source, split_query
-from synthdiv.errors import UserError
+from synthdiv.errors import UserError, first_line
 
 JSON_COLUMNS = "json_columns"  # in metadata.json: columns that TFDS has no type for
 _FEATURES = "features.json"
@@ -58,7 +58,7 @@ def find(address: str) -> Source:
                     name, split=asked.get("split"), data_dir=asked.get("data_dir")
                 )
         except Exception as error:  # of a hundred kinds: the network's, the builder's own, ...
-            raise UserError(f"{address}: {_first_line(error)}") from error
+            raise UserError(f"{address}: {first_line(error)}") from error
     if isinstance(found, dict):
         if len(found) != 1:
             raise UserError(
@@ -124,11 +124,7 @@ def _readable(what: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        raise UserError(f"{what} cannot be read: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise UserError(f"{what} cannot be read: {first_line(error)}") from error
 
 
 def _json_columns(metadata: Mapping[str, Any]) -> frozenset[str]:
