@@ -100,7 +100,7 @@ def submit(words: list[str], text: str) -> int:
 
 
 def run(main: Callable[[list[str]], int]) -> NoReturn:
-    """Parses the launcher's flags and runs it: 2 and one line after the user's mistake."""
+    """Parses the flags and runs the launcher; the user's mistake is one line and exit code 2."""
     FLAGS.set_gnu_getopt(False)  # the flags after the command's name are the command's
     try:
         rest = FLAGS(sys.argv)[1:]
