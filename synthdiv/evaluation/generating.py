@@ -14,6 +14,7 @@ import numpy as np
 
 from synthdiv.evaluation.scoring import Model
 from synthdiv.model import decode
+from synthdiv.model.block import head_table
 from synthdiv.model.config import ModelConfig
 
 _STEPS = 16  # tokens between two looks at the stop sequences
@@ -120,7 +121,7 @@ def _run(
 def _next(params, x_BD, place, seeds_B, heat, sampled: bool):
     """The token after a place: the likeliest, or one drawn with the row's own random numbers."""
     logits_BV = jnp.einsum(
-        "BD,VD->BV", x_BD, decode.head_table(params), preferred_element_type=jnp.float32
+        "BD,VD->BV", x_BD, head_table(params), preferred_element_type=jnp.float32
     )
     if not sampled:
         return jnp.argmax(logits_BV, axis=-1).astype(jnp.int32)
@@ -143,7 +144,7 @@ def _prefill(
         slot_S[None, None] >= padding_B[:, None, None]
     )
     cache = decode.empty_cache(config, B, room)
-    x_BTD, cache = decode.read(params, config, tokens_BT, positions_BT, visible_BTS, cache)
+    x_BTD, cache = decode.read_on(params, config, tokens_BT, positions_BT, visible_BTS, cache)
     return cache, _next(params, x_BTD[:, -1], T, seeds_B, heat, sampled)
 
 
@@ -169,7 +170,7 @@ def _advance(
     def step(carry, slot):
         cache, token_B = carry
         visible_BS = (slot_S[None] <= slot) & (slot_S[None] >= padding_B[:, None])
-        x_BTD, cache = decode.read(
+        x_BTD, cache = decode.read_on(
             params,
             config,
             token_B[:, None],

@@ -19,6 +19,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from synthdiv.evaluation.packing import Continuation, Row, pack
 from synthdiv.evaluation.processes import put
 from synthdiv.model import decode
+from synthdiv.model.block import head_table
 from synthdiv.model.config import ModelConfig
 
 _CHUNK_LOGITS = 1 << 24  # numbers in one chunk of logits
@@ -38,14 +39,14 @@ def _hidden(params, config: ModelConfig, tokens_BT, positions_BT, ends_BT):
     visible_BTS = (place_T[None, :] <= place_T[:, None]) & (
         place_T[None, :, None] < ends_BT[:, None, :]
     )
-    return decode.read(params, config, tokens_BT, positions_BT, visible_BTS)[0]
+    return decode.read(params, config, tokens_BT, positions_BT, visible_BTS)
 
 
 @functools.partial(jax.jit, static_argnames="everywhere")
 def _predict(params, x_BTD, places_C, targets_C, everywhere: NamedSharding):
     """Log probability of each target, and whether no token is likelier, at flat places of x."""
     x_CD = x_BTD.reshape(-1, x_BTD.shape[-1])[places_C]
-    head_VD = decode.head_table(params)
+    head_VD = head_table(params)
     logits_CV = jnp.einsum("CD,VD->CV", x_CD, head_VD, preferred_element_type=jnp.float32)
     target_C = jnp.take_along_axis(logits_CV, targets_C[:, None], axis=-1)[:, 0]
     highest_C = jnp.max(logits_CV, axis=-1)
