@@ -30,7 +30,9 @@ class RunConfig:
     tensorboard: bool = True  # if tensorboardX is installed
     wandb: str = ""  # project; empty: none
     compile_cache: str = "auto"  # directory; "auto": the user's cache directory; "": none
-    workers: int = 0  # processes that read data; 0: a thread
+    workers: int = 0  # threads that prepare batches ahead; 0: none, the loop prepares its own
+    optimizer: OptimizerConfig = OptimizerConfig()
+    mesh: MeshConfig = MeshConfig()
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "accumulate", "log_every", "keep"):
@@ -51,8 +53,6 @@ class PretrainConfig(RunConfig):
 
     tokens: float = 0
     model: ModelConfig = ModelConfig()
-    optimizer: OptimizerConfig = OptimizerConfig()
-    mesh: MeshConfig = MeshConfig()
     mixture: MixtureConfig = MixtureConfig()
 
 
@@ -68,4 +68,3 @@ class SFTConfig(RunConfig):
     checkpoint_every: int = 0
     template: ChatTemplate = ChatTemplate()
     optimizer: SFTOptimizerConfig = SFTOptimizerConfig()
-    mesh: MeshConfig = MeshConfig()

@@ -14,7 +14,6 @@ import jax
 from jax.sharding import Mesh
 
 from synthdiv.training.flops import memory_bytes, peak_flops
-from synthdiv.training.mesh import in_force
 from synthdiv.training.step import StepConfig, abstract_batch, abstract_state, compiled_step
 
 USABLE = 0.92  # of a device's memory; the rest is the allocator's and the libraries'
@@ -98,11 +97,10 @@ def in_words(figures: dict[str, Any]) -> str:
 def _temporary_bytes(config: StepConfig, mesh: Mesh, batch_size: int, length: int) -> int:
     """Bytes a device beside the state, for a whole batch computed at once."""
     config = dataclasses.replace(config, accumulate=1)
-    with in_force(mesh):
-        lowered = compiled_step(config, mesh).jitted.lower(
-            abstract_state(config, mesh), abstract_batch(mesh, batch_size, length)
-        )
-        return lowered.compile().memory_analysis().temp_size_in_bytes
+    lowered = compiled_step(config, mesh).lower(
+        abstract_state(config, mesh), abstract_batch(mesh, batch_size, length)
+    )
+    return lowered.compile().memory_analysis().temp_size_in_bytes
 
 
 def _bytes_a_device(tree: Any) -> int:
