@@ -42,8 +42,12 @@ class Source(Protocol):
     """Sequences by number."""
 
     sequence_length: int
-    tokens: int
-    max_segments: int
+
+    @property
+    def tokens(self) -> int: ...
+
+    @property
+    def max_segments(self) -> int: ...
 
     def __len__(self) -> int: ...
 

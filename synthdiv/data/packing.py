@@ -8,6 +8,7 @@ shard is padded.
 """
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -36,13 +37,15 @@ class Sequences:
         return len(self.tokens)
 
     def __getitem__(self, index: np.ndarray | slice) -> "Sequences":
-        fields = (getattr(self, f.name) for f in dataclasses.fields(self))
-        return Sequences(*(None if f is None else f[index] for f in fields))
+        columns: list[Any] = [getattr(self, f.name) for f in dataclasses.fields(self)]
+        chosen: list[Any] = [None if c is None else c[index] for c in columns]
+        return Sequences(*chosen)
 
     @classmethod
     def concatenate(cls, parts: "list[Sequences]") -> "Sequences":
-        columns = ([getattr(p, f.name) for p in parts] for f in dataclasses.fields(cls))
-        return cls(*(None if c[0] is None else np.concatenate(c) for c in columns))
+        columns = [[getattr(p, f.name) for p in parts] for f in dataclasses.fields(cls)]
+        joined: list[Any] = [None if c[0] is None else np.concatenate(c) for c in columns]
+        return cls(*joined)
 
     @property
     def max_segments(self) -> int:

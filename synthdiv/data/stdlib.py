@@ -81,6 +81,9 @@ def _is_heldout(module: str) -> bool:
     return int.from_bytes(digest[:4], "little") % 100 < _HELDOUT_PERCENT
 
 
+_Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+
 class _Member(NamedTuple):
     """A function or class of a module, with its documentation."""
 
@@ -157,7 +160,7 @@ def _documents(module: _Module) -> Iterator[str]:
     yield from _cut("\n\n".join(functions))
 
 
-def _docstring(node: ast.AST) -> str:
+def _docstring(node: _Documented) -> str:
     return _clean(ast.get_docstring(node) or "")
 
 

@@ -27,16 +27,17 @@ class TokenSource:
         self.directory = Path(directory)
         if not self.directory.is_dir():
             raise UserError(f"no tokens {str(directory)!r}: make them with synthdiv tokenize")
-        self.manifest = read_manifest(self.directory)
-        if self.manifest is None:
+        manifest = read_manifest(self.directory)
+        if manifest is None:
             if (self.directory / PLAN).exists():
                 raise UserError(
                     f"the tokens in {str(directory)!r} are not complete: "
                     "run the same synthdiv tokenize again"
                 )
             raise UserError(f"{str(directory)!r} holds no tokens ({MANIFEST} is missing)")
-        if self.manifest.get("format") != FORMAT:
+        if manifest.get("format") != FORMAT:
             raise UserError(f"{str(directory)!r} is not a directory of tokens ({FORMAT})")
+        self.manifest = manifest
         self.sequence_length: int = self.manifest["sequence_length"]
         self._dtype = token_dtype(self.manifest["vocab_size"])
         self._firsts = np.cumsum([0] + [n["sequences"] for n in self.manifest["shards"]])

@@ -4,6 +4,7 @@ Encoding never adds or reads special tokens: text that spells `<|endoftext|>` be
 tokens, so that a document cannot end itself. Only `eot_id` ends a document.
 """
 
+import abc
 import dataclasses
 import hashlib
 import io
@@ -70,7 +71,7 @@ class Tokenizer(Protocol):
         """Writes the tokenizer so that `load_tokenizer(directory)` gives it back."""
 
 
-class _Base:
+class _Base(abc.ABC):
     file: bytes
     eot_id: int
     eot_token: str
@@ -78,6 +79,9 @@ class _Base:
     begins: tuple[int, ...] = ()
     _file_name: str
     _hf_class: str
+
+    @abc.abstractmethod
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]: ...
 
     def _describe(self) -> None:
         self.sha256 = hashlib.sha256(self.file).hexdigest()
@@ -130,9 +134,9 @@ class _HuggingFace(_Base):
                 f'Name it in {CONFIG_FILE} beside it: {{"eos_token": "..."}}'
             )
         self.eot_token = found[0]
-        self.eot_id = self._tokenizer.token_to_id(self.eot_token)
-        bos_id = self._tokenizer.token_to_id(bos_token) if bos_token else None
-        self.bos_id = self.eot_id if bos_id is None else bos_id
+        ids = self._tokenizer.get_vocab(with_added_tokens=True)
+        self.eot_id = ids[self.eot_token]
+        self.bos_id = ids.get(bos_token or self.eot_token, self.eot_id)
         bare, dressed = (
             self._tokenizer.encode("a", add_special_tokens=added).ids for added in (False, True)
         )
@@ -142,7 +146,7 @@ class _HuggingFace(_Base):
             self.begins = tuple(dressed[:at])
             # What we save adds nothing either: our models never see those tokens.
             self.file = json.dumps(json.loads(file) | {"post_processor": None}).encode()
-        self.vocab_size = max(self._tokenizer.get_vocab(with_added_tokens=True).values()) + 1
+        self.vocab_size = max(ids.values()) + 1
         self._describe()
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:

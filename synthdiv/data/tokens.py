@@ -264,7 +264,7 @@ def _remove_empty(*directories: Path) -> None:
 
 def _finished_shards(output: Path) -> list[dict[str, Any]]:
     """The statistics of the shards that are whole: a shard's .json is written after the shard."""
-    done = []
+    done: list[dict[str, Any]] = []
     while (path := output / f"tokens-{len(done):05d}.json").exists():
         done.append(read_json(path))
     return done
@@ -305,10 +305,11 @@ def _split(
             size += len(document)
             if size >= shard_bytes:
                 return
-            document = next_with_text()
-            if document is None:
+            following = next_with_text()
+            if following is None:
                 ended = True
                 return
+            document = following
 
     def next_with_text() -> bytes | None:
         for document in documents:
@@ -347,7 +348,7 @@ def _write_shard(
     name = f"tokens-{number:05d}"
     dtype = token_dtype(tokenizer.vocab_size)
     packer = StreamPacker(plan["sequence_length"], tokenizer.eot_id, dtype)
-    counts = collections.Counter()
+    counts: collections.Counter[str] = collections.Counter()
     with atomic_path(output / f"{name}.array_record") as temporary:
         writer = ArrayRecordWriter(str(temporary), "group_size:1,uncompressed")
 

@@ -66,10 +66,10 @@ def _start_worker(directory: str) -> None:
     global _worker_tokenizer
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     os.environ["RAYON_NUM_THREADS"] = "1"
-    parent = multiprocessing.parent_process()
 
     def leave_with_parent() -> None:  # a parent that is killed cannot tell its workers
-        parent.join()
+        if parent := multiprocessing.parent_process():
+            parent.join()
         os._exit(1)
 
     threading.Thread(target=leave_with_parent, daemon=True).start()
@@ -77,6 +77,7 @@ def _start_worker(directory: str) -> None:
 
 
 def _work(chunk: list[bytes]) -> Encoded:
+    assert _worker_tokenizer is not None, "the worker was not started by _start_worker"
     return encode_chunk(_worker_tokenizer, chunk)
 
 

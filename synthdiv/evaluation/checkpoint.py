@@ -61,10 +61,10 @@ def load_checkpoint(
     if dtype and dtype not in DTYPES:
         raise UserError(f"Evaluate.dtype={dtype!r} is not one of {', '.join(DTYPES)}")
     params, config, tokenizer_dir = load_params(path)
-    if tokenizer or tokenizer_dir:
-        loaded = load_tokenizer(tokenizer or tokenizer_dir)
-    else:
+    source = tokenizer or tokenizer_dir
+    if source is None:
         raise UserError(f"checkpoint {str(path)!r} has no tokenizer; name one with --tokenizer")
+    loaded = load_tokenizer(source)
     if loaded.vocab_size > config.vocab_size:
         raise UserError(
             f"the tokenizer of {str(path)!r} has {loaded.vocab_size:,} tokens, more than the "

@@ -94,17 +94,17 @@ def _run(
         padding_B[row] = width - len(prompt.tokens)
         tokens_BT[row, padding_B[row] :] = prompt.tokens
         seeds_B[row] = prompt.seed % (1 << 32)
-    tokens_BT, padding_B, seeds_B = model.place(tokens_BT, padding_B, seeds_B)
+    tokens, padding, seeds = model.place(tokens_BT, padding_B, seeds_B)
     settings = {"sampled": temperature > 0, "everywhere": model.everywhere}
     heat = np.float32(temperature or 1.0)
     cache, next_B = _prefill(
-        model.params, model.config, tokens_BT, padding_B, seeds_B, heat, room=room, **settings
+        model.params, model.config, tokens, padding, seeds, heat, room=room, **settings
     )
     texts = [np.empty(0, np.int32) for _ in prompts]
     open_rows = set(range(len(prompts)))
     for place in range(width, room, _STEPS):
         cache, next_B, chunk_BC = _advance(
-            model.params, model.config, cache, next_B, place, padding_B, seeds_B, heat, **settings
+            model.params, model.config, cache, next_B, place, padding, seeds, heat, **settings
         )
         chunk_BC = jax.device_get(chunk_BC)
         for row in list(open_rows):

@@ -174,7 +174,8 @@ class SynthdivLM(TemplateLM):
 
     def _where(self, request: Any) -> str:
         """Names a request's question, by file and line if it comes from a file."""
-        task, question = getattr(request, "task_name", "?"), getattr(request, "doc_id", "?")
+        task: str = getattr(request, "task_name", "?")
+        question: Any = getattr(request, "doc_id", "?")
         place = f"{self.places[task][question]}: " if task in self.places else ""
         return f"{place}task {task}, question {question}"
 

@@ -54,7 +54,7 @@ def _take(row: Row, name: str, kind: type | tuple[type, ...] = str) -> Any:
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is int):
         wanted = kind.__name__ if isinstance(kind, type) else " or ".join(k.__name__ for k in kind)
         raise _Fault(f"{name!r} is {type(value).__name__}, not {wanted}")
-    if kind is str and not value.strip():
+    if isinstance(value, str) and kind is str and not value.strip():
         raise _Fault(f"{name!r} is empty")
     return value
 

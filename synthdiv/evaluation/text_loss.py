@@ -44,7 +44,8 @@ def text_loss(lm: "SynthdivLM", corpus: Corpus, config: TextLossConfig) -> dict[
     Raises:
         UserError: the corpus has no text.
     """
-    texts, sizes = [], []
+    texts: list[str] = []
+    sizes: list[int] = []
     for document in corpus:
         if (config.max_documents and len(texts) >= config.max_documents) or (
             config.max_bytes and sum(sizes) >= config.max_bytes

@@ -178,7 +178,7 @@ def params_from_hf(read: Callable[[str], np.ndarray], config: ModelConfig) -> di
 def params_to_hf(params: dict[str, Any], config: ModelConfig) -> Iterator[tuple[str, np.ndarray]]:
     """Yields the HF name and tensor, float32, of every matrix of our parameters."""
     for weight in _weights(config):
-        array = params
+        array: Any = params
         for key in weight.path:
             array = array[key]
         array = array if weight.layer is None else array[weight.layer]
@@ -249,7 +249,7 @@ def write(
             size = 0
         shards[-1][name] = array
         size += array.nbytes
-    file_of = {}
+    file_of: dict[str, str] = {}
     for i, shard in enumerate(shards, start=1):
         name = "model.safetensors"
         if len(shards) > 1:

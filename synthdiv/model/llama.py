@@ -110,7 +110,12 @@ class Llama(nnx.Module):
                 f"a sequence of {T} tokens is longer than the model's context of "
                 f"{config.max_length} (Model.max_length)"
             )
-        dropout = config.attention_dropout if dropout_key is not None else 0.0
+        dropout, keys_L = 0.0, None
+        if dropout_key is not None and config.attention_dropout:
+            dropout, keys_L = (
+                config.attention_dropout,
+                jax.random.split(dropout_key, config.layers),
+            )
         backend, _ = choose_backend(
             config.attention,
             dtype=config.dtype,
@@ -136,7 +141,6 @@ class Llama(nnx.Module):
             )
             return a_BTNH, None
 
-        keys_L = jax.random.split(dropout_key, config.layers) if dropout else None
         looped = config.scans(backend)
         return forward(
             self.params(), config, tokens_BT, positions_BT, attention, keys_L, looped=looped

@@ -8,8 +8,11 @@ import importlib.util
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
+
+_jax: Any = jax.config  # JAX makes its attributes when it is imported, so none has a type
 
 # glibc's mallopt parameters (malloc.h).
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
@@ -29,19 +32,19 @@ def prepare(compile_cache: str) -> None:
 
 def _keep_compiled(directory: str) -> None:
     """Keeps compiled programs on disk, so that the next process of equal shapes starts fast."""
-    if not directory or jax.config.jax_compilation_cache_dir:
+    if not directory or _jax.jax_compilation_cache_dir:
         return
     if directory == "auto":
         home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         directory = str(Path(home) / "synthdiv" / "xla")
-    jax.config.update("jax_compilation_cache_dir", directory)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+    _jax.update("jax_compilation_cache_dir", directory)
+    _jax.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    _jax.update("jax_persistent_cache_min_entry_size_bytes", 0)
 
 
 def _only_cpu() -> bool:
     """Says whether JAX will run on the CPU, without starting it."""
-    platforms = jax.config.jax_platforms
+    platforms = _jax.jax_platforms
     if platforms:
         return platforms.split(",")[0] == "cpu"
     plugins = ("jax_cuda12_plugin", "jax_cuda13_plugin", "libtpu", "jax_rocm7_plugin")

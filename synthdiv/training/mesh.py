@@ -71,7 +71,9 @@ def make_mesh(config: MeshConfig, devices: list[jax.Device] | None = None) -> Me
     return Mesh(grid, MESH_AXES, axis_types=(AxisType.Auto,) * 3)
 
 
-def _hybrid(devices: list[jax.Device], slices: int, data: int, fsdp: int, tensor: int):
+def _hybrid(
+    devices: list[jax.Device], slices: int, data: int, fsdp: int, tensor: int
+) -> np.ndarray:
     from jax.experimental import mesh_utils
 
     by_slice = hasattr(devices[0], "slice_index")
@@ -98,7 +100,7 @@ def join_processes() -> None:
     import os
 
     names = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
-    given = [os.environ.get(name) for name in names]
+    given = [os.environ.get(name, "") for name in names]
     try:
         if all(given):
             address, count, index = given

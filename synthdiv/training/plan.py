@@ -100,7 +100,9 @@ def _temporary_bytes(config: StepConfig, mesh: Mesh, batch_size: int, length: in
     lowered = compiled_step(config, mesh).lower(
         abstract_state(config, mesh), abstract_batch(mesh, batch_size, length)
     )
-    return lowered.compile().memory_analysis().temp_size_in_bytes
+    analysis = lowered.compile().memory_analysis()
+    assert analysis is not None, "the compiler tells no memory"
+    return analysis.temp_size_in_bytes
 
 
 def _bytes_a_device(tree: Any) -> int:
