@@ -7,9 +7,9 @@
 A fixed list of real runs, small enough for two cores, is done with both trees on the same inputs.
 Everything a run found is compared: the numbers of score.json, every round, corpora, tokens, losses,
 accuracies. What the other commit found is kept in KEEP/other/ITEM and not done again; this tree's
-runs are done anew each time, in KEEP/this/ITEM. Versions, times and paths are left out. A value
-that only this tree has is told, but is no difference. Prints a line an item, or with --json all
-of it; exits with 1 if anything differs.
+runs are done anew each time, in KEEP/this/ITEM or --mine. Versions, times and paths are left out.
+A value that only this tree has is told, but is no difference. Prints a line an item, or with --json
+all of it; exits with 1 if anything differs.
 """
 
 import argparse
@@ -473,6 +473,7 @@ def main() -> None:
     )
     parser.add_argument("--other", type=Path, required=True, help="checkout of the other commit")
     parser.add_argument("--keep", type=Path, required=True, help="folder for runs and inputs")
+    parser.add_argument("--mine", type=Path, help="folder for this tree's runs; KEEP/this")
     parser.add_argument("--only", default=",".join(ITEMS), help="items, separated by commas")
     parser.add_argument("--prepare", action="store_true", help="only the other commit's runs")
     parser.add_argument("--json", action="store_true", help="print all differences, as JSON")
@@ -481,6 +482,7 @@ def main() -> None:
     if unknown := sorted({*names} - {*ITEMS}):
         parser.error(f"no item {', '.join(unknown)}; there are {', '.join(ITEMS)}")
     keep, other = given.keep.resolve(), given.other.resolve()
+    mine = (given.mine or keep / "this").resolve()
     inputs = make_inputs(other, keep)
     all_found: dict[str, dict[str, list[str]]] = {}
     for name in names:
@@ -493,7 +495,7 @@ def main() -> None:
             print(f"{name}: kept", flush=True)
             continue
         try:
-            now = figures(name, THIS, inputs, keep / "this" / name, keep / "other")
+            now = figures(name, THIS, inputs, mine / name, keep / "other")
         except SystemExit as error:
             found = {"differs": [str(error)], "new": []}
         else:
