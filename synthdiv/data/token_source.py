@@ -10,7 +10,7 @@ from synthdiv.errors import UserError
 from synthdiv.files import MANIFEST, read_manifest
 
 FORMAT = "synthdiv-tokens-1"
-PLAN = "plan.json"  # what an unfinished directory is to hold
+PLAN = "plan.json"  # what an unfinished directory will hold
 
 
 class TokenSource:
@@ -74,7 +74,7 @@ class TokenSource:
             path = self.directory / self.manifest["shards"][shard]["name"]
             if not path.exists():
                 raise UserError(f"the tokens in {str(self.directory)!r} lack {path.name}")
-            # No reading ahead and no threads: the sequences wanted lie anywhere.
+            # No reading ahead and no threads, because sequences are read in random order.
             self._readers[shard] = ArrayRecordReader(
                 str(path),
                 "readahead_buffer_size:0,max_parallelism:0",

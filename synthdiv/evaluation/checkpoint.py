@@ -50,10 +50,10 @@ def load_checkpoint(
 
     Args:
         path: the checkpoint.
-        dtype: what is computed in; "" is what the checkpoint says.
-        batch_tokens: places a batch over all devices; 0 chooses by the kind of device.
-        max_length: the longest sequence to read; 0 is the model's context.
-        tokenizer: for a checkpoint that has none beside it.
+        dtype: of the computation; "" for the checkpoint's own.
+        batch_tokens: positions in a batch, over all devices; 0 chooses by the kind of device.
+        max_length: the longest sequence to read; 0 for the model's context.
+        tokenizer: for a checkpoint that comes without one.
 
     Raises:
         UserError: no checkpoint there, no tokenizer, or one that does not fit the model.

@@ -1,7 +1,7 @@
-"""Generates text, with keys and values kept, in few fixed shapes.
+"""Generates text with a key/value cache, in a few fixed shapes.
 
-Prompts of like length share a batch, padded on the left so that all rows write the same place next.
-Tokens come in chunks of a few steps; between chunks the host looks for stop sequences.
+Prompts of like length share a batch, padded on the left so that all rows write to the same place
+next. Tokens come in chunks of a few steps; between chunks the host looks for stop sequences.
 """
 
 import dataclasses
@@ -17,17 +17,17 @@ from synthdiv.model import decode
 from synthdiv.model.block import head_table
 from synthdiv.model.config import ModelConfig
 
-_STEPS = 16  # tokens between two looks at the stop sequences
+_STEPS = 16  # tokens generated between two checks for stop sequences
 
 
 @dataclasses.dataclass(frozen=True)
 class Prompt:
-    """What to go on from.
+    """A text to continue.
 
     Attributes:
         tokens: int32; at most the model's context less `max_new_tokens`.
         max_new_tokens: how many to generate at most.
-        temperature: 0 takes the likeliest token; above, tokens are drawn.
+        temperature: 0 takes the likeliest token; above 0, tokens are drawn.
         seed: of the draws.
     """
 
@@ -47,15 +47,15 @@ def generate(
     """Generates from prompts, a batch at a time.
 
     Args:
-        model: to read with.
-        prompts: what to go on from.
+        model: the model to read with.
+        prompts: the texts to continue.
         end_of_text: the token that ends a text.
-        stopped: says of a prompt's index and its tokens so far whether that is enough.
-        done: says which prompts need no answer; a batch that needs none is not run.
+        stopped: given a prompt's index and its tokens so far, says whether that is enough.
+        done: says which prompts need no answer; a batch of those alone is not run.
 
     Yields:
         For each batch, (index into `prompts`, tokens int32). They end before `end_of_text`, and may
-        go on past a stop sequence by less than a chunk.
+        run past a stop sequence by less than a chunk.
     """
     shapes: dict[tuple[int, int, float], list[int]] = {}
     for index, prompt in enumerate(prompts):
@@ -164,7 +164,7 @@ def _advance(
     sampled,
     everywhere,
 ):
-    """Writes `next_B` at `place` and goes on; also returns the tokens written, in order."""
+    """Generates a chunk from `next_B` at `place`; also returns the tokens written, in order."""
     slot_S = jnp.arange(cache.key_LBSKH.shape[2])
 
     def step(carry, slot):

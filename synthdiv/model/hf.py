@@ -160,7 +160,7 @@ def _weights(config: ModelConfig) -> Iterator[_Weight]:
 
 
 def params_from_hf(read: Callable[[str], np.ndarray], config: ModelConfig) -> dict[str, Any]:
-    """Returns our parameters, float32 NumPy, from a function that gives a tensor by its HF name."""
+    """Returns our parameters, float32 NumPy, from a function that reads a tensor by its HF name."""
     layers: dict[str, np.ndarray] = {}
     params: dict[str, Any] = {"layers": layers}
     for weight in _weights(config):
@@ -223,7 +223,7 @@ def write(
     output: Path,
     dtype: str = "float32",
 ) -> Path:
-    """Writes a Hugging Face Llama directory; config.json comes last, so that it marks completion.
+    """Writes a Hugging Face Llama directory; config.json comes last and marks it complete.
 
     Args:
         params: our parameters (arrays of any kind).
@@ -270,7 +270,7 @@ def write(
 
 
 def _special_tokens(directory: Path) -> dict[str, int]:
-    """The ids of the tokenizer's special tokens, as config.json wants them, where it names any."""
+    """Returns the ids of the tokenizer's special tokens under the names that config.json has."""
     settings, vocabulary = directory / "tokenizer_config.json", directory / "tokenizer.json"
     if not (settings.exists() and vocabulary.exists()):
         return {}

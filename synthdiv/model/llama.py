@@ -1,8 +1,8 @@
 """Llama in Flax NNX: RMSNorm, RoPE, grouped-query attention, SwiGLU, tied or untied embeddings.
 
-The layers' parameters are stacked, (L, ...), whether the layers are scanned or written out, so a
-checkpoint does not know how it was run. Master weights are float32; they are cast to `config.dtype`
-where they are used.
+The layers' parameters are stacked, (L, ...), whether the layers are scanned or written out, so
+checkpoints are the same. Master weights are float32; they are cast to `config.dtype` where they are
+used.
 """
 
 import jax

@@ -41,7 +41,7 @@ class _FolderHandler(ocp.CheckpointHandler):
 
 @ocp.args.register_with_handler(_FolderHandler, for_restore=True)
 class _FolderRestore(ocp.args.CheckpointArgs):
-    """Orbax wants one; the directory itself is what is restored."""
+    """Orbax asks for one; what is restored is the directory itself."""
 
 
 @ocp.args.register_with_handler(_FolderHandler, for_save=True)
@@ -65,8 +65,8 @@ class Checkpoints:
 
     Args:
         workdir: the run's directory.
-        keep: how many of the newest stay.
-        about: JSON-able facts of the run that every checkpoint repeats; has "model".
+        keep: how many of the newest are kept.
+        about: facts of the run, for JSON, that every checkpoint repeats; has "model".
         tokenizer: directory of the tokenizer's files, or None.
     """
 
@@ -106,8 +106,8 @@ class Checkpoints:
         is taken.
 
         Args:
-            abstract: shapes and shardings that the state is wanted in; they may differ from those
-                it was saved from.
+            abstract: shapes and shardings of the state to return; it may have been saved from other
+                shardings.
 
         Raises:
             UserError: a checkpoint is of another architecture.
@@ -163,11 +163,11 @@ class Checkpoints:
         self._manager.reload()
 
     def wait(self) -> None:
-        """Returns when what was saved is on disk."""
+        """Returns when everything that was saved is on disk."""
         self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """Waits and lets go of the threads."""
+        """Waits, and releases the threads."""
         self._manager.close()
 
 

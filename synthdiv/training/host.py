@@ -1,6 +1,6 @@
 """Settings of the process and its host that make training fast: compiled programs, memory.
 
-Both have to be made before JAX starts its threads, so a run makes them first.
+They only work before JAX starts its threads, so a run begins with them.
 """
 
 import ctypes
@@ -19,7 +19,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
 
 
 def prepare(compile_cache: str) -> None:
-    """Makes the settings of a run.
+    """Applies the settings.
 
     Args:
         compile_cache: directory for compiled programs; "auto" for the user's cache directory, ""
@@ -31,7 +31,7 @@ def prepare(compile_cache: str) -> None:
 
 
 def _keep_compiled(directory: str) -> None:
-    """Keeps compiled programs on disk, so that the next process of equal shapes starts fast."""
+    """Keeps compiled programs on disk, so that the next run of the same shapes starts fast."""
     if not directory or _jax.jax_compilation_cache_dir:
         return
     if directory == "auto":
@@ -52,11 +52,11 @@ def _only_cpu() -> bool:
 
 
 def _keep_freed_memory() -> None:
-    """Makes malloc keep what it got from the system.
+    """Makes malloc keep the memory that it got from the system.
 
-    On the CPU every step allocates all its activations anew. By default glibc returns so large a
-    block at once and the next step faults it in again page by page: a third of the step's time for
-    small models. Elsewhere than on glibc nothing is done.
+    On the CPU every step allocates all its activations anew. By default glibc returns such large
+    blocks to the system at once, and the next step faults them in again page by page, which takes a
+    third of a step of small models. Without glibc, nothing is done.
     """
     if not sys.platform.startswith("linux"):
         return

@@ -212,10 +212,10 @@ def _place(batch: dict[str, Any], mesh: Mesh) -> dict[str, jax.Array]:
 
 @contextlib.contextmanager
 def _termination() -> Iterator[Callable[[bool], bool]]:
-    """Turns SIGTERM into a question: was it sent (to any process of the run)?
+    """Turns SIGTERM into a question: was it sent to any process of the run?
 
-    The yielded function takes whether all processes ask at this point; several processes agree only
-    then, a single one always.
+    The function takes whether all processes are asking at this point. Several processes can only
+    agree then; a single one always can.
     """
     came = threading.Event()
     in_main = threading.current_thread() is threading.main_thread()

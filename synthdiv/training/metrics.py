@@ -24,7 +24,7 @@ from synthdiv.training.step import StepConfig
 
 
 class Diverged(UserError):
-    """Training met a loss or gradient that it must not go on from."""
+    """The loss or the gradient became unusable, and training must not continue from it."""
 
 
 @dataclasses.dataclass
@@ -47,7 +47,7 @@ class Clock:
 
     @contextlib.contextmanager
     def losing(self) -> Iterator[None]:
-        """Counts what happens inside as time without steps."""
+        """Counts the time inside as lost to steps."""
         before = time.monotonic()
         try:
             yield
@@ -159,11 +159,11 @@ def _ratio(a: float, b: float) -> float:
 
 
 class MetricsLog:
-    """One line of JSON a log step in workdir/metrics.jsonl, and the same to the other writers.
+    """Writes a line of JSON per log step to workdir/metrics.jsonl, and the same elsewhere.
 
     Args:
         workdir: the run's directory.
-        step: what the run goes on from; later lines of an interrupted run are dropped.
+        step: where the run resumes; later lines of an interrupted run are dropped.
         tensorboard: write event files, if tensorboardX is installed.
         wandb: project; "" for none.
         config: what Weights & Biases shows as the run's config.
@@ -186,7 +186,7 @@ class MetricsLog:
             if importlib.util.find_spec("wandb"):
                 import wandb as client
 
-                # A run that goes on goes on there, too.
+                # A run that resumes here resumes there, too.
                 known = workdir / "wandb_id"
                 if not known.exists():
                     write_text(known, uuid.uuid4().hex[:8])
@@ -230,11 +230,11 @@ def _step_of(line: str) -> float:
     try:
         return json.loads(line)["step"]
     except (ValueError, KeyError, TypeError):
-        return math.inf  # cut off in the middle
+        return math.inf  # a line cut off in the middle
 
 
 def for_json(figures: dict[str, Any]) -> dict[str, Any]:
-    """Returns the figures with None for those that are no number, for which JSON has no word."""
+    """Returns the figures with None for those that are not finite, which JSON cannot hold."""
     return {
         name: None if isinstance(value, float) and not math.isfinite(value) else value
         for name, value in figures.items()

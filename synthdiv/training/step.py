@@ -49,7 +49,7 @@ class TrainState:
         step: int32, updates made or skipped.
         steps: int32, length of the run.
         loss_mean: float32, smoothed loss.
-        bad_step: int32, the first step whose loss or gradient was not usable; -1: none.
+        bad_step: int32, the first step whose loss or gradient was unusable; -1: none.
     """
 
     params: Any
@@ -77,8 +77,8 @@ class StepConfig:
     spike: float = 0.0
     on_bad: str = "stop"
     sources: int = 1
-    segments: bool = True  # attention keeps to a document; False: only the causal mask
-    max_segments: int = 0  # that a sequence has, as far as known; 0: unknown
+    segments: bool = True  # attention stays inside a document; False: only the causal mask
+    max_segments: int = 0  # in any sequence; 0: unknown
 
     @classmethod
     def of(
@@ -121,7 +121,7 @@ def state_shardings(config: StepConfig, mesh: Mesh) -> TrainState:
     of_param = dict(jax.tree_util.tree_flatten_with_path(by_letters)[0])
 
     def like_its_parameter(path: tuple[Any, ...], _: Any) -> NamedSharding:
-        """Moments lie under the path of the parameter that they belong to; counts do not."""
+        """A moment has the path of its parameter at its end; a count does not."""
         ends = (path[i:] for i in range(len(path)))
         return next((of_param[end] for end in ends if end in of_param), replicated)
 
@@ -360,7 +360,7 @@ class CompiledStep:
             return self.jitted(state, batch)
 
     def lower(self, state: Any, batch: Any) -> jax.stages.Lowered:
-        """Traces the step for arrays or their shapes, for an analysis of cost and memory."""
+        """Traces the step for arrays or their shapes, to analyse its cost and memory."""
         with in_force(self.mesh):
             return self.jitted.lower(state, batch)
 
