@@ -81,10 +81,12 @@ def parse_json(text: str, path: str | Path, line: int = 1) -> Any:
     Raises:
         UserError: it is not JSON, nested too deep, or holds a number of absurd length.
     """
+    ends = text.endswith("\n")
+    text = text.rstrip()
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        at_end = not text.endswith("\n") and error.lineno == text.count("\n") + 1
+        at_end = not ends and error.lineno == text.count("\n") + 1
         cut = " (the file's last line looks truncated)" if at_end else ""
         place = f"{path} line {line + error.lineno - 1}"
         raise UserError(f"{place} is not JSON: {error.msg}{cut}") from None

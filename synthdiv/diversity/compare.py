@@ -106,9 +106,10 @@ def score_corpora(
     if pause is not None:
         content["partial"] = partial_comparison(results, names, config, session, pause)
     write_json(directory / "comparison.json", content)
-    from synthdiv.diversity.comparison import write_comparison
+    from synthdiv.baselines.catalogue import METRICS
+    from synthdiv.reporting.comparison_page import write_comparison_page
 
-    write_comparison(directory)
+    write_comparison_page(directory, METRICS)
     if pause is not None:
         raise PartialScore(comparison_words(results, names, directory), pause, content)
     return content

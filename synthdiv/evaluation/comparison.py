@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 
 from synthdiv import files
 from synthdiv.errors import UserError
-from synthdiv.reporting import pages
+from synthdiv.reporting.checkpoints_page import write_checkpoints_page
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +111,12 @@ def compare(
     comparison = Comparison(_names(results), tuple(rows), config.confidence)
     if output is not None:
         directory = files.output_dir(output)
-        _write_html(directory / "comparison.html", comparison)
+        write_checkpoints_page(
+            directory / "comparison.html",
+            comparison.names,
+            comparison.rows,
+            comparison.confidence,
+        )
         files.write_json(directory / "comparison.json", dataclasses.asdict(comparison))
     return comparison
 
@@ -167,13 +171,3 @@ def _row(
         "values": [float(v) for v in mean],
         "differences": differences,
     }
-
-
-def _write_html(path: Path, comparison: Comparison) -> None:
-    reach = max(
-        (abs(x) for row in comparison.rows for d in row["differences"] for x in d["ci"]),
-        default=0.0,
-    )
-    # Bars are drawn on a symmetric axis that ends at a whole per cent.
-    reach = max(math.ceil(reach * 100), 1) / 100
-    files.write_text(path, pages.render("checkpoints", comparison=comparison, reach=reach))

@@ -6,16 +6,14 @@ with the fields that the stock task reads. Any fault in a file becomes one line:
 """
 
 import dataclasses
-import gzip
-import io
 import json
 import re
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from synthdiv.errors import UserError
+from synthdiv.errors import UserError, first_line
+from synthdiv.json_lines import json_lines
 
 Row = dict[str, Any]
 
@@ -253,31 +251,7 @@ def find_splits(data_dir: Path, task: str) -> dict[str, Path]:
     return found
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    broken: tuple[type[Exception], ...] = (EOFError, OSError, zlib.error)
-    with open(path, "rb") as raw:
-        if path.suffix == ".gz":
-            stream: Any = gzip.GzipFile(fileobj=raw)
-        elif path.suffix == ".zst":
-            import zstandard
-
-            broken += (zstandard.ZstdError,)
-            stream = io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(raw))
-        else:
-            stream = raw
-        number = 0
-        try:
-            for number, line in enumerate(stream, 1):
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-                if text.strip():
-                    yield number, text
-        except UnicodeDecodeError as error:
-            raise UserError(f"{path}:{number}: not UTF-8: {error.reason}") from None
-        except broken as error:
-            raise UserError(f"{path}:{number + 1}: cannot be read further: {error}") from None
-
-
-def _objects(path: Path) -> Iterator[tuple[int, Any]]:
+def _objects(path: Path) -> Iterator[tuple[int, Row]]:
     """Rows with the number of their line (of the row, in a Parquet file or a JSON array)."""
     if path.suffix == ".parquet":
         import pyarrow as pa
@@ -286,26 +260,10 @@ def _objects(path: Path) -> Iterator[tuple[int, Any]]:
         try:
             rows = pq.read_table(path).to_pylist()
         except (pa.ArrowException, OSError) as error:
-            raise UserError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
+            raise UserError(f"{path}: cannot be read: {first_line(error)}") from None
         yield from enumerate(rows, 1)
         return
-    for number, line in _lines(path):
-        if number == 1 and line.lstrip().startswith("["):
-            yield from enumerate(_parsed(path, 1, "".join(text for _, text in _lines(path))), 1)
-            return
-        yield number, _parsed(path, number, line)
-
-
-def _parsed(path: Path, number: int, text: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        line = number + error.lineno - 1
-        last = not text.endswith("\n") and error.lineno == text.count("\n") + 1
-        cut = " (the file's last line looks truncated)" if last else ""
-        raise UserError(f"{path}:{line}: not JSON: {error.msg}{cut}") from None
-    except RecursionError:
-        raise UserError(f"{path}:{number}: nested too deep to be a question") from None
+    yield from json_lines(path)
 
 
 def read_rows(path: Path, task: str) -> list[Row]:
@@ -325,18 +283,16 @@ def numbered_rows(path: Path, task: str) -> list[tuple[int, Row]]:
         the row, in a Parquet file or a JSON array).
 
     Raises:
-        UserError: file:line: what is wrong (not JSON, a field missing, a label outside the options,
-            no rows at all).
+        UserError: file, line and what is wrong (not JSON, a field missing, a label outside the
+            options, no rows at all).
     """
     convert = SOURCES[task].convert
     rows = []
     for number, row in _objects(path):
         try:
-            if not isinstance(row, dict):
-                raise _Fault(f"a {type(row).__name__}, not an object")
             rows.append((number, convert(row)))
         except _Fault as fault:
-            raise UserError(f"{path}:{number}: {fault}") from None
+            raise UserError(f"{path} line {number}: {fault}") from None
     if not rows:
         raise UserError(f"{path}: no questions")
     return rows

@@ -119,7 +119,7 @@ def load_tasks(names: list[str], data_dir: Path | None, num_fewshot: int = 0) ->
                 continue
             task, path, lines = _local_task(member, data_dir, num_fewshot)
             tasks[member], files[member] = task, path
-            places[member] = [f"{path}:{line}" for line in lines]
+            places[member] = [f"{path} line {line}" for line in lines]
     if stock:
         loaded = _stock_tasks(list(dict.fromkeys(stock)))
         tasks |= loaded["tasks"]

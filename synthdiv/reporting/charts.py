@@ -12,6 +12,7 @@ from html import escape
 
 WIDTH, HEIGHT = 480, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 14, 14, 48
+_LETTER = 8.6  # width of one in a chart on a narrow page, where they are set larger
 SERIES = 6  # colours and shapes before they come round again
 
 
@@ -243,11 +244,17 @@ def scatter(
 def _cut(series: Series, plane: _Plane) -> Series:
     """Leaves out what is beyond the sides of the chart."""
     kept = [i for i, x in enumerate(series.xs) if plane.x_low <= x <= plane.x_high]
-    picked = {
-        name: [getattr(series, name)[i] for i in kept] if len(getattr(series, name)) else []
-        for name in ("xs", "ys", "low", "high")
-    }
-    return dataclasses.replace(series, **picked)
+
+    def picked(values: Sequence[float]) -> list[float]:
+        return [values[i] for i in kept] if len(values) else []
+
+    return dataclasses.replace(
+        series,
+        xs=picked(series.xs),
+        ys=picked(series.ys),
+        low=picked(series.low),
+        high=picked(series.high),
+    )
 
 
 def _scatter_point(plane: _Plane, point: Point) -> str:
@@ -299,12 +306,18 @@ def intervals(
     title: str,
     x_label: str,
     description: str = "",
+    mark: float | None = None,
 ) -> str:
-    """One line a row of (label, value, low, high): a point with its interval; None has none."""
+    """One line a row of (label, value, low, high): a point with its interval; None has none.
+
+    `mark` is a value that intervals are held against, drawn as an upright line.
+    """
     ends = [v for _, value, low, high in rows for v in (value, low, high) if v is not None]
+    if mark is not None:
+        ends.append(mark)
     low, high = _padded(ends, 0.08)
     height = 26 * len(rows) + _BOTTOM
-    name_width = min(8 + 7.2 * max((len(label) for label, *_ in rows), default=0), WIDTH * 0.42)
+    name_width = min(8 + _LETTER * max((len(label) for label, *_ in rows), default=0), WIDTH * 0.42)
 
     def place(value: float) -> float:
         share = (value - low) / (high - low)
@@ -317,13 +330,16 @@ def intervals(
         x = place(value)
         parts.append(f'<line class="grid" x1="{x}" x2="{x}" y1="0" y2="{floor}"/>')
         parts.append(f'<text x="{x}" y="{floor + 18}" text-anchor="middle">{label}</text>')
+    if mark is not None:
+        x = place(mark)
+        parts.append(f'<line class="mean" x1="{x}" x2="{x}" y1="0" y2="{floor}"/>')
     middle = (name_width + WIDTH - _RIGHT) / 2
     parts.append(
         f'<text x="{middle}" y="{height - 8}" text-anchor="middle">{escape(x_label)}</text>'
     )
     for number_, (label, value, start, end) in enumerate(rows):
         y = 13 + 26 * number_
-        fits = int(name_width / 7.2)
+        fits = int(name_width / _LETTER)
         shown = label if len(label) <= fits else label[: fits - 1] + "\u2026"
         tip = f"{label}: {number(value)}"
         parts.append(f'<text class="label" x="0" y="{y + 4}">{escape(shown)}</text><g class="g0">')

@@ -1,18 +1,20 @@
-"""Writes report.html of several corpora: comparison.json to read, with a link to each one's own."""
+"""The page of several corpora: comparison.json to read, with a link to each one's own page."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from synthdiv.baselines.catalogue import METRICS
 from synthdiv.files import read_json, write_text
 from synthdiv.reporting import charts, pages
+from synthdiv.reporting.pages import DIRECTIONS, Metric
 
-_DIRECTIONS = {1: "higher", -1: "lower", 0: "neither"}
 
+def write_comparison_page(directory: str | Path, metrics: Mapping[str, Metric]) -> Path:
+    """Writes `report.html` beside the comparison.json of a directory and returns its path.
 
-def write_comparison(directory: str | Path) -> Path:
-    """Writes `report.html` beside the comparison.json of a directory; returns its path.
+    Args:
+        directory: where comparison.json is; each corpus's own page lies in a folder of its name.
+        metrics: the baselines that are known, by their names in comparison.json.
 
     Raises:
         UserError: comparison.json is missing.
@@ -28,12 +30,12 @@ def write_comparison(directory: str | Path) -> Path:
         else {name: one["baselines"] for name, one in content["corpora"].items()}
     )
     page = pages.render(
-        "comparison",
+        "comparison_page",
         content=content,
         scores=Markup(_scores(content["corpora"])),
         matched=matched,
         names=list(content["corpora"]),
-        baselines=_rows(figures),
+        baselines=_rows(figures, metrics),
         reports={
             name: f"{name}/report.html"
             for name in content["corpora"]
@@ -53,14 +55,16 @@ def _scores(corpora: Mapping[str, Any]) -> str:
     return charts.intervals(rows, title="Scores", x_label="LLM cluster score", description=said)
 
 
-def _rows(figures: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _rows(
+    figures: Mapping[str, Mapping[str, Any]], metrics: Mapping[str, Metric]
+) -> list[dict[str, Any]]:
     """A row a metric that any corpus has, with the values in the order of the corpora."""
     return [
         {
             "title": metric.title,
-            "direction": _DIRECTIONS[metric.direction],
+            "direction": DIRECTIONS[metric.direction],
             "values": [one.get(name) for one in figures.values()],
         }
-        for name, metric in METRICS.items()
+        for name, metric in metrics.items()
         if any(isinstance(one.get(name), (int, float)) for one in figures.values())
     ]

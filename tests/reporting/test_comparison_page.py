@@ -5,13 +5,13 @@ import json
 import pytest
 
 from synthdiv.baselines import BaselineConfig
+from synthdiv.baselines.catalogue import METRICS
 from synthdiv.diversity import ScoreConfig, score_corpora
-from synthdiv.diversity.comparison import write_comparison
 from synthdiv.errors import UserError
 from synthdiv.files import Corpus, read_json
 from synthdiv.llm import LLMConfig, open_session
 from synthdiv.reporting.charts import number
-from tests.browser import open_page
+from synthdiv.reporting.comparison_page import write_comparison_page
 
 
 @pytest.fixture(scope="module", params=[True, False])
@@ -58,14 +58,12 @@ def test_every_figure_is_shown_and_each_report_is_linked(compared):
     assert "<script" not in page
 
 
-def test_the_page_opens_and_is_accessible(compared):
-    with open_page() as page:
-        for width, dark in ((390, True), (1100, False)):
-            page.window(width, 800, dark)
-            page.open(compared / "report.html")
-            assert page.run("document.documentElement.scrollWidth") <= width
-            assert page.faults == []
-        assert page.axe() == []
+def test_the_page_opens_and_is_accessible(compared, window):
+    for width, dark in ((400, True), (1280, False)):
+        window.open(compared / "report.html", width, dark)
+        assert window.run("document.documentElement.scrollWidth") <= width
+        assert window.faults == []
+        assert window.violations() == []
 
 
 def test_names_are_escaped(compared, tmp_path):
@@ -77,10 +75,10 @@ def test_names_are_escaped(compared, tmp_path):
     ]
     content.pop("matched_baselines", None)
     (tmp_path / "comparison.json").write_text(json.dumps(content))
-    page = write_comparison(tmp_path).read_text()
+    page = write_comparison_page(tmp_path, METRICS).read_text()
     assert "<img" not in page and "&lt;img" in page
 
 
 def test_without_a_comparison_there_is_nothing_to_show(tmp_path):
     with pytest.raises(UserError, match="comparison.json"):
-        write_comparison(tmp_path)
+        write_comparison_page(tmp_path, METRICS)
