@@ -6,6 +6,7 @@ from typing import Any
 
 from synthdiv.files import read_json, write_text
 from synthdiv.reporting import charts, pages
+from synthdiv.reporting.figures import Intervals
 from synthdiv.reporting.pages import DIRECTIONS, Metric
 
 
@@ -32,7 +33,7 @@ def write_comparison_page(directory: str | Path, metrics: Mapping[str, Metric]) 
     page = pages.render(
         "comparison_page",
         content=content,
-        scores=Markup(_scores(content["corpora"])),
+        scores=Markup(charts.svg(score_intervals(content["corpora"]))),
         matched=matched,
         names=list(content["corpora"]),
         baselines=_rows(figures, metrics),
@@ -46,13 +47,14 @@ def write_comparison_page(directory: str | Path, metrics: Mapping[str, Metric]) 
     return directory / "report.html"
 
 
-def _scores(corpora: Mapping[str, Any]) -> str:
+def score_intervals(corpora: Mapping[str, Any]) -> Intervals:
+    """Returns the scores of the `corpora` of comparison.json with their intervals."""
     rows = [
         (name, one["score"]["mean"], *(one["score"].get("ci95") or (None, None)))
         for name, one in corpora.items()
     ]
     said = "; ".join(f"{name} {charts.number(mean)}" for name, mean, *_ in rows)
-    return charts.intervals(rows, title="Scores", x_label="LLM cluster score", description=said)
+    return Intervals(rows, title="Scores", x_label="LLM cluster score", description=said)
 
 
 def _rows(

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from synthdiv.baselines.catalogue import METRICS
-from synthdiv.reporting.charts import Series
+from synthdiv.reporting.figures import Series
 from synthdiv.reporting.study_page import PHASES, study_table, write_study_page
 from synthdiv.study.regression import line_band
 
