@@ -2,12 +2,16 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from synthdiv.files import read_json, write_text
 from synthdiv.reporting import charts, pages
 from synthdiv.reporting.figures import Intervals
 from synthdiv.reporting.pages import DIRECTIONS, Metric
+from synthdiv.reporting.plots import plot
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as MatplotlibFigure
 
 
 def write_comparison_page(directory: str | Path, metrics: Mapping[str, Metric]) -> Path:
@@ -45,6 +49,15 @@ def write_comparison_page(directory: str | Path, metrics: Mapping[str, Metric]) 
     )
     write_text(directory / "report.html", page)
     return directory / "report.html"
+
+
+def plot_comparison(directory: str | Path) -> "MatplotlibFigure":
+    """Returns the scores of a comparison's directory with their intervals, through matplotlib.
+
+    Raises:
+        UserError: comparison.json is missing, or matplotlib is not installed.
+    """
+    return plot([score_intervals(read_json(Path(directory) / "comparison.json")["corpora"])])
 
 
 def score_intervals(corpora: Mapping[str, Any]) -> Intervals:

@@ -1,6 +1,6 @@
 """Draws figures through matplotlib, so that an author can restyle them for a paper.
 
-from synthdiv.diversity.report import plot_score
+from synthdiv.reporting.score_page import plot_score
 
 plot_score("runs/score").savefig("score.pdf")
 

@@ -10,13 +10,17 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from synthdiv.files import Document, write_text
 from synthdiv.reporting import charts, pages
 from synthdiv.reporting.figures import Figure, Histogram, Lines, Series
 from synthdiv.reporting.pages import DIRECTIONS, Metric
-from synthdiv.reporting.score_files import Round, ScoreFiles
+from synthdiv.reporting.plots import plot
+from synthdiv.reporting.score_files import Round, ScoreFiles, read_score_files
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as MatplotlibFigure
 
 ROUNDS_IN_BLOCK = 100
 DOCUMENTS_IN_BLOCK = 200
@@ -200,6 +204,17 @@ def _shown_document(index: int, document: Document | None, characters: int) -> l
         left -= len(column) + len(shown)
     text = document.text[:characters]
     return [index, document.id, text, len(document.text) - len(text), provenance]
+
+
+def plot_score(score_dir: str | Path) -> "MatplotlibFigure":
+    """Returns the running mean and the distributions of a score directory through matplotlib.
+
+    Raises:
+        UserError: score.json or rounds.parquet is missing, or matplotlib is not installed.
+    """
+    rounds = read_score_files(score_dir).rounds
+    running = running_mean(rounds)
+    return plot([*([running] if running else []), *distributions(rounds)], columns=3)
 
 
 def distributions(rounds: Sequence[Round]) -> list[Figure]:
