@@ -74,6 +74,7 @@ DEV = [
     *EVAL,
     *GEMINI,
     *DOCS,
+    *PLOTS,
     "axe-playwright-python>=0.1.4",
     "import-linter>=2.5",
     "mypy>=2.0",
