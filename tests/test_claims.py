@@ -65,6 +65,10 @@ def test_a_mistake_before_anything_is_written_leaves_the_directory_free(tmp_path
     with pytest.raises(UserError, match="no such model"), claim(record, {"model": "a"}, "corpus"):
         (tmp_path / "answers.sqlite").touch()
         raise UserError("no such model")
+    new = tmp_path / "new" / "place" / FINGERPRINT
+    with pytest.raises(UserError, match="no such model"), claim(new, {"model": "a"}, "corpus"):
+        raise UserError("no such model")
+    assert not new.parent.exists()
     with pytest.raises(UserError, match="odd"), claim(record, {"model": "b"}, "corpus"):
         (tmp_path / "shard").touch()
         raise UserError("odd")
