@@ -66,12 +66,15 @@ PARITY = [*EVAL, "torch>=2.6"]
 # Embeddings of documents by a pre-trained model; brings PyTorch too.
 EMBEDDINGS = ["sentence-transformers>=3.0"]
 WANDB = ["wandb>=0.18"]
+# Figures for a paper; pages draw theirs without it.
+PLOTS = ["matplotlib>=3.9"]
 # The site is built by mkdocs 1.x; 2.0 drops the themes and plugins that it is made of.
 DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.7", "mkdocstrings[python]>=1.0"]
 DEV = [
     *EVAL,
     *GEMINI,
     *DOCS,
+    *PLOTS,
     "axe-playwright-python>=0.1.4",
     "import-linter>=2.5",
     "mypy>=2.0",
@@ -113,6 +116,7 @@ setup(
         "parity": PARITY,
         "embeddings": EMBEDDINGS,
         "wandb": WANDB,
+        "plots": PLOTS,
         "docs": DOCS,
         "dev": DEV,
     },

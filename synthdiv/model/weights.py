@@ -25,7 +25,7 @@ COMMIT_MARK = "commit_success.txt"  # Orbax puts one into every directory of a c
 
 @dataclasses.dataclass(frozen=True)
 class Loaded:
-    """A model with what is needed to use it. Unpacks as (model, config, tokenizer)."""
+    """A model and what is needed to use it. Unpacks as (model, config, tokenizer)."""
 
     model: Llama
     config: ModelConfig
