@@ -26,7 +26,6 @@ from synthdiv.data.token_source import FORMAT, PLAN
 from synthdiv.data.tokenizer import (
     Tokenizer,
     TokenizerConfig,
-    fingerprint,
     load_tokenizer,
     train_tokenizer,
 )
@@ -183,11 +182,11 @@ def tokenize_corpus(
     if sequence_length < 2:
         raise UserError(f"a sequence of {sequence_length} tokens is too short to predict anything")
     if not any(document.text for document in corpus):
-        raise UserError(f"corpus {str(corpus.path)!r} has no document with any text")
+        raise UserError(f"corpus {corpus.origin!r} has no document with any text")
     output = Path(output)
     plan = {
         "format": FORMAT,
-        "corpus": fingerprint(corpus),
+        "corpus": corpus.fingerprint,
         "text_column": corpus.text_column,
         "tokenizer_sha256": tokenizer.sha256,
         "eot_id": tokenizer.eot_id,

@@ -55,5 +55,5 @@ def plan(
                 f"{loaded.files.get(name, task.config.dataset_path)}"
             )
     for corpus in corpora:
-        lines.append(f"bits per byte on {corpus.path}: {len(corpus):,} documents")
+        lines.append(f"bits per byte on {corpus.origin}: {len(corpus):,} documents")
     return "\n".join(lines)
