@@ -28,8 +28,8 @@ def main() -> None:
         checkpoint = weights.find_checkpoint(FLAGS.checkpoint)
         config, tokenizer = weights.describe(checkpoint)
         size = config.parameters * (4 if FLAGS.dtype == "float32" else 2)
-        tokenizer = "with its tokenizer" if tokenizer else "without a tokenizer"
-        print(f"{checkpoint}: {config.parameters:,} parameters, {size / 1e9:.2f} GB, {tokenizer}")
+        whole = "with its tokenizer" if tokenizer else "without a tokenizer"
+        print(f"{checkpoint}: {config.parameters:,} parameters, {size / 1e9:.2f} GB, {whole}")
         return
     print(training.export(FLAGS.checkpoint, FLAGS.output, FLAGS.dtype))
 
