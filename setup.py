@@ -56,9 +56,12 @@ TRAIN = [
     "safetensors>=0.5",
     "sentencepiece>=0.2",
     "tensorboardX>=2.6",
+    "tensorflow-datasets>=4.9.9",
     "tokenizers>=0.21",
 ]
-EVAL = [*TRAIN, "datasets>=3.0", "lm_eval>=0.4.13", "transformers>=5.0"]
+# Data sets, tokenizers and models of the Hugging Face hub.
+HUB = ["datasets>=3.0", "huggingface_hub>=0.30"]
+EVAL = [*TRAIN, *HUB, "lm_eval>=0.4.13", "transformers>=5.0"]
 # Before 3.0 it sends calls again by itself when a connection breaks: caps would not hold.
 GEMINI = ["google-genai>=3.0"]
 # PyPI's default build of torch brings several GB of CUDA; launch/test.sh looks for the CPU build.
@@ -110,6 +113,7 @@ setup(
         "cuda": [*TRAIN, "jax[cuda12]>=0.10.2; sys_platform == 'linux'"],
         "tpu": [*TRAIN, "jax[tpu]>=0.10.2; sys_platform == 'linux'"],
         "eval": EVAL,
+        "hub": HUB,
         "gemini": GEMINI,
         # The retired SDK holds protobuf below 6, which the other extras do not: on its own only.
         "gemini-retired": ["google-generativeai>=0.8.5"],

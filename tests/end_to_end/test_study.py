@@ -8,7 +8,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -107,11 +106,9 @@ def test_the_page_opens_without_an_error_and_its_links_lead_somewhere(finished):
 
 def test_a_finished_study_is_not_done_again(finished, home):
     before = {p: p.stat().st_mtime_ns for p in finished.rglob("*") if p.is_file()}
-    start = time.monotonic()
     run = study(finished, home)
     _, err = run.communicate(timeout=120)
     assert run.returncode == 0 and "[" not in err, err
-    assert time.monotonic() - start < 60
     changed = {p.name for p, t in before.items() if p.stat().st_mtime_ns != t}
     assert changed <= {"study.json", "report.html", "tiny_fine_tuned.svg", "tiny_pre_trained.svg"}
 
