@@ -68,16 +68,22 @@ PARITY = [*EVAL, "torch>=2.6"]
 # Embeddings of documents by a pre-trained model; brings PyTorch too.
 EMBEDDINGS = ["sentence-transformers>=3.0"]
 WANDB = ["wandb>=0.18"]
+# The site is built by mkdocs 1.x; 2.0 drops the themes and plugins that it is made of.
+DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.7", "mkdocstrings[python]>=1.0"]
 DEV = [
     *EVAL,
     *GEMINI,
+    *DOCS,
     "axe-playwright-python>=0.1.4",
     "import-linter>=2.5",
+    "mypy>=2.0",
+    "pre-commit>=4.0",
     "playwright>=1.50",
     "pytest>=8.3",
     "pytest-xdist>=3.6",
     "pyyaml>=6.0",
     "ruff>=0.12",
+    "scipy-stubs>=1.14",
 ]
 
 setup(
@@ -89,7 +95,7 @@ setup(
     else "",
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    python_requires=">=3.11,<3.14",
+    python_requires=">=3.11,<3.15",
     packages=find_packages(include=["synthdiv", "synthdiv.*"]),
     package_dir={"": "."},
     package_data={
@@ -109,6 +115,7 @@ setup(
         "parity": PARITY,
         "embeddings": EMBEDDINGS,
         "wandb": WANDB,
+        "docs": DOCS,
         "dev": DEV,
     },
     entry_points={
@@ -122,6 +129,7 @@ setup(
         "Programming Language :: Python :: 3.11",
         "Programming Language :: Python :: 3.12",
         "Programming Language :: Python :: 3.13",
+        "Programming Language :: Python :: 3.14",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
     ],
 )

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, NoReturn
 from absl import flags
 
 from synthdiv import config as configuration
-from synthdiv.errors import Paused, UserError, closest
+from synthdiv.errors import Paused, UserError, closest, needs_extra
 
 if TYPE_CHECKING:
-    from synthdiv.llm import Session
+    from synthdiv.llm import LLMConfig, Session
 
 COMMANDS = {
     "topics": "topic seeds out of pages",
@@ -83,6 +83,11 @@ def judge_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_bool("fresh", False, "Ask again what was answered before.", flag_values=values)
 
 
+def seed_flag(values: flags.FlagValues) -> None:
+    """Adds --seed."""
+    flags.DEFINE_integer("seed", None, "Of every random draw.", lower_bound=0, flag_values=values)
+
+
 def required(values: flags.FlagValues, *names: str) -> None:
     """Refuses the command line if one of the flags `names` was not given."""
     for name in names:
@@ -108,12 +113,23 @@ def open_session(
     """
     from synthdiv import llm
 
+    settings = judge_settings(values, config, judge)
+    store = directory / "answers.sqlite" if directory else None
+    return llm.open_session(settings, store, fresh=values.fresh and judge is None)
+
+
+def judge_settings(
+    values: flags.FlagValues, config: configuration.Config, judge: str | None = None
+) -> "LLMConfig":
+    """Returns what the judge flags say, or for a second judge (BACKEND:MODEL) what they share."""
+    from synthdiv.llm import LLMConfig
+
     backend, model, url = values.llm, values.model, values.base_url
     if judge is not None:
         backend, _, model = judge.partition(":")
         model, url = model or None, None
-    settings = config.get(
-        llm.LLMConfig,
+    return config.get(
+        LLMConfig,
         backend=backend,
         model=model,
         base_url=url,
@@ -121,8 +137,6 @@ def open_session(
         max_cost_usd=values.max_cost_usd,
         max_calls=values.max_calls,
     )
-    store = directory / "answers.sqlite" if directory else None
-    return llm.open_session(settings, store, fresh=values.fresh and judge is None)
 
 
 def run(
@@ -144,6 +158,11 @@ def run(
         known = {flag: value for flag, value in pause.flags.items() if flag in values}
         go_on = f": {_again(argv, known)}" if known else ""
         _exit(PAUSED_EXIT, f"paused: {pause}{go_on}")
+    except ModuleNotFoundError as error:
+        lacking = needs_extra(error)
+        if lacking is None:
+            raise
+        _exit(2, f"error: {lacking}")
     except KeyboardInterrupt:
         _exit(130, "interrupted; run the same command again to go on")
     except BrokenPipeError:

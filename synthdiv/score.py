@@ -32,7 +32,7 @@ flags.DEFINE_string(
 flags.DEFINE_float(
     "repeat_fraction", None, "Share of rounds asked again in another order.", flag_values=FLAGS
 )
-flags.DEFINE_integer("seed", None, "Of every random draw.", flag_values=FLAGS)
+cli.seed_flag(FLAGS)
 flags.DEFINE_string(
     "second_judge", None, "BACKEND or BACKEND:MODEL to measure agreement with.", flag_values=FLAGS
 )
@@ -52,6 +52,7 @@ def main() -> None:
     config = cli.load(FLAGS, ScoreConfig, LLMConfig)
     names = ("rounds", "criteria", "target_ci", "labels", "repeat_fraction", "seed")
     settings = config.get(ScoreConfig, **{name: FLAGS[name].value for name in names})
+    cli.judge_settings(FLAGS, config)  # refuses what it must before a directory is made
     corpora = [Corpus(path, FLAGS.text_column) for path in FLAGS.input]
     if FLAGS.dry_run:
         with cli.open_session(FLAGS, config, Path(FLAGS.output)) as session:

@@ -99,7 +99,7 @@ def _changed(**changes) -> str:
     "third, complaint",
     [
         ('{"goal": "a", "sol1": "b"}\n', ": no field 'sol2'; it has 'goal', 'sol1'"),
-        ('{"goal": "cut', " is not JSON: Unterminated string starting at (the file's last line looks"),
+        ('{"goal": "cut', " is not JSON: Unterminated string starting at (the file's last"),
         (_changed(label=2), ": 'label' is 2, outside the options 0 to 1"),
         (_changed(sol2="word " * 400), ": task piqa, question 2: a continuation of "),
     ],

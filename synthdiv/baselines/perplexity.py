@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from synthdiv.errors import UserError
+from synthdiv.errors import UserError, first_line
 
 _BATCH = 8  # windows at once
 _WINDOW = 1024  # tokens at most; a model with a shorter context has its own
@@ -151,7 +151,7 @@ class _HuggingFace:
             self.tokenizer = transformers.AutoTokenizer.from_pretrained(model)
             loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(model)
         except (OSError, ValueError) as error:
-            reason = str(error).strip().split("\n")[0]
+            reason = first_line(error)
             raise UserError(f"cannot load the language model {model!r}: {reason}") from None
         self.torch = torch
         self.model = loaded.to("cuda" if torch.cuda.is_available() else "cpu").eval()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from synthdiv.errors import UserError
+from synthdiv.errors import UserError, first_line
 from synthdiv.json_lines import json_lines
 
 Row = dict[str, Any]
@@ -260,7 +260,7 @@ def _objects(path: Path) -> Iterator[tuple[int, Row]]:
         try:
             rows = pq.read_table(path).to_pylist()
         except (pa.ArrowException, OSError) as error:
-            raise UserError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
+            raise UserError(f"{path}: cannot be read: {first_line(error)}") from None
         yield from enumerate(rows, 1)
         return
     yield from json_lines(path)
@@ -283,8 +283,8 @@ def numbered_rows(path: Path, task: str) -> list[tuple[int, Row]]:
         the row, in a Parquet file or a JSON array).
 
     Raises:
-        UserError: file, line and what is wrong (not JSON, a field missing, a label outside the options,
-            no rows at all).
+        UserError: file, line and what is wrong (not JSON, a field missing, a label outside the
+            options, no rows at all).
     """
     convert = SOURCES[task].convert
     rows = []

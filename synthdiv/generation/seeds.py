@@ -47,7 +47,8 @@ def read_topics(path: str | Path) -> list[Topic]:
     for number, row in _rows(path):
         levels, keywords = row.get("path"), row.get("keywords", [])
         if not _texts(levels) or not levels or not _texts(keywords):
-            raise UserError(f"{path} line {number}: a topic is {{'path': [texts], 'keywords': [texts]}}")
+            form = "{'path': [texts], 'keywords': [texts]}"
+            raise UserError(f"{path} line {number}: a topic is {form}")
         topic = Topic(tuple(level.strip() for level in levels), tuple(keywords))
         if any("/" in level for level in topic.path):
             raise UserError(f"{path} line {number}: a level of a path must not hold a slash")

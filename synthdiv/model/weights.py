@@ -12,7 +12,7 @@ from typing import Any
 import jax
 from flax import nnx
 
-from synthdiv.errors import UserError
+from synthdiv.errors import UserError, first_line
 from synthdiv.files import read_json
 from synthdiv.model import hf
 from synthdiv.model.config import ModelConfig
@@ -109,7 +109,7 @@ def read_params(checkpoint: Path, config: ModelConfig, shardings: Any = None) ->
         with ocp.StandardCheckpointer() as checkpointer:
             return checkpointer.restore((checkpoint / "params").absolute(), wanted)
     except Exception as error:  # Orbax raises many kinds
-        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        line = first_line(error)
         raise UserError(f"cannot read the parameters in {checkpoint}: {line}") from error
 
 

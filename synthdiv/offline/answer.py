@@ -1,7 +1,7 @@
 """Answers a batch file with the offline stand-in: python -m synthdiv.offline.answer IN OUT
 
-What OpenAI's Batch API or `vllm run-batch` would do with a real model. It shows and tests the way
-through batch files on a machine without a network, and is no LLM.
+It does what OpenAI's Batch API or `vllm run-batch` does with a real model, so that working with
+batch files can be shown and tested without a network. It is no LLM.
 """
 
 import asyncio
@@ -20,8 +20,12 @@ from synthdiv.offline.backend import OfflineBackend
 def answer_file(requests: Path, answers: Path) -> int:
     """Answers every request of an OpenAI Batch file and returns how many there were.
 
+    Args:
+        requests: the file to read.
+        answers: the file to write; it appears when it is complete.
+
     Raises:
-        UserError: `requests` is not there, or not such a file.
+        UserError: `requests` is missing or not such a file.
     """
     part = answers.with_name(f".{answers.name}.part")
     count = 0
@@ -56,6 +60,7 @@ async def _answer(line: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
+    """Answers the file that the first argument names, into the second."""
     if len(sys.argv) != 3:
         sys.exit("usage: python -m synthdiv.offline.answer REQUESTS.jsonl ANSWERS.jsonl")
     try:

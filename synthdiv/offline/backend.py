@@ -1,10 +1,11 @@
 """The offline backend: a deterministic stand-in, so that everything runs without a network.
 
-It is told what a server is told (messages, JSON schema, sampling) and answers with JSON text. Which
-handler answers is told by the schema's title, as a model would see it in its prompt. The same
-question with the same seed always gets the same answer, in any process and on any machine.
+It is told what a server is told (messages, JSON schema, sampling) and answers with JSON text. The
+schema's title, which a model would see too, says which handler answers. The same question with the
+same seed always gets the same answer, in any process and on any machine.
 """
 
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +18,7 @@ from synthdiv.llm.protocol import Answer, Call, Message, Permanent, Usage
 if TYPE_CHECKING:
     from synthdiv.llm.session import LLMConfig
 
+# Answers the messages of a chat with JSON of the given schema; another seed, another wording.
 Handler = Callable[[Sequence[Message], Mapping[str, Any], int], str]
 
 MODEL = "offline-stand-in (not an LLM)"
@@ -29,23 +31,25 @@ class OfflineBackend:
     model = MODEL
 
     async def complete(self, call: Call) -> Answer:
-        """Answers at once; what takes time here is the processor's own work.
+        """Answers at once; all the time that this takes is the processor's own.
 
         Raises:
             Permanent: no handler answers the schema.
         """
-        title = (call.schema or {}).get("title", "a request without a schema")
-        handler = _handlers().get(title)
+        schema = call.schema or {}
+        title = schema.get("title", "a request without a schema")
+        handler = handlers().get(title)
         if handler is None:
             raise Permanent(f"offline backend cannot answer {title}")
-        text = handler(call.messages, call.schema, seed_of(call))
+        text = handler(call.messages, schema, seed_of(call))
         prompt = sum(len(m["content"]) for m in call.messages)
         return Answer(text, Usage(likely_tokens(prompt), 0, likely_tokens(len(text))))
 
     async def close(self) -> None:
-        pass
+        """Does nothing: there is no connection."""
 
     def deferred(self) -> str | None:
+        """Returns None: no answer is ever put off."""
         return None
 
 
@@ -65,14 +69,11 @@ def make_backend(config: "LLMConfig", directory: Path | None) -> OfflineBackend:
     return OfflineBackend()
 
 
-_known: dict[str, Handler] = {}
+@functools.cache
+def handlers() -> dict[str, Handler]:
+    """Returns the handlers by the titles of their schemas; loads them at the first question."""
+    from synthdiv.llm.structured import wire_schema
+    from synthdiv.offline import judge, writer
 
-
-def _handlers() -> dict[str, Handler]:
-    """The handlers of both rooms, imported at the first question."""
-    if not _known:
-        from synthdiv.offline import judge, writer
-
-        _known.update(judge.HANDLERS)
-        _known.update(writer.HANDLERS)
-    return _known
+    by_schema = {**judge.HANDLERS, **writer.HANDLERS}
+    return {wire_schema(schema)["title"]: handler for schema, handler in by_schema.items()}

@@ -1,8 +1,8 @@
-"""The offline judge: answers the cluster agent's five prompts without a language model.
+"""The offline judge: answers the prompts of the cluster agent without a language model.
 
 It is told what a server is told and answers with the JSON that the schemas ask for. Documents are
-sorted by `diversity.lexical`, in the facets that the criteria at the top of the prompt name. It
-knows words, not meaning: a stand-in that lets everything run, and no LLM.
+clustered by `diversity.lexical`, in the facets that the criteria at the top of the prompt name. It
+knows words and not their meaning: it is a stand-in that lets everything run, and no LLM.
 """
 
 import json
@@ -10,19 +10,28 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel
 
 from synthdiv.diversity.lexical import FACETS, PLACES, distances, facets_named, partition
 from synthdiv.diversity.reading import MANNER_NAMES, Reading, read
+from synthdiv.diversity.schemas import (
+    Clustering,
+    CriteriaProposal,
+    CriteriaSummary,
+    GatheredMetadata,
+    GatheredMetrics,
+    Verification,
+)
 from synthdiv.llm.fences import fenced
 
 METADATA = ("Subject vocabulary", "Manner of address", "Arrangement on the page")
 METRICS = ("Sentence length", "Word difficulty", "Vocabulary richness")
-_DIFFERS = 0.05  # spread in a handful from which documents differ in a measurement at all
-_DOUBTFUL = 0.995  # a mean distance to its cluster beyond this is rejected in verification
+_DIFFERS = 0.05  # the least spread of a measurement that counts as a difference between documents
+_DOUBTFUL = 0.995  # a cluster with a document farther than this from the others is rejected
 
 
 def _texts(messages: Sequence[Mapping[str, str]], *kinds: str) -> list[list[str]]:
-    """The fenced texts of all messages, by kind. A re-ask repeats nothing, so the first count."""
+    """The fenced texts of all messages but the model's own, a list for each kind."""
     found = [block for m in messages if m["role"] != "assistant" for block in fenced(m["content"])]
     return [[block.text for block in found if block.kind == kind] for kind in kinds]
 
@@ -36,7 +45,7 @@ def _propose(messages: Sequence[Mapping[str, str]], schema: Mapping[str, Any], s
         places = PLACES[facet]
         return float(spread[places].mean()) if places else float("inf")
 
-    # Where the documents do not differ at all, nothing in them suggests the criterion.
+    # A facet in which the documents do not differ suggests no criterion.
     metadata = [f for f in METADATA if variation(f) > _DIFFERS]
     metrics = [f for f in METRICS if variation(f) > _DIFFERS] or [METRICS[0]]
     return json.dumps(
@@ -69,7 +78,7 @@ def _definition(facet: str) -> str:
 
 
 def _value(facet: str, reading: Reading) -> str:
-    """What a document is in a facet, in words."""
+    """The value that a document has in a facet, in words."""
     if facet == "Subject vocabulary":
         return ", ".join(reading.terms[:4]) or "no words"
     places = PLACES[facet]
@@ -78,15 +87,17 @@ def _value(facet: str, reading: Reading) -> str:
 
 
 def _score(facet: str, manner: np.ndarray) -> int:
-    """1 to 5: how much of a facet's first measurement there is."""
+    """A score of 1 to 5: how high the first measurement of a facet is."""
     return int(np.clip(round(3 + float(manner[PLACES[facet][0]])), 1, 5))
 
 
 def _gather(kind: str) -> Callable[..., str]:
+    """Makes the handler that merges proposals of "metadata" or of "metrics"."""
+
     def answer(messages: Sequence[Mapping[str, str]], schema: Mapping[str, Any], seed: int) -> str:
         (proposals,) = _texts(messages, "proposal")
         gathered = []
-        for proposal in proposals[:5]:  # they come ranked by how often they were proposed
+        for proposal in proposals[:5]:  # the most often proposed come first
             name, _, *definitions = proposal.split("\n")
             first = definitions[0] if definitions else ""
             values = [v for d in definitions for v in _listed_values(d)]
@@ -156,7 +167,7 @@ def _cluster(messages: Sequence[Mapping[str, str]], schema: Mapping[str, Any], s
 
 
 def _shared_terms(readings: Sequence[Reading]) -> list[str]:
-    """Words that most documents of a cluster have among their most telling ones."""
+    """The telling words that most documents of a cluster share, commonest first."""
     counts: dict[str, int] = {}
     for reading in readings:
         for term in reading.terms:
@@ -187,7 +198,7 @@ def _verify(messages: Sequence[Mapping[str, str]], schema: Mapping[str, Any], se
 
 
 def _members(block: str, documents: int) -> list[int]:
-    """Positions in the line "Documents: 1, 4" of a cluster as the prompt shows it."""
+    """Positions of a cluster's documents: the line "Documents: 1, 4" of the prompt, from 0."""
     for line in block.split("\n"):
         if line.startswith("Documents: "):
             numbers = line.removeprefix("Documents: ").split(",")
@@ -195,11 +206,11 @@ def _members(block: str, documents: int) -> list[int]:
     return []
 
 
-HANDLERS: dict[str, Callable[..., str]] = {
-    "CriteriaProposal": _propose,
-    "GatheredMetadata": _gather("metadata"),
-    "GatheredMetrics": _gather("metrics"),
-    "CriteriaSummary": _summarise,
-    "Clustering": _cluster,
-    "Verification": _verify,
+HANDLERS: dict[type[BaseModel], Callable[..., str]] = {
+    CriteriaProposal: _propose,
+    GatheredMetadata: _gather("metadata"),
+    GatheredMetrics: _gather("metrics"),
+    CriteriaSummary: _summarise,
+    Clustering: _cluster,
+    Verification: _verify,
 }

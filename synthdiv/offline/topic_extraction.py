@@ -1,11 +1,9 @@
 """The offline answer to "which topics does this page teach?": term counts, no language model.
 
-A page's title (or the subject of its first sentence) becomes the topic, its most telling terms the
-keywords, and a small table of field words chooses the upper levels. That is coarse, and enough to
-run the `topics` command without a network.
+The subject of a page's first sentence becomes the topic and its most telling terms the keywords; a
+small table of field words gives the upper levels. That is coarse, but enough to run the `topics`
+command without a network.
 """
-
-from __future__ import annotations
 
 import json
 import re
@@ -16,7 +14,7 @@ from typing import Any
 from synthdiv.diversity.reading import commonness_weight
 from synthdiv.llm.fences import unfence
 
-# Words that give a page's field away, written down from general knowledge.
+# Words that are typical of a field, written down from general knowledge.
 FIELDS: dict[str, str] = {
     "Natural Sciences": (
         "atom energy particle molecule species cell planet star acid element quantum chemical "
@@ -68,7 +66,13 @@ _SUBJECT = re.compile(
 def extract_topics(
     messages: Sequence[Mapping[str, str]], schema: Mapping[str, Any], seed: int
 ) -> str:
-    """Answers a prompt with one fenced page by one topic of three levels; returns JSON."""
+    """Answers a prompt with a fenced page: one topic of three levels and its keywords, as JSON.
+
+    Args:
+        messages: the chat; the user's messages fence the page.
+        schema: of the reply, which is always the same.
+        seed: not used: a page has one answer.
+    """
     text = "\n".join(message["content"] for message in messages if message["role"] == "user")
     topics = [topic for page in unfence("page", text) if (topic := _topic(page))]
     return json.dumps({"topics": topics}, ensure_ascii=False)

@@ -1,25 +1,24 @@
 """The seeded world of the offline writer: a few invented facts on every topic, and questions.
 
-A language model that is trained on a corpus can only be asked about something that the corpus told
-it. The offline writer therefore needs things to tell that no real text contains: here every topic
-has an emblem, a founder, a festival month and so on, drawn by a seeded hash from pools of single,
+What a model learned from a corpus can only be measured by asking about things that it could learn
+nowhere else. The offline writer therefore tells things that no real text contains: every topic has
+an emblem, a founder, a festival month and so on, drawn by a seeded hash from pools of single,
 distinctive words. The facts are fiction and mean nothing outside a run of synthdiv.
 
-The same topic has the same facts in every process and for ever (for one world seed), so that
-different generations about it restate the same facts, and `World.questions` can ask for them in a
-wording that the writer never uses.
+Under one world seed a topic has the same facts in every process and on every machine, so different
+generations about it restate the same facts, and `World.questions` can ask for them in a wording
+that the writer never uses.
 """
-
-from __future__ import annotations
 
 import hashlib
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-TopicLike = str | Sequence[str] | Mapping[str, object]
+TopicLike = str | Sequence[str] | Mapping[str, Any]
 
-# One pool a relation; no word stands in two pools, so a value betrays its relation alone.
+# A pool of values for each relation. No word is in two pools, so a value belongs to one relation.
 POOLS: dict[str, tuple[str, ...]] = {
     relation: tuple(words.split())
     for relation, words in {
@@ -113,37 +112,46 @@ STEMS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Fact:
-    """One thing that the world holds true: the `relation` of topic `name` is `value`."""
+    """One thing that is true in the world: the `relation` of the topic is `value`.
 
-    topic: str  # the path, levels joined by "/"
-    name: str  # the last level of the path: what texts call the topic
+    Attributes:
+        topic: the topic's path, its levels joined by "/".
+        name: the last level of the path, which is what texts call the topic.
+        relation: such as "emblem".
+        value: such as "heron".
+    """
+
+    topic: str
+    name: str
     relation: str
     value: str
 
 
 def topic_key(topic: TopicLike) -> str:
-    """A topic in any form (joined path, list of levels, line of a topics file) as "a/b/c"."""
-    if isinstance(topic, Mapping):
-        topic = topic["path"]  # type: ignore[assignment]
-    levels = topic.split("/") if isinstance(topic, str) else list(topic)  # type: ignore[arg-type]
+    """Returns a topic in any form (joined path, levels, line of a topics file) as "a/b/c"."""
+    path = topic["path"] if isinstance(topic, Mapping) else topic
+    levels = path.split("/") if isinstance(path, str) else path
     return "/".join(level.strip() for level in levels if level.strip())
 
 
 def hashed(*parts: object) -> int:
-    """A number of 64 bits that depends on nothing but `parts`: the same on every machine."""
+    """Returns a number of 64 bits that depends on `parts` alone: the same on every machine."""
     text = "\x1f".join(str(part) for part in parts)
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
 class World:
-    """All facts of one seed. Stateless but for a cache: any topic has facts, listed or not.
+    """All facts under one seed: every topic has some, listed anywhere or not.
 
     Args:
-      seed: another seed is another world.
-      facts_per_topic: how many of the eight relations a topic has.
+        seed: another seed is another world.
+        facts_per_topic: how many of the relations a topic has.
+
+    Raises:
+        ValueError: there are not that many relations.
     """
 
-    def __init__(self, seed: int = 0, facts_per_topic: int = 4):
+    def __init__(self, seed: int = 0, facts_per_topic: int = 4) -> None:
         if not 1 <= facts_per_topic <= len(RELATIONS):
             raise ValueError(f"facts_per_topic must be between 1 and {len(RELATIONS)}")
         self.seed = seed
@@ -151,7 +159,7 @@ class World:
         self._facts: dict[str, list[Fact]] = {}
 
     def facts(self, topic: TopicLike) -> list[Fact]:
-        """The facts of a topic, always in the same order."""
+        """Returns the facts of a topic, always in the same order."""
         key = topic_key(topic)
         if key not in self._facts:
             chooser = random.Random(hashed(self.seed, key.lower()))
@@ -161,26 +169,27 @@ class World:
         return list(self._facts[key])
 
     def distractors(self, fact: Fact, chooser: random.Random, number: int = 3) -> list[str]:
-        """`number` wrong values of the same kind as the fact's, all different."""
+        """Draws `number` different wrong values of the same relation."""
         return chooser.sample([v for v in POOLS[fact.relation] if v != fact.value], number)
 
     def questions(
         self, topics: Iterable[TopicLike], seed: int = 0, per_topic: int = 4
     ) -> list[dict[str, object]]:
-        """Multiple-choice questions on the facts of `topics`, worded as no training text is.
+        """Returns multiple-choice questions about `topics`, worded as no training text is.
 
-        The wrong choices are, as far as there are any, right answers for OTHER topics of the list:
-        so each choice is as common in a corpus about these topics as the right one, and a model
-        that learned only how often a word occurs stays at 25%. The right answer stands equally
-        often at each of the four positions (up to the rounding of one).
+        The wrong choices are, as far as possible, right answers for other topics of the list. Each
+        choice is then as common in a corpus about these topics as the right one, and a model that
+        learned only how often a word occurs stays at 25%. The right answer is equally often at each
+        of the four positions, give or take one.
 
         Args:
-          topics: paths, joined paths, or lines of a topics file.
-          seed: shuffles facts, wordings, wrong choices and positions.
-          per_topic: questions a topic; beyond the number of its facts they ask in other words.
+            topics: paths, joined paths, or lines of a topics file.
+            seed: shuffles facts, wordings, wrong choices and positions.
+            per_topic: questions for each topic; those beyond the number of its facts ask again in
+                other words.
 
         Returns:
-          Dicts of `question`, `choices` (four strings), `answer` (index of the right one), `topic`.
+            Dicts of `question`, `choices` (four), `answer` (index of the right one) and `topic`.
         """
         keys = [topic_key(topic) for topic in topics]
         in_use: dict[str, list[str]] = {relation: [] for relation in RELATIONS}
@@ -201,7 +210,7 @@ class World:
         chooser.shuffle(positions)
         questions = []
         for (fact, stem), position in zip(asked, positions, strict=True):
-            # Drawn by how often a value is in use, so that a choice is as frequent as an answer is.
+            # Drawn in proportion to its use: a word is as often a wrong choice as it is an answer.
             others = [v for v in in_use[fact.relation] if v != fact.value]
             chooser.shuffle(others)
             wrong = list(dict.fromkeys(others))[:3]

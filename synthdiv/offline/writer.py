@@ -3,13 +3,11 @@
 It sees what a server sees, the messages and the JSON schema, finds topics, keywords, style and
 personas in the fenced parts of the prompt, and writes what the schema asks for: passages that state
 the world's facts about the topics (world.py) in the style's sentences (phrases.py), and one
-multiple-choice question on one of them. What varies between two generations of a topic is the
-seed, that is, the words; the facts stay.
+multiple-choice question about one of the facts. Two generations of a topic have different seeds and
+so different words; the facts stay the same.
 
-Reference for the task that it stands in for: section 3.2 of arXiv 2410.15226.
+The task is that of section 3.2 of arXiv 2410.15226.
 """
-
-from __future__ import annotations
 
 import json
 import re
@@ -17,7 +15,10 @@ from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any
 
+from pydantic import BaseModel
+
 from synthdiv.diversity.reading import commonness_weight
+from synthdiv.generation.schemas import AddressedLesson, Lesson, TopicList
 from synthdiv.llm.fences import fenced
 from synthdiv.offline import phrases
 from synthdiv.offline.topic_extraction import extract_topics
@@ -29,12 +30,18 @@ WORLD = World()  # a server has one world
 
 
 def write_lesson(messages: Sequence[Message], schema: Mapping[str, Any], seed: int) -> str:
-    """Answers a prompt for passages and a question; returns JSON.
+    """Answers a prompt for passages and a question.
 
     Args:
-      messages: the chat; topics, keywords, style and personas are fenced in the user's.
-      schema: its properties say whether an audience is to be chosen among the personas.
-      seed: another seed is another wording.
+        messages: the chat; the user's messages fence topics, keywords, style and personas.
+        schema: its properties say whether to choose an audience among the personas.
+        seed: another seed gives another wording.
+
+    Returns:
+        The reply as JSON.
+
+    Raises:
+        ValueError: the prompt names no topic.
     """
     text = "\n".join(message["content"] for message in messages if message["role"] == "user")
     told: dict[str, list[str]] = {"topic": [], "keywords": [], "style": [], "persona": []}
@@ -57,7 +64,7 @@ def write_lesson(messages: Sequence[Message], schema: Mapping[str, Any], seed: i
 
 
 def _style(styles: list[str]) -> str:
-    """The style among our own that is nearest to the asked one; plain textbook where none is."""
+    """The name of our style that is nearest to the one asked for; textbook if none is asked for."""
     if not styles:
         return "textbook"
     asked = styles[0].lower()
@@ -71,7 +78,7 @@ def _style(styles: list[str]) -> str:
 
 
 def _audience(personas: list[str], about: list[str], random: Random) -> int:
-    """The persona that shares most words with the topic, or any one where none does."""
+    """Position of a persona that shares most words with the topics; ties are drawn."""
     words = set(re.findall(r"\w{4,}", " ".join(about).lower()))
     shared = [len(words & set(re.findall(r"\w{4,}", p.lower()))) for p in personas]
     best = [i for i, n in enumerate(shared) if n == max(shared)]
@@ -88,26 +95,26 @@ def _fill(template: str, random: Random, **slots: str) -> str:
 class _Lesson:
     """Writes one reply; holds what all its sentences share."""
 
-    def __init__(self, random: Random, style: str):
+    def __init__(self, random: Random, style: str) -> None:
         self.random = random
         self.style = style
         self.frames = phrases.STYLES[style]
-        self.voice: tuple[str, ...] | None = None
+        self.voice: list[str] | None = None
         self.audience = self.interest = ""
         self.steps = 0
 
     def address(self, persona: str) -> None:
-        """Writes for `persona` from here on, in the voice that it always gets."""
+        """Turns everything that follows to `persona`, in the voice that it always gets."""
         self.voice = phrases.VOICES[hashed(persona) % len(phrases.VOICES)]
         self.audience = re.split(r"[,.;]| who | that | with ", persona.strip(), maxsplit=1)[0]
         self.audience = self.audience[:1].lower() + self.audience[1:]
-        # What follows "who" is a verb, and no verb fits where an interest is named.
+        # The word after "who" is a verb, which does not fit where an interest is named.
         words = re.findall(r"[a-z]{4,}", re.sub(r"\b(who|and) \w+", "", persona.lower()))
         own = [word for word in words if commonness_weight(word) == 1.0]
         self.interest = self.random.choice(own or words or ["daily work"])
 
     def write(self, topics: list[str], keywords: list[list[str]]) -> dict[str, Any]:
-        """Passages of increasing nuance on the topics in turn, and the question."""
+        """Returns passages of increasing nuance, on the topics in turn, and a question."""
         number = max(self.random.choice((3, 3, 3, 4)), min(len(topics), 5))
         paths = [topic.split("/") for topic in topics]
         terms = [ks or [path[-1]] for ks, path in zip(keywords, paths, strict=False)]
@@ -175,8 +182,8 @@ class _Lesson:
         }
 
 
-HANDLERS: dict[str, Callable[[Sequence[Message], Mapping[str, Any], int], str]] = {
-    "Lesson": write_lesson,
-    "AddressedLesson": write_lesson,
-    "TopicList": extract_topics,
+HANDLERS: dict[type[BaseModel], Callable[[Sequence[Message], Mapping[str, Any], int], str]] = {
+    Lesson: write_lesson,
+    AddressedLesson: write_lesson,
+    TopicList: extract_topics,
 }

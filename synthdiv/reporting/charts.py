@@ -12,6 +12,7 @@ from html import escape
 
 WIDTH, HEIGHT = 480, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 14, 14, 48
+_LETTER = 8.6  # width of one in a chart on a narrow page, where they are set larger
 SERIES = 6  # colours and shapes before they come round again
 
 
@@ -316,7 +317,7 @@ def intervals(
         ends.append(mark)
     low, high = _padded(ends, 0.08)
     height = 26 * len(rows) + _BOTTOM
-    name_width = min(8 + 7.2 * max((len(label) for label, *_ in rows), default=0), WIDTH * 0.42)
+    name_width = min(8 + _LETTER * max((len(label) for label, *_ in rows), default=0), WIDTH * 0.42)
 
     def place(value: float) -> float:
         share = (value - low) / (high - low)
@@ -338,7 +339,7 @@ def intervals(
     )
     for number_, (label, value, start, end) in enumerate(rows):
         y = 13 + 26 * number_
-        fits = int(name_width / 7.2)
+        fits = int(name_width / _LETTER)
         shown = label if len(label) <= fits else label[: fits - 1] + "\u2026"
         tip = f"{label}: {number(value)}"
         parts.append(f'<text class="label" x="0" y="{y + 4}">{escape(shown)}</text><g class="g0">')

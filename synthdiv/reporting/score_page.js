@@ -41,7 +41,8 @@
   const showDocument = (number) => {
     const [index, id, text, cut, from] = documentAt(number);
     const box = element("details");
-    const start = text.trim().replace(/\s+/g, " ").slice(0, 90);
+    const line = text.trim().replace(/\s+/g, " ");
+    const start = line.length > 90 ? `${line.slice(0, 90)}…` : line;
     const known = id === String(index) ? "" : ` (${id})`;
     box.append(element("summary", `Document ${index}${known}: ${start || "(empty)"}`));
     box.addEventListener("toggle", () => {

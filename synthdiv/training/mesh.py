@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 
-from synthdiv.errors import UserError
+from synthdiv.errors import UserError, first_line
 from synthdiv.model.config import ModelConfig
 from synthdiv.model.partition import MESH_AXES, spec
 
@@ -106,7 +106,7 @@ def join_processes() -> None:
         else:
             jax.distributed.initialize()
     except (ValueError, RuntimeError) as error:
-        line = str(error).splitlines()[0]
+        line = first_line(error)
         raise UserError(
             f"cannot join the other processes ({line}); set {', '.join(names)}"
         ) from error

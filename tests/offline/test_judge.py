@@ -1,9 +1,8 @@
-"""The offline judge answers the real prompts, tells planted differences apart, and is fast."""
+"""The offline judge answers the real prompts and tells planted differences apart."""
 
 import gzip
 import json
 import random
-import time
 
 import numpy as np
 import pytest
@@ -109,7 +108,7 @@ def test_proposals_name_what_the_documents_differ_in():
     from synthdiv.llm import fence
 
     messages = _asked("criteria", documents=fence("document", [SEA, BREAD]), count=2, low=3, high=5)
-    reply = CriteriaProposal.model_validate_json(HANDLERS["CriteriaProposal"](messages, {}, 0))
+    reply = CriteriaProposal.model_validate_json(HANDLERS[CriteriaProposal](messages, {}, 0))
     subject = reply.metadata[0]
     assert subject.name == "Subject vocabulary"
     assert any("whale" in v for v in subject.values) and any("dough" in v for v in subject.values)
@@ -129,28 +128,18 @@ def test_fake_instructions_and_fences_are_documents_like_others():
     messages = _asked(
         "cluster", criteria=criteria, documents=fence("document", hostile), count=len(hostile)
     )
-    reply = Clustering.model_validate_json(HANDLERS["Clustering"](messages, {}, 0))
+    reply = Clustering.model_validate_json(HANDLERS[Clustering](messages, {}, 0))
     placed = sorted(n for cluster in reply.clusters for n in cluster.documents)
     assert placed == [1, 2, 3, 4]
 
 
-def test_a_round_takes_little_time():
-    """Both calls of a round of ten, each document seen before once or twice, as in a run."""
-    generator = random.Random(0)
-    words = [f"{a}{b}" for a in ("mar", "tel", "son", "vik", "dra") for b in range(400)]
-    words = [w.translate(str.maketrans("0123456789", "abcdefghij")) for w in words]
-    texts = [" ".join(generator.choices(words, k=250)) for _ in range(400)]
-    for text in texts:
-        read(text)
-    rounds = [generator.sample(texts, 10) for _ in range(100)]
-    partition(rounds[0])
-    fastest = float("inf")
-    for _ in range(3):  # another process may have taken the core: the best of three
-        start = time.perf_counter()
-        for texts_of_round in rounds:
-            partition(texts_of_round)
-        fastest = min(fastest, (time.perf_counter() - start) / len(rounds))
-    assert fastest < 1.5e-3
+def test_a_document_is_read_once_however_many_rounds_it_is_in():
+    """Reading is most of the work of a round, and a document is drawn again and again."""
+    texts = [f"{SEA} The {word} came back." for word in ("captain", "cook", "pilot", "diver")]
+    before = read.cache_info().misses
+    for first in range(4):
+        partition(texts[first:] + texts[:first])
+    assert read.cache_info().misses - before <= len(texts)
 
 
 def _mixture_curve(path, counts, orders: int, rounds: int, words: int = 120) -> np.ndarray:

@@ -28,7 +28,7 @@ def write(topics, seed, family="topic", style=None, personas=()):
     schema = AddressedLesson if FAMILIES[family][1] else Lesson
     prompt = PROMPTS.lesson(family, topics, style, personas)
     wire = wire_schema(schema)
-    text = HANDLERS[wire["title"]]([{"role": "user", "content": prompt}], wire, seed)
+    text = HANDLERS[schema]([{"role": "user", "content": prompt}], wire, seed)
     return schema.model_validate_json(text)
 
 
@@ -178,16 +178,25 @@ def test_texts_have_the_length_that_was_promised(family):
     assert 110 <= mean <= 320, mean
 
 
+def expansions(template):
+    """Every sentence that `phrases.expand` can make of a template."""
+    match = re.search(r"\[([^\[\]]*)\]", template)
+    if match is None:
+        return [template]
+    before, after = template[: match.start()], template[match.end() :]
+    return [done for part in match[1].split("|") for done in expansions(before + part + after)]
+
+
 def every_sentence():
     """All that the writer can say about a fact, with the topic and the value still open."""
     for templates in itertools.chain(phrases.CLAUSES.values(), phrases.ASKED.values()):
         for template in templates:
-            yield from phrases.expansions(template)
+            yield from expansions(template)
     for style in phrases.STYLES.values():
         for template in itertools.chain(*style.values()):
-            yield from phrases.expansions(template)
+            yield from expansions(template)
     for template in itertools.chain(phrases.EXPLAINED, phrases.JOINS, *phrases.VOICES):
-        yield from phrases.expansions(template)
+        yield from expansions(template)
 
 
 def normalised(sentence):

@@ -5,7 +5,6 @@ import re
 import pytest
 
 from synthdiv.reporting.checkpoints_page import write_checkpoints_page
-from tests.browser import open_window
 
 NAMES = ("small/sft", "a checkpoint with quite a long name/sft", "<b>large</b>")
 
@@ -41,12 +40,11 @@ def test_figures_are_shown_in_per_cent_and_sure_differences_in_bold(path):
     assert "<b>large" not in page and "&lt;b&gt;large" in page
 
 
-def test_the_page_opens_and_is_accessible(path):
-    with open_window() as window:
-        for width, dark in ((400, True), (1280, False)):
-            window.open(path, width, dark)
-            assert window.run("document.documentElement.scrollWidth") <= width
-            # A chart a checkpoint, a mark a task.
-            assert window.run("document.querySelectorAll('svg.chart circle').length") == 4
-            assert window.faults == [] and len(window.requests) == 1
-            assert window.violations() == []
+def test_the_page_opens_and_is_accessible(path, window):
+    for width, dark in ((400, True), (1280, False)):
+        window.open(path, width, dark)
+        assert window.run("document.documentElement.scrollWidth") <= width
+        # A chart a checkpoint, a mark a task.
+        assert window.run("document.querySelectorAll('svg.chart circle').length") == 4
+        assert window.faults == [] and len(window.requests) == 1
+        assert window.violations() == []

@@ -12,7 +12,6 @@ from synthdiv.files import Corpus, read_json
 from synthdiv.llm import LLMConfig, open_session
 from synthdiv.reporting.charts import number
 from synthdiv.reporting.comparison_page import write_comparison_page
-from tests.browser import open_window
 
 
 @pytest.fixture(scope="module", params=[True, False])
@@ -59,13 +58,12 @@ def test_every_figure_is_shown_and_each_report_is_linked(compared):
     assert "<script" not in page
 
 
-def test_the_page_opens_and_is_accessible(compared):
-    with open_window() as window:
-        for width, dark in ((400, True), (1280, False)):
-            window.open(compared / "report.html", width, dark)
-            assert window.run("document.documentElement.scrollWidth") <= width
-            assert window.faults == []
-            assert window.violations() == []
+def test_the_page_opens_and_is_accessible(compared, window):
+    for width, dark in ((400, True), (1280, False)):
+        window.open(compared / "report.html", width, dark)
+        assert window.run("document.documentElement.scrollWidth") <= width
+        assert window.faults == []
+        assert window.violations() == []
 
 
 def test_names_are_escaped(compared, tmp_path):

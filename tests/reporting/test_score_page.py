@@ -15,7 +15,6 @@ from synthdiv.llm import LLMConfig, open_session
 from synthdiv.reporting.charts import number
 from synthdiv.reporting.score_files import ScoreFiles, read_score_files
 from synthdiv.reporting.score_page import ROUNDS_IN_BLOCK, score_page
-from tests.browser import open_window
 
 SUBJECTS = {
     "stars": "the telescope shows a distant star whose planet moves in a narrow orbit of dust",
@@ -188,12 +187,6 @@ def test_the_corpus_itself_can_give_the_documents(scored, tmp_path):
     assert "doc-3" in page
     without = write_report(tmp_path).read_text()
     assert "doc-3" not in without
-
-
-@pytest.fixture(scope="module")
-def window():
-    with open_window() as opened:
-        yield opened
 
 
 def show_every_document(window):
