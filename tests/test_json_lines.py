@@ -44,7 +44,7 @@ def test_a_compressed_file_that_was_cut_is_no_shorter_file(
 ) -> None:
     path = written(tmp_path / name, "\n".join(map(json.dumps, ROWS)).encode())
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
-    with pytest.raises(UserError, match=r"a\.jsonl\.\w+ cannot be read( after line \d+)?: [Cc]omp"):
+    with pytest.raises(UserError, match=r"cannot be read( after line \d+)?: .*(ended|Trunc)"):
         list(json_lines(path))
 
 

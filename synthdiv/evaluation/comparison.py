@@ -33,9 +33,9 @@ class Comparison:
     """What `compare` found.
 
     Attributes:
-        names: of the results, the first is what the others are compared with.
-        rows: one a task, and "average" last: task, metric, questions, values (one a name), and
-            differences (one a name but the first): difference, ci (lo, hi), and `against`, the
+        names: of the results; the others are compared with the first.
+        rows: one per task, then "average": task, metric, questions, values (one per name), and
+            differences (one per name but the first): difference, ci (lo, hi), and `against`, the
             share of draws in which the difference has the other sign (a one-sided p-value).
         confidence: of the intervals.
     """
@@ -45,7 +45,7 @@ class Comparison:
     confidence: float
 
     def table(self) -> str:
-        """Returns a plain text table, in per cent."""
+        """Returns a plain-text table, in per cent."""
         head = ["task", "metric", "n", self.names[0]]
         head += [f"{name} (difference)" for name in self.names[1:]]
         lines = [head]

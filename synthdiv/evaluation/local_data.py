@@ -1,8 +1,8 @@
-"""Reads the data files of the paper's tasks, as the field distributes them, from a local directory.
+"""Reads the data files of the paper's tasks, as they are usually distributed, from a directory.
 
 lm-eval's stock tasks take their questions from the hub. On a machine without a network the same
-questions come from files: this module finds a task's file, checks every row, and gives rows with
-the fields that the stock task reads. Whatever is wrong with a file is one line: file:line: what.
+questions come from files: this module finds a task's file, checks every row, and returns rows
+with the fields that the stock task reads. Any fault in a file becomes one line: file:line: what.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ class Source:
     """Where a task's questions are found and how a row becomes what the stock task reads.
 
     Attributes:
-        stems: names that the field gives the data set; a file is `STEM_SPLIT.jsonl` or
+        stems: names that the data set goes by; a file is `STEM_SPLIT.jsonl` or
             `STEM/SPLIT.jsonl` (case, "-" and "_" do not matter), also .json, .gz, .zst, .parquet.
         eval_splits: splits that may be scored, the stock task's own choice first.
         convert: checks one row and returns the stock task's fields; raises _Fault.
@@ -52,7 +52,7 @@ def _take(row: Row, name: str, kind: type | tuple[type, ...] = str) -> Any:
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is int):
         wanted = kind.__name__ if isinstance(kind, type) else " or ".join(k.__name__ for k in kind)
         raise _Fault(f"{name!r} is {type(value).__name__}, not {wanted}")
-    if kind is str and not value.strip():
+    if isinstance(value, str) and kind is str and not value.strip():
         raise _Fault(f"{name!r} is empty")
     return value
 
@@ -108,7 +108,7 @@ def _arc(row: Row) -> Row:
 def _boolq(row: Row) -> Row:
     """SuperGLUE's fields, or BoolQ's own (`answer` true or false, and maybe the page's `title`).
 
-    SuperGLUE puts the page's title before the passage; so do we where the file has a title.
+    SuperGLUE puts the page's title before the passage; so do we if the file has a title.
     """
     passage = _take(row, "passage")
     if title := row.get("title"):
@@ -157,16 +157,16 @@ def _copa(row: Row) -> Row:
     }
 
 
-# The beginning of the next sentence, which the captions' part of HellaSwag writes in lower case.
+# The beginning of the next sentence, in lower case in the part of HellaSwag made from captions.
 _BEGUN_SENTENCE = re.compile(r"^(.*[.!?][\"')]*) +([a-z][^.!?]*)$", re.DOTALL)
 
 
 def _hellaswag(row: Row) -> Row:
     """The original fields, or a file that has kept only `ctx`.
 
-    The stock task capitalizes `ctx_b`, the sentence that the endings go on with. Where only `ctx`
-    is there, `ctx_b` is what follows its last full stop, if that starts in lower case as the
-    original's does.
+    The stock task capitalizes `ctx_b`, the sentence that the endings continue. Where there is only
+    `ctx`, `ctx_b` is what follows its last full stop, if that starts in lower case as in the
+    original.
     """
     endings = _texts(_take(row, "endings", list), "endings")
     if "ctx_a" in row:

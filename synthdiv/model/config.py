@@ -44,12 +44,12 @@ class ModelConfig:
 
     attention_dropout: float = 0.0  # the paper trains with 0.1
     attention: str = "auto"  # backend; see synthdiv.model.attention
-    dtype: str = "bfloat16"  # of activations and of the weights as they are multiplied
+    dtype: str = "bfloat16"  # of activations, and of weights when they are used
     # One compiled layer, looped (True), or every layer compiled on its own (False). None: looped if
     # there are more than 8, but not with cuDNN's attention: a loop costs a sixth of the speed.
     scan_layers: bool | None = None
-    remat: str = "none"  # what the backward pass recomputes; see synthdiv.model.llama
-    loss_chunk: int = 8192  # positions (of all sequences) whose logits exist at one time
+    remat: str = "none"  # what the backward pass recomputes; see synthdiv.model.block
+    loss_chunk: int = 8192  # positions, over all sequences, whose logits exist at one time
     vocab_chunk: int = 0  # vocabulary entries whose logits exist at one time; 0: all
 
     def __post_init__(self) -> None:
@@ -98,7 +98,7 @@ class ModelConfig:
         return self.head_dim or self.hidden // self.heads
 
     def scans(self, backend: str) -> bool:
-        """Says whether the layers run as a loop with that attention backend."""
+        """Returns whether the layers run as a loop with that attention backend."""
         if self.scan_layers is not None:
             return self.scan_layers
         return self.layers > 8 and backend != "cudnn"

@@ -1,14 +1,18 @@
 """The study's report: the page and its figures, made of `study.json` and nothing else."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from synthdiv.baselines.catalogue import METRICS
-from synthdiv.reporting.charts import Series
-from synthdiv.reporting.study_page import PHASES, study_table, write_study_page
+from synthdiv.reporting.figures import Series
+from synthdiv.reporting.plots import plot
+from synthdiv.reporting.study_page import PHASES, study_panels, study_table, write_study_page
 from synthdiv.study.regression import line_band
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as MatplotlibFigure
 
 
 def write_report(workdir: Path, study: dict[str, Any]) -> Path:
@@ -18,13 +22,29 @@ def write_report(workdir: Path, study: dict[str, Any]) -> Path:
         workdir: the study's directory.
         study: the content of `study.json`.
     """
-    fits = {
+    return write_study_page(workdir, study, _fits(study), METRICS)
+
+
+def plot_study(study: dict[str, Any]) -> "MatplotlibFigure":
+    """Returns Figure 1, accuracy against score for each model and phase, through matplotlib.
+
+    Args:
+        study: the content of `study.json`.
+
+    Raises:
+        UserError: matplotlib is not installed.
+    """
+    return plot(list(study_panels(study, _fits(study)).values()))
+
+
+def _fits(study: dict[str, Any]) -> dict[tuple[str, str], Series]:
+    """The fitted line of each (model, phase) that has an interval."""
+    return {
         (model, phase): _fitted_line(study, model, phase)
         for model in study["regression"]
         for phase in PHASES
         if study["regression"][model][phase]["ci95"] is not None
     }
-    return write_study_page(workdir, study, fits, METRICS)
 
 
 def _fitted_line(study: dict[str, Any], model: str, phase: str) -> Series:
