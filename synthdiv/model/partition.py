@@ -6,6 +6,8 @@ its D stays whole, while a weight DF, which has no B, is cut along D. That alone
 data parallelism: a weight is gathered where it is used, an activation never is.
 """
 
+import math
+
 import jax
 from jax.sharding import PartitionSpec
 
@@ -42,3 +44,15 @@ def constrain(x: jax.Array, letters: str) -> jax.Array:
     if mesh.empty or mesh.size == 1:
         return x
     return jax.lax.with_sharding_constraint(x, spec(letters))
+
+
+def parts(letter: str, size: int) -> int:
+    """Returns into how many parts the mesh in force cuts a dimension of that letter and size.
+
+    1 where no mesh is in force, or where its axes do not divide the size.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty:
+        return 1
+    number = math.prod(mesh.shape[axis] for axis in RULES[letter])
+    return number if size % number == 0 else 1
