@@ -22,6 +22,7 @@ class Instruction:
     operands: tuple[str, ...]
     operand_shapes: tuple[str, ...]
     attributes: str
+    limit: int = 0  # the value of a whole number that is constant
 
     @property
     def called(self) -> list[str]:
@@ -29,12 +30,6 @@ class Instruction:
         one = re.findall(r"(?:calls|body)=%?([\w.-]+)", self.attributes)
         many = re.search(r"branch_computations=\{([^}]*)\}", self.attributes)
         return one + (re.findall(r"[\w.-]+", many[1]) if many else [])
-
-    @property
-    def trips(self) -> int:
-        """How often a loop's body runs; 1 where the compiler does not know it, and of others."""
-        known = re.search(r'"known_trip_count":\{"n":"(\d+)"', self.attributes)
-        return int(known[1]) if known else 1
 
     @property
     def target(self) -> str:
@@ -107,10 +102,22 @@ class Program:
             for instruction in self.computations[name]:
                 for called in instruction.called:
                     inside = looped or instruction.opcode == "while"
-                    visit(called, runs * instruction.trips, inside)
+                    visit(called, runs * self._trips(instruction), inside)
 
         visit(self.entry, 1, False)
         return found
+
+    def _trips(self, instruction: Instruction) -> int:
+        """How often a loop's body runs, 1 if that is not known beforehand; 1 of all others."""
+        condition = re.search(r"condition=%?([\w.-]+)", instruction.attributes)
+        if not condition:
+            return 1
+        known = re.search(r'"known_trip_count":\{"n":"(\d+)"', instruction.attributes)
+        if known:
+            return int(known[1])
+        # A TPU's program does not say it, but its loops count from 0 to the only constant.
+        limits = [one.limit for one in self.computations[condition[1]] if one.limit]
+        return limits[0] if len(limits) == 1 else 1
 
 
 def read(text: str) -> Program:
@@ -139,7 +146,11 @@ def _instruction(line: str, shapes: dict[str, str]) -> Instruction:
     end = _closing(rest)
     operands = tuple(re.findall(r"%([\w.-]+)", rest[len(opcode) : end]))
     operand_shapes = tuple(shapes.get(operand, "") for operand in operands)
-    return Instruction(name.lstrip("%"), shape, opcode, operands, operand_shapes, rest[end + 1 :])
+    inside = rest[len(opcode) + 1 : end]
+    limit = int(inside) if opcode == "constant" and inside.isdecimal() else 0
+    return Instruction(
+        name.lstrip("%"), shape, opcode, operands, operand_shapes, rest[end + 1 :], limit
+    )
 
 
 def _closing(text: str) -> int:

@@ -34,20 +34,36 @@ HloModule small, is_scheduled=true
   ROOT %t = (s32[], bf16[8,4]{1,0}) tuple(%p, /*index=1*/%y)
 }
 
+%until (p: (s32[], bf16[8,4])) -> pred[] {
+  %q = (s32[], bf16[8,4]{1,0}) parameter(0)
+  %i = s32[] get-tuple-element(%q), index=0
+  %n = s32[] constant(7)
+  ROOT %c = pred[] compare(%i, %n), direction=LT
+}
+
 ENTRY %main (a: bf16[8,4]) -> bf16[8,4] {
   %a = bf16[8,4]{1,0} parameter(0)
   %r = f32[6]{0} all-reduce(%a), replica_groups=mesh['x'=2,'y'=4] {'x'}, to_apply=%body
-  ROOT %l = (s32[], bf16[8,4]{1,0}) while(%a), body=%body, config={"known_trip_count":{"n":"5"}}
+  ROOT %l = (s32[], bf16[8,4]{1,0}) while(%a), condition=%until, body=%body KNOWN
 }
 """
 
 
-def test_a_program_is_read() -> None:
-    found = {one.name: (one, runs, looped) for one, runs, looped in hlo.read(LOOP)}
+@pytest.mark.parametrize(
+    ("known", "times"), [("", 7), (', backend_config={"known_trip_count":{"n":"5"}}', 5)]
+)
+def test_a_program_is_read(known: str, times: int) -> None:
+    program = hlo.read(LOOP.replace(" KNOWN", known))
+    found = {one.name: (one, runs, looped) for one, runs, looped in program}
     product, runs, looped = found["y"]
-    assert (product.product, product.flops, runs, looped) == ("bf16 x bf16", 2 * 8 * 4 * 4, 5, True)
+    assert (product.product, product.flops, runs, looped) == (
+        "bf16 x bf16",
+        2 * 8 * 4 * 4,
+        times,
+        True,
+    )
     gather, runs, _ = found["s"]
-    assert (gather.collective, gather.moved, runs) == ("all-gather", 7 * 64, 5)
+    assert (gather.collective, gather.moved, runs) == ("all-gather", 7 * 64, times)
     reduce, runs, looped = found["r"]
     assert (reduce.collective, runs, looped) == ("all-reduce", 1, False)
     np.testing.assert_array_equal(reduce.groups, [[0, 4], [1, 5], [2, 6], [3, 7]])
@@ -55,16 +71,17 @@ def test_a_program_is_read() -> None:
 
 
 EIGHT = """
-import json, sys
+import dataclasses, json, sys
 from benchmarks import hlo
 from synthdiv.training.mesh import MeshConfig, in_force, make_mesh
 from synthdiv.training.step import abstract_batch, abstract_state, compiled_step
 from tests.training.on_meshes import CONFIG, MODEL
 
 mesh = make_mesh(MeshConfig(*map(int, sys.argv[1].split(","))))
+chunks = dataclasses.replace(CONFIG, model=dataclasses.replace(MODEL, loss_chunk=8))
 with in_force(mesh):
-    step = compiled_step(CONFIG, mesh).jitted.lower(
-        abstract_state(CONFIG, mesh), abstract_batch(mesh, 16, MODEL.max_length)
+    step = compiled_step(chunks, mesh).jitted.lower(
+        abstract_state(chunks, mesh), abstract_batch(mesh, 16, MODEL.max_length)
     )
 program = hlo.read(step.compile().as_text())
 print(json.dumps([
@@ -100,15 +117,10 @@ def test_the_loss_moves_its_head_and_gradient_once(mesh: str) -> None:
     assert not [entry for entry in found if entry[2] and of_the_head(entry[1])]
 
 
-def _measure(changes: str) -> dict:
+def _measure(target: str, mesh: str, changes: str) -> dict:
+    case = [f"--target={target}", f"--mesh={mesh}", "--model=350m", f"--try=layers=2 {changes}"]
     done = subprocess.run(
-        [
-            sys.executable,
-            "benchmarks/programs.py",
-            "--target=h200",
-            "--model=350m",
-            f"--try={changes}",
-        ],
+        [sys.executable, "benchmarks/programs.py", *case],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -126,7 +138,17 @@ def _measure(changes: str) -> dict:
 )
 def test_on_an_h200_all_products_are_bf16(changes: str, kernels: int) -> None:
     """Forward and backward; and attention is cuDNN's, once a layer and direction."""
-    figures = _measure(f"layers=2 batch=4 {changes}")
+    figures = _measure("h200", "1,1,1", f"batch=4 {changes}")
     assert set(figures["products"]) == {"bf16 x bf16"}
     assert sum(figures["attention"].values()) == kernels
     assert not figures["collectives"]
+
+
+@needs_gpu_compiler
+def test_on_eight_h100_weights_are_gathered_in_bf16_and_outside_loops() -> None:
+    figures = _measure("h100x8", "1,8,1", "batch=32 loss_chunk=2048")
+    assert not [one for one in figures["collectives"] if one["where"] == "in a loop"]
+    large = [one for one in figures["collectives"] if one["sent_gb"] > 0.01]
+    gathered = [one for one in large if one["kind"] == "all-gather"]
+    assert gathered and all(one["types"].startswith("bf16") for one in gathered)
+    assert {one["kind"] for one in large} <= {"all-gather", "reduce-scatter", "all-to-all"}
