@@ -181,14 +181,22 @@ def size_of(shape: str) -> float:
 
 def _groups(attributes: str) -> np.ndarray:
     """Reads replica_groups in the three ways that XLA writes them."""
-    mesh = re.search(r"replica_groups=mesh\[([^\]]*)\] \{([^}]*)\}", attributes)
+    mesh = re.search(
+        r"replica_groups=mesh\[([^\]]*)\]"
+        r"(?:, device_ids=\(\[([\d,]+)\]T\(([\d,]+)\)\))? \{([^}]*)\}",
+        attributes,
+    )
     if mesh:
         names = re.findall(r"'(\w+)'=", mesh[1])
         sizes = [int(n) for n in re.findall(r"=(\d+)", mesh[1])]
-        joined = [names.index(axis) for axis in re.findall(r"'(\w+)'", mesh[2])]
+        devices = np.arange(np.prod(sizes))
+        if mesh[2]:
+            turned = devices.reshape([int(n) for n in mesh[2].split(",")])
+            devices = turned.transpose([int(n) for n in mesh[3].split(",")])
+        joined = [names.index(axis) for axis in re.findall(r"'(\w+)'", mesh[4])]
         order = [i for i in range(len(sizes)) if i not in joined] + joined
         each = int(np.prod([sizes[i] for i in joined]))
-        return np.arange(np.prod(sizes)).reshape(sizes).transpose(order).reshape(-1, each)
+        return devices.reshape(sizes).transpose(order).reshape(-1, each)
     iota = re.search(r"replica_groups=\[(\d+),(\d+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?", attributes)
     if iota:
         sizes = [int(n) for n in iota[3].split(",")]

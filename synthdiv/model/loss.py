@@ -15,7 +15,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from synthdiv.model.partition import constrain, parts
+from synthdiv.model.partition import constrain, parts, sum_parts
 
 
 def cross_entropy(
@@ -130,7 +130,7 @@ def _forward(settings, x_BTD, head_VD, targets_BT, weights_BT):
     start = (jnp.zeros((), jnp.float32), jnp.zeros((P, *head_VD.shape), jnp.float32))
     chunks = tuple(_cut(a, width) for a in (x_BTD, targets_BT, weights_BT))
     (total, dhead_PVD), (nll, dx) = _over_chunks(one, start, chunks)
-    dhead_VD = constrain(jnp.sum(dhead_PVD, axis=0), "VD")
+    dhead_VD = sum_parts(dhead_PVD, "VD")
     B = x_BTD.shape[0]
     return (total, _join(nll, B)), (_join(dx, B), dhead_VD.astype(head_dtype))
 

@@ -44,6 +44,7 @@ HloModule small, is_scheduled=true
 ENTRY %main (a: bf16[8,4]) -> bf16[8,4] {
   %a = bf16[8,4]{1,0} parameter(0)
   %r = f32[6]{0} all-reduce(%a), replica_groups=mesh['x'=2,'y'=4] {'x'}, to_apply=%body
+  %d = f32[6]{0} all-gather(%a), replica_groups=mesh['x'=4,'y'=2], device_ids=([2,4]T(1,0)) {'y'}
   ROOT %l = (s32[], bf16[8,4]{1,0}) while(%a), condition=%until, body=%body KNOWN
 }
 """
@@ -68,6 +69,8 @@ def test_a_program_is_read(known: str, times: int) -> None:
     assert (reduce.collective, runs, looped) == ("all-reduce", 1, False)
     np.testing.assert_array_equal(reduce.groups, [[0, 4], [1, 5], [2, 6], [3, 7]])
     assert reduce.moved == 2 * 64 * 1 / 2
+    turned, _, _ = found["d"]
+    np.testing.assert_array_equal(turned.groups, [[0, 4], [1, 5], [2, 6], [3, 7]])
 
 
 EIGHT = """
