@@ -56,9 +56,12 @@ TRAIN = [
     "safetensors>=0.5",
     "sentencepiece>=0.2",
     "tensorboardX>=2.6",
+    "tensorflow-datasets>=4.9.9",
     "tokenizers>=0.21",
 ]
-EVAL = [*TRAIN, "datasets>=3.0", "lm_eval>=0.4.13", "transformers>=5.0"]
+# Data sets, tokenizers and models of the Hugging Face hub.
+HUB = ["datasets>=3.0", "huggingface_hub>=0.30"]
+EVAL = [*TRAIN, *HUB, "lm_eval>=0.4.13", "transformers>=5.0"]
 # Before 3.0 it sends calls again by itself when a connection breaks: caps would not hold.
 GEMINI = ["google-genai>=3.0"]
 # PyPI's default build of torch brings several GB of CUDA; launch/test.sh looks for the CPU build.
@@ -66,14 +69,25 @@ PARITY = [*EVAL, "torch>=2.6"]
 # Embeddings of documents by a pre-trained model; brings PyTorch too.
 EMBEDDINGS = ["sentence-transformers>=3.0"]
 WANDB = ["wandb>=0.18"]
+# Figures for a paper; pages draw theirs without it.
+PLOTS = ["matplotlib>=3.9"]
+# The site is built by mkdocs 1.x; 2.0 drops the themes and plugins that it is made of.
+DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.7", "mkdocstrings[python]>=1.0"]
 DEV = [
     *EVAL,
     *GEMINI,
+    *DOCS,
+    *PLOTS,
+    "axe-playwright-python>=0.1.4",
     "import-linter>=2.5",
+    "mypy>=2.0",
+    "pre-commit>=4.0",
+    "playwright>=1.50",
     "pytest>=8.3",
     "pytest-xdist>=3.6",
     "pyyaml>=6.0",
     "ruff>=0.12",
+    "scipy-stubs>=1.14",
 ]
 
 setup(
@@ -85,10 +99,13 @@ setup(
     else "",
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    python_requires=">=3.11,<3.14",
+    python_requires=">=3.11,<3.15",
     packages=find_packages(include=["synthdiv", "synthdiv.*"]),
     package_dir={"": "."},
-    package_data={"": ["*.jinja", "*.json", "*.jsonl", "*.css", "*.js", "*.txt"]},
+    package_data={
+        "": ["*.jinja", "*.json", "*.jsonl", "*.css", "*.js", "*.txt", "py.typed"],
+        "synthdiv.reporting": ["templates/*.jinja"],
+    },
     cmdclass={"build_py": BuildWithConfigs},
     install_requires=BASE,
     extras_require={
@@ -96,15 +113,21 @@ setup(
         "cuda": [*TRAIN, "jax[cuda12]>=0.10.2; sys_platform == 'linux'"],
         "tpu": [*TRAIN, "jax[tpu]>=0.10.2; sys_platform == 'linux'"],
         "eval": EVAL,
+        "hub": HUB,
         "gemini": GEMINI,
         # The retired SDK holds protobuf below 6, which the other extras do not: on its own only.
         "gemini-retired": ["google-generativeai>=0.8.5"],
         "parity": PARITY,
         "embeddings": EMBEDDINGS,
         "wandb": WANDB,
+        "plots": PLOTS,
+        "docs": DOCS,
         "dev": DEV,
     },
-    entry_points={"console_scripts": ["synthdiv = synthdiv.cli:main"]},
+    entry_points={
+        "console_scripts": ["synthdiv = synthdiv.cli:main"],
+        "synthdiv.backends": ["offline = synthdiv.offline.backend:make_backend"],
+    },
     classifiers=[
         "Development Status :: 4 - Beta",
         "Intended Audience :: Science/Research",
@@ -112,6 +135,7 @@ setup(
         "Programming Language :: Python :: 3.11",
         "Programming Language :: Python :: 3.12",
         "Programming Language :: Python :: 3.13",
+        "Programming Language :: Python :: 3.14",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
     ],
 )

@@ -32,7 +32,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from synthdiv.diversity.baselines import BaselineConfig, compute_baselines  # noqa: E402
+from synthdiv.baselines import BaselineConfig, compute_baselines  # noqa: E402
 from synthdiv.files import Corpus, CorpusWriter  # noqa: E402
 
 PEER_METRICS = ("ngram_diversity", "self_repetition", "compression")

@@ -139,7 +139,7 @@ def compile_step(target: str, mesh: str, model: str, changes: str, length: int =
     batch, documents = settings.pop("batch", 16), settings.pop("documents", 0)
     flags = {name: settings.pop(name) for name in list(settings) if name.startswith("xla_")}
     config = model_config(model, length, settings)
-    step = StepConfig(config, OptimizerConfig(), segments=documents > 0, most_documents=documents)
+    step = StepConfig(config, OptimizerConfig(), segments=documents > 0, max_segments=documents)
     with standing_in(list(made.devices.flat)), in_force(made):
         lowered = compiled_step(step, made).jitted.lower(  # type: ignore[attr-defined]
             abstract_state(step, made), abstract_batch(made, batch, length)

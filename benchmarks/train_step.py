@@ -126,7 +126,7 @@ def measure_ours(args, changes: dict) -> dict:
     backend, sentence = choose_backend(
         config.attention,
         dtype=config.dtype,
-        head_dim=config.width_of_head,
+        head_dim=config.head_size,
         dropout=config.attention_dropout,
         length=args.length,
     )
@@ -139,7 +139,7 @@ def measure_ours(args, changes: dict) -> dict:
         optimizer,
         accumulate=accumulate,
         segments=segments,
-        most_documents=int((segment_ids[:, -1] - segment_ids[:, 0]).max()) + 1,
+        max_segments=int((segment_ids[:, -1] - segment_ids[:, 0]).max()) + 1,
     )
     place = np.arange(args.length, dtype=np.int32)[None].repeat(batch, axis=0)
     begun = np.maximum.accumulate(np.where(starts, place, 0), axis=1)

@@ -8,7 +8,7 @@
 # pyproject.toml and the interpreter stay what they were.
 #
 #   PYTHON=/path/to/python3.12   the interpreter to build with; by default that of the environment
-#                                which is there, then python3, if it is 3.11 to 3.13
+#                                which is there, then python3, if it is 3.11 to 3.14
 #   SYNTHDIV_VENV=DIR            another place for the environment
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)"
@@ -23,26 +23,26 @@ fail() {
 }
 
 fits() {
-    "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null
+    "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null
 }
 
 # Sets PYTHON to the interpreter itself, past shims and an active environment's link.
 find_python() {
     local candidate fitting=
     if [ -n "${PYTHON:-}" ]; then
-        fits "$PYTHON" || fail "PYTHON=$PYTHON is not a working Python 3.11, 3.12 or 3.13"
+        fits "$PYTHON" || fail "PYTHON=$PYTHON is not a working Python 3.11 to 3.14"
         fitting="$PYTHON"
     elif [ -e "$VENV/.synthdiv" ] && fits "$PYTHON_ENV"; then
         fitting="$PYTHON_ENV" # the one it was made with, whatever python3 is today
     else
-        for candidate in python3 python3.13 python3.12 python3.11; do
+        for candidate in python3 python3.14 python3.13 python3.12 python3.11; do
             if fits "$candidate"; then
                 fitting="$candidate"
                 break
             fi
         done
     fi
-    [ -n "$fitting" ] || fail "synthdiv needs Python 3.11, 3.12 or 3.13; python3 here is" \
+    [ -n "$fitting" ] || fail "synthdiv needs Python 3.11 to 3.14; python3 here is" \
         "$(python3 -V 2>/dev/null || echo missing). Name another: PYTHON=/path/to/python3.12 bash $0"
     PYTHON="$("$fitting" -c 'import os, sys; print(os.path.realpath(sys.executable))')"
 }

@@ -18,6 +18,7 @@ from synthdiv.cli import COMMANDS, PAUSED_EXIT
 from synthdiv.errors import UserError, closest
 
 FLAGS = flags.FLAGS
+flags.DEFINE_bool("help", False, "Print this.", short_name="h")
 flags.DEFINE_bool("dry_run", False, "Print what would be submitted and submit nothing.")
 flags.DEFINE_string("name", None, "The job's name; by default synthdiv- and the command.")
 flags.DEFINE_integer(
@@ -99,10 +100,14 @@ def submit(words: list[str], text: str) -> int:
 
 
 def run(main: Callable[[list[str]], int]) -> NoReturn:
-    """Parses the launcher's flags and runs it: 2 and one line after the user's mistake."""
+    """Parses the flags and runs the launcher; the user's mistake is one line and exit code 2."""
     FLAGS.set_gnu_getopt(False)  # the flags after the command's name are the command's
     try:
-        sys.exit(main(FLAGS(sys.argv)[1:]))
+        rest = FLAGS(sys.argv)[1:]
+        if FLAGS.help:
+            print((sys.modules["__main__"].__doc__ or "").strip() + "\n" + FLAGS.get_help())
+            sys.exit(0)
+        sys.exit(main(rest))
     except (UserError, flags.Error) as error:
         print("error:", " ".join(str(error).split()), file=sys.stderr)
         sys.exit(2)

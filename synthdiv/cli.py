@@ -10,7 +10,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, NoReturn
 from absl import flags
 
 from synthdiv import config as configuration
-from synthdiv.errors import Paused, UserError, closest
+from synthdiv.errors import Paused, UserError, closest, needs_extra
 
 if TYPE_CHECKING:
-    from synthdiv.llm import Session
+    from synthdiv.corpora import Corpus
+    from synthdiv.llm import LLMConfig, Session
 
 COMMANDS = {
     "topics": "topic seeds out of pages",
@@ -59,6 +60,62 @@ def command(doc: str) -> flags.FlagValues:
     return values
 
 
+class _PathsParser(flags.ArgumentParser[list[str]]):
+    """Paths between commas; one that exists may hold commas itself."""
+
+    syntactic_help = "paths or addresses, separated by commas"
+
+    def parse(self, argument: str | list[str]) -> list[str]:
+        from synthdiv.corpora import split_paths
+
+        return split_paths(argument) if isinstance(argument, str) else argument
+
+    def flag_type(self) -> str:
+        return "paths"
+
+
+def corpora_flag(values: flags.FlagValues, name: str, what: str) -> None:
+    """Adds a flag that names corpora: files, directories, patterns, addresses."""
+    flag: flags.Flag[list[str]] = flags.Flag(
+        _PathsParser(), flags.ListSerializer(","), name, [], what
+    )
+    flags.DEFINE_flag(flag, values)
+
+
+def text_flags(values: flags.FlagValues) -> None:
+    """Adds the flags that say where a corpus's rows have their text."""
+    flags.DEFINE_string("text_column", "text", "Column that holds the text.", flag_values=values)
+    flags.DEFINE_string(
+        "text_template",
+        None,
+        "Text out of several columns, as '{instruction}\\n{output}', or out of conversations, "
+        "as '{messages}'.",
+        flag_values=values,
+    )
+
+
+def open_corpora(
+    values: flags.FlagValues, data: Sequence[str], names: Sequence[str] | None = None
+) -> "list[Corpus]":
+    """Opens the corpora that a flag names, with the text that `text_flags` say.
+
+    Args:
+        values: flags of the command.
+        data: paths and addresses.
+        names: what to call them; None for the names of their files.
+    """
+    from synthdiv.corpora import Corpus, check_names
+
+    template = values.text_template
+    if template is not None:
+        template = template.replace("\\n", "\n").replace("\\t", "\t")
+    called = check_names(names, len(data)) if names else [None] * len(data)
+    return [
+        Corpus(one, values.text_column, text_template=template, name=name)
+        for one, name in zip(data, called, strict=True)
+    ]
+
+
 def judge_flags(values: flags.FlagValues) -> None:
     """Adds the flags that say which language model answers the prompts."""
     flags.DEFINE_enum(
@@ -81,6 +138,11 @@ def judge_flags(values: flags.FlagValues) -> None:
         "max_calls", None, "Never send more calls than this.", lower_bound=0, flag_values=values
     )
     flags.DEFINE_bool("fresh", False, "Ask again what was answered before.", flag_values=values)
+
+
+def seed_flag(values: flags.FlagValues) -> None:
+    """Adds --seed."""
+    flags.DEFINE_integer("seed", None, "Of every random draw.", lower_bound=0, flag_values=values)
 
 
 def required(values: flags.FlagValues, *names: str) -> None:
@@ -108,12 +170,23 @@ def open_session(
     """
     from synthdiv import llm
 
+    settings = judge_settings(values, config, judge)
+    store = directory / "answers.sqlite" if directory else None
+    return llm.open_session(settings, store, fresh=values.fresh and judge is None)
+
+
+def judge_settings(
+    values: flags.FlagValues, config: configuration.Config, judge: str | None = None
+) -> "LLMConfig":
+    """Returns what the judge flags say, or for a second judge (BACKEND:MODEL) what they share."""
+    from synthdiv.llm import LLMConfig
+
     backend, model, url = values.llm, values.model, values.base_url
     if judge is not None:
         backend, _, model = judge.partition(":")
         model, url = model or None, None
-    settings = config.get(
-        llm.LLMConfig,
+    return config.get(
+        LLMConfig,
         backend=backend,
         model=model,
         base_url=url,
@@ -121,8 +194,6 @@ def open_session(
         max_cost_usd=values.max_cost_usd,
         max_calls=values.max_calls,
     )
-    store = directory / "answers.sqlite" if directory else None
-    return llm.open_session(settings, store, fresh=values.fresh and judge is None)
 
 
 def run(
@@ -144,6 +215,11 @@ def run(
         known = {flag: value for flag, value in pause.flags.items() if flag in values}
         go_on = f": {_again(argv, known)}" if known else ""
         _exit(PAUSED_EXIT, f"paused: {pause}{go_on}")
+    except ModuleNotFoundError as error:
+        lacking = needs_extra(error)
+        if lacking is None:
+            raise
+        _exit(2, f"error: {lacking}")
     except KeyboardInterrupt:
         _exit(130, "interrupted; run the same command again to go on")
     except BrokenPipeError:

@@ -7,6 +7,7 @@ a dataclass inside another is bound in its own scope (`Model.hidden = 960`, not
 """
 
 import dataclasses
+import math
 import re
 import types
 import typing
@@ -14,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from synthdiv.errors import UserError, closest
+from synthdiv.errors import UserError, closest, first_line
 
 T = TypeVar("T")
 
@@ -99,7 +100,7 @@ class Config:
         try:
             return target(**values)
         except (TypeError, ValueError) as error:
-            raise UserError(f"{_scope_name(target)}: {_first_line(error)}") from error
+            raise UserError(f"{_scope_name(target)}: {first_line(error)}") from error
 
 
 def load(
@@ -156,7 +157,7 @@ def _register(target: type) -> None:
 
 
 def _check_types(target: type, values: dict[str, Any]) -> None:
-    """Refuses "many" where a number belongs; an int where a float belongs is fine."""
+    """Refuses "many" where a number belongs, and NaN; an int where a float belongs is fine."""
     hints = typing.get_type_hints(target)
     for name, value in values.items():
         hint = hints.get(name)
@@ -167,6 +168,8 @@ def _check_types(target: type, values: dict[str, Any]) -> None:
         if not fits:
             wanted = " or ".join("None" if a is types.NoneType else a.__name__ for a in allowed)
             raise UserError(f"{_scope_name(target)}.{name} takes {wanted}, not {value!r}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{_scope_name(target)}.{name} must be a finite number, not {value}")
 
 
 def _check_includes(path: Path, seen: tuple[Path, ...] = ()) -> None:
@@ -195,11 +198,6 @@ def _parse(known: set[str], where: str, parse: Callable[[], object]) -> None:
                 raise UserError(f"{where}: no parameter {name!r} here{closest(name, known)}")
 
 
-def _first_line(error: Exception) -> str:
-    text = str(error.args[0] if isinstance(error, SyntaxError) and error.args else error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
-
-
 def _explain(error: Exception, known: set[str]) -> str:
     """Gin's complaints in one line that names the closest known parameter."""
     text = str(error)
@@ -213,4 +211,6 @@ def _explain(error: Exception, known: set[str]) -> str:
     ):
         name = f"{unknown[1].lstrip('.')}.{unknown[2]}"
         return f"no parameter {name!r}{closest(name, known)}"
-    return _first_line(error)
+    if isinstance(error, SyntaxError) and error.msg:
+        return error.msg.partition("\n")[0]
+    return first_line(error)

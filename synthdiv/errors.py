@@ -1,7 +1,11 @@
 """The two ways in which work stops on purpose: the user's mistake, and a pause."""
 
 import difflib
+import os
+import re
 from collections.abc import Iterable, Mapping
+
+_ALIKE = 0.6  # the least share of two names, as difflib counts, that is the same
 
 
 class UserError(Exception):
@@ -26,6 +30,53 @@ class Paused(Exception):
 
 
 def closest(name: str, known: Iterable[str]) -> str:
-    """Returns "; did you mean 'x'?" for the known name nearest to `name`, or "" if none is near."""
-    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {matches[0]!r}?" if matches else ""
+    """Returns "; did you mean 'x'?" for the known name nearest to `name`, or "" if none is alike.
+
+    The directory, scope or ending that two names have in common makes them no more alike.
+    """
+    best = max(known, key=lambda other: _likeness(name, other), default=None)
+    if best is None or _likeness(name, best) < _ALIKE:
+        return ""
+    return f"; did you mean {best!r}?"
+
+
+def _likeness(name: str, other: str) -> float:
+    if "/" not in name:
+        other = other.rpartition("/")[2]
+    common = os.path.commonprefix([name, other])
+    start = max(common.rfind(mark) for mark in "/.-") + 1
+    name, other = name[start:].lower(), other[start:].lower()
+    (stem, ending), (other_stem, other_ending) = os.path.splitext(name), os.path.splitext(other)
+    if ending == other_ending:
+        name, other = stem, other_stem
+    return difflib.SequenceMatcher(None, name, other).ratio()
+
+
+def first_line(error: BaseException) -> str:
+    """Returns the first line of what an exception says, or its type where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def needs_extra(error: ModuleNotFoundError) -> UserError | None:
+    """Returns what to install for a package that the base installation goes without.
+
+    None where the missing module is of no extra: then the error is a fault of ours.
+    """
+    import importlib.metadata
+
+    module = (error.name or "").partition(".")[0].lower()
+    try:
+        requirements = importlib.metadata.requires(__package__) or []
+    except importlib.metadata.PackageNotFoundError:
+        requirements = []  # run from a checkout that was never installed
+    for requirement in requirements:
+        package, _, condition = requirement.partition(";")
+        name = re.split(r"[^\w.-]", package, maxsplit=1)[0].lower().replace("-", "_")
+        extra = re.search(r"extra == ['\"](\w+)", condition)
+        if extra and module and (name == module or name.startswith(f"{module}_")):
+            return UserError(
+                f"this needs {module}, which the base installation goes without: "
+                f"pip install 'synthdiv[{extra[1]}]'"
+            )
+    return None

@@ -25,7 +25,7 @@ flags.DEFINE_enum(
     "Prompt family.",
     flag_values=FLAGS,
 )
-flags.DEFINE_integer("seed", None, "Of every random draw.", flag_values=FLAGS)
+cli.seed_flag(FLAGS)
 
 
 def main() -> None:

@@ -15,9 +15,10 @@ from synthdiv import cli
 
 FLAGS = cli.command(__doc__)
 cli.judge_flags(FLAGS)
-flags.DEFINE_list("input", None, "Corpora: files or directories.", flag_values=FLAGS)
+cli.corpora_flag(FLAGS, "input", "Corpora: files, directories, patterns, addresses.")
+flags.DEFINE_list("names", None, "What to call them; else as their files.", flag_values=FLAGS)
 flags.DEFINE_string("output", None, "Directory to write to.", flag_values=FLAGS)
-flags.DEFINE_string("text_column", "text", "Column that holds the text.", flag_values=FLAGS)
+cli.text_flags(FLAGS)
 flags.DEFINE_integer("rounds", None, "Clustering rounds (N).", lower_bound=1, flag_values=FLAGS)
 flags.DEFINE_string(
     "criteria", None, "JSON file of criteria to use instead of asking for some.", flag_values=FLAGS
@@ -32,7 +33,7 @@ flags.DEFINE_string(
 flags.DEFINE_float(
     "repeat_fraction", None, "Share of rounds asked again in another order.", flag_values=FLAGS
 )
-flags.DEFINE_integer("seed", None, "Of every random draw.", flag_values=FLAGS)
+cli.seed_flag(FLAGS)
 flags.DEFINE_string(
     "second_judge", None, "BACKEND or BACKEND:MODEL to measure agreement with.", flag_values=FLAGS
 )
@@ -45,14 +46,15 @@ def main() -> None:
 
     from synthdiv.diversity import ScoreConfig, score_corpora
     from synthdiv.diversity.planning import plan_score
-    from synthdiv.files import Corpus, output_dir
+    from synthdiv.files import output_dir
     from synthdiv.llm import LLMConfig
 
     cli.required(FLAGS, "input", "output")
     config = cli.load(FLAGS, ScoreConfig, LLMConfig)
     names = ("rounds", "criteria", "target_ci", "labels", "repeat_fraction", "seed")
     settings = config.get(ScoreConfig, **{name: FLAGS[name].value for name in names})
-    corpora = [Corpus(path, FLAGS.text_column) for path in FLAGS.input]
+    cli.judge_settings(FLAGS, config)  # refuses what it must before a directory is made
+    corpora = cli.open_corpora(FLAGS, FLAGS.input, FLAGS.names)
     if FLAGS.dry_run:
         with cli.open_session(FLAGS, config, Path(FLAGS.output)) as session:
             print(plan_score(corpora, settings, session))

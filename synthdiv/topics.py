@@ -15,21 +15,21 @@ FLAGS = cli.command(__doc__)
 cli.judge_flags(FLAGS)
 flags.DEFINE_string("input", None, "Pages: a corpus, file or directory.", flag_values=FLAGS)
 flags.DEFINE_string("output", None, "JSONL file to write.", flag_values=FLAGS)
-flags.DEFINE_string("text_column", "text", "Column that holds the text.", flag_values=FLAGS)
+cli.text_flags(FLAGS)
 
 
 def main() -> None:
     """Parses, reads the configuration, and calls `make_topics`."""
     from pathlib import Path
 
-    from synthdiv.files import Corpus, output_dir
+    from synthdiv.files import output_dir
     from synthdiv.generation import TopicsConfig, make_topics, plan_topics
     from synthdiv.llm import LLMConfig
 
     cli.required(FLAGS, "input", "output")
     config = cli.load(FLAGS, TopicsConfig, LLMConfig)
     settings = config.get(TopicsConfig)
-    pages, output = Corpus(FLAGS.input, FLAGS.text_column), Path(FLAGS.output)
+    [pages], output = cli.open_corpora(FLAGS, [FLAGS.input]), Path(FLAGS.output)
     answers = Path(f"{output}.answers")
     len(pages)  # reads them through: a broken line is refused before anything is written
     with cli.open_session(FLAGS, config, answers) as session:

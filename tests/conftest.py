@@ -1,6 +1,9 @@
 """What several tests share: the real data beside the project, and quiet, reproducible processes."""
 
+import dataclasses
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,3 +20,39 @@ def shared_data() -> Path:
     if not SHARED.is_dir():
         pytest.skip("the folder ../shared/data with real texts is not beside this checkout")
     return SHARED
+
+
+@dataclasses.dataclass(frozen=True)
+class Ended:
+    """How a command ended, and what it said."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def run_command(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Ended]:
+    """Runs `synthdiv ARGUMENTS` in this process, with flags that nobody has parsed before.
+
+    A process of its own takes seconds to import what a command needs; where one would show nothing
+    more, this does.
+    """
+
+    def run(*arguments: str) -> Ended:
+        from synthdiv import cli
+
+        for name in cli.COMMANDS:
+            for module in (f"synthdiv.{name}", f"synthdiv.{name}.__main__"):
+                if hasattr(sys.modules.get(module), "FLAGS"):
+                    monkeypatch.delitem(sys.modules, module)
+        monkeypatch.setattr(sys, "argv", ["synthdiv", *arguments])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        said = capfd.readouterr()
+        return Ended(end.value.code, said.out, said.err)
+
+    return run

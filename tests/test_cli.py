@@ -7,6 +7,9 @@ import sys
 
 import pytest
 
+from synthdiv.cli import COMMANDS
+from synthdiv.errors import closest, needs_extra
+
 COMMAND = '''
 """Does what its flag says."""
 from absl import flags
@@ -110,31 +113,71 @@ def main():
     assert done.stderr == "interrupted; run the same command again to go on\n"
 
 
-def synthdiv(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "synthdiv.cli", *arguments], capture_output=True, text=True
+def test_the_list_of_commands_is_complete(run_command):
+    shown = run_command("--help")
+    assert shown.code == 0 and all(f"  {c} " in shown.stdout for c in COMMANDS)
+    assert run_command().stdout == shown.stdout
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself_and_refuses_what_it_does_not_know(run_command, name):
+    assert "--[no]dry_run: " in run_command(name, "--help").stdout
+    unknown = run_command(name, "--no_such_flag=1")
+    assert unknown.code == 2 and unknown.stderr.count("\n") == 1
+
+
+def test_a_command_starts_as_a_process():
+    started = subprocess.run(
+        [sys.executable, "-m", "synthdiv.cli", "study", "--help"], capture_output=True, text=True
     )
+    assert started.returncode == 0 and "--[no]dry_run: " in started.stdout
 
 
-def test_the_list_of_commands_is_complete():
-    from synthdiv.cli import COMMANDS
-
-    shown = synthdiv("--help")
-    assert shown.returncode == 0 and all(f"  {c} " in shown.stdout for c in COMMANDS)
-    assert synthdiv().stdout == shown.stdout
+def test_an_unknown_command_names_the_nearest(run_command):
+    refused = run_command("scroe")
+    assert refused.code == 2
+    assert refused.stderr == "error: no command 'scroe'; did you mean 'score'?; --help lists them\n"
 
 
 @pytest.mark.parametrize(
-    "name",
-    ["topics", "generate", "score", "tokenize", "pretrain", "sft", "evaluate", "export", "study"],
+    ("name", "known", "alike"),
+    [
+        ("quickstrat.gin", ["configs/study/quickstart.gin", "configs/score/quick.gin"], 0),
+        ("configs/score/paper.gin", ["configs/score/quick.gin", "configs/sft/paper.gin"], 1),
+        ("configs/study/absent.gin", ["configs/study/smoke.gin", "configs/study/paper.gin"], None),
+        ("/data/a/corpus/essays.jsonl", ["/data/a/corpus/notes", "/data/a/corpus/old"], None),
+        ("Score.colour", ["Score.rounds", "Score.policy", "Score.sample"], None),
+        ("Scor.rounds", ["Score.rounds", "LLM.retries"], 0),
+        ("OFFLINE", ["openai", "offline"], 1),
+        ("anything", [], None),
+    ],
 )
-def test_every_command_explains_itself_and_refuses_what_it_does_not_know(name):
-    assert "--[no]dry_run: " in synthdiv(name, "--help").stdout
-    unknown = synthdiv(name, "--no_such_flag=1")
-    assert unknown.returncode == 2 and unknown.stderr.count("\n") == 1
+def test_only_names_that_are_alike_are_proposed(name, known, alike):
+    wanted = "" if alike is None else f"; did you mean {known[alike]!r}?"
+    assert closest(name, known) == wanted
 
 
-def test_an_unknown_command_names_the_nearest():
-    refused = synthdiv("scroe")
-    assert refused.returncode == 2
-    assert refused.stderr == "error: no command 'scroe'; did you mean 'score'?; --help lists them\n"
+def test_a_missing_extra_is_named(monkeypatch, run_command, tmp_path):
+    """As in the base installation, whose metadata says which extra brings what."""
+    requirements = [
+        "numpy>=2.0",
+        'orbax-checkpoint>=0.12; extra == "train"',
+        'jax>=0.10.2; extra == "train"',
+        "jax[cuda12]>=0.10.2; sys_platform == 'linux' and extra == 'cuda'",
+        'lm_eval>=0.4.13; extra == "eval"',
+    ]
+    monkeypatch.setattr("importlib.metadata.requires", lambda _: requirements)
+    for module, extra in (("jax.numpy", "train"), ("orbax", "train"), ("lm_eval", "eval")):
+        found = needs_extra(ModuleNotFoundError(name=module))
+        assert f"pip install 'synthdiv[{extra}]'" in str(found)
+    assert needs_extra(ModuleNotFoundError(name="numpy")) is None
+    assert needs_extra(ModuleNotFoundError(name="synthdiv.nothing")) is None
+    for name in [n for n in sys.modules if n.split(".")[0] == "jax"]:
+        monkeypatch.delitem(sys.modules, name)
+    for name in [n for n in sys.modules if n.startswith("synthdiv.training")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "jax", None)  # what an import of it then meets
+    ended = run_command("pretrain", f"--workdir={tmp_path / 'w'}")
+    assert ended.code == 2 and ended.stderr.count("\n") == 1
+    assert "needs jax" in ended.stderr and "synthdiv[train]" in ended.stderr
+    assert not (tmp_path / "w").exists()

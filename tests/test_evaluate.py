@@ -98,10 +98,10 @@ def _changed(**changes) -> str:
 @pytest.mark.parametrize(
     "third, complaint",
     [
-        ('{"goal": "a", "sol1": "b"}\n', "no field 'sol2'; it has 'goal', 'sol1'"),
-        ('{"goal": "cut', "not JSON: Unterminated string starting at (the file's last line looks"),
-        (_changed(label=2), "'label' is 2, outside the options 0 to 1"),
-        (_changed(sol2="word " * 400), "task piqa, question 2: a continuation of "),
+        ('{"goal": "a", "sol1": "b"}\n', ": no field 'sol2'; it has 'goal', 'sol1'"),
+        ('{"goal": "cut', " is not JSON: Unterminated string starting at (the file's last"),
+        (_changed(label=2), ": 'label' is 2, outside the options 0 to 1"),
+        (_changed(sol2="word " * 400), ": task piqa, question 2: a continuation of "),
     ],
     ids=["missing field", "truncated line", "label outside", "too long"],
 )
@@ -116,7 +116,7 @@ def test_a_data_file_that_cannot_be_used_is_named_with_the_line(folder, tmp_path
     )
     assert ran.returncode == 2
     *_, said = ran.stderr.splitlines()
-    assert said.startswith(f"error: {tmp_path}/piqa_validation.jsonl:3: {complaint}")
+    assert said.startswith(f"error: {tmp_path}/piqa_validation.jsonl line 3{complaint}")
     assert "Traceback" not in ran.stderr and not (tmp_path / "out" / "results.json").exists()
 
 

@@ -1,9 +1,9 @@
 """Turns a conversation into text and tokens, the same for fine-tuning, evaluation and export.
 
 A template is a Jinja file in the form that Hugging Face calls a chat template: it sees `messages`
-(dicts of `role` and `content`), `add_generation_prompt`, `bos_token` and `eos_token`. Tokens that
-stand for the end of text are put in by id, never read out of a message, so that no message can
-forge one.
+(dicts of `role` and `content`), `add_generation_prompt`, `bos_token` and `eos_token`. The
+end-of-text token is inserted by its id and never read from a message, so that no message can forge
+one.
 """
 
 import dataclasses
@@ -20,8 +20,8 @@ from synthdiv.errors import UserError
 DEFAULT = "configs/prompts/chat.jinja"
 ROLES = ("system", "user", "assistant")
 
-# What the template is given as eos_token while we render: private-use characters, dropped from
-# messages, so that the place where an end of text belongs can be told from one that was typed.
+# What the template gets as eos_token while we render: private-use characters. They are removed
+# from messages, so that an end of text that the template writes differs from one that a user typed.
 _END = "\ue0fe\ue0ff"
 
 
@@ -105,8 +105,8 @@ class ChatTemplate:
         ends of text in it are marked by `_END`.
 
         Raises:
-            UserError: the template writes an answer otherwise in a conversation that goes on, so
-                that there is no telling where it stands.
+            UserError: the template writes an answer differently once the conversation continues, so
+                the answer cannot be located.
         """
         messages = self._complete(messages)
         cut, pieces = "", []

@@ -1,9 +1,9 @@
-"""Mixtures of tokenized sources: which sequence comes when, out of seed and position alone.
+"""Mixtures of tokenized sources: which sequence comes when, from seed and position alone.
 
 Sequence i of a mixture is computed from i: which source (sources interleave evenly, in proportion
 to their effective tokens), which pass over it, and where in that pass's shuffled order. So the
-position in the data is one number, seeking costs nothing, and neither processes, workers nor
-interruptions change the order. Grain shuffles by index, prefetches and runs the threads.
+position in the data is one number, seeking is free, and the order depends on neither processes,
+workers nor interruptions. Grain shuffles by index, prefetches and runs the threads.
 """
 
 import dataclasses
@@ -29,8 +29,8 @@ class MixtureConfig:
 
     Attributes:
         sources: (directory of tokens, effective tokens) of each. Effective tokens are what one pass
-            of the mixture takes of a source: 5e9 of a source of 1e9 tokens are five epochs of it,
-            in the paper's terms its up-weighting; None is one epoch.
+            of the mixture takes from a source: 5e9 from a source of 1e9 tokens is five epochs of
+            it (the paper's up-weighting); None is one epoch.
         names: what logs call the sources; None for their directories' names.
     """
 
@@ -42,8 +42,12 @@ class Source(Protocol):
     """Sequences by number."""
 
     sequence_length: int
-    tokens: int
-    most_documents: int
+
+    @property
+    def tokens(self) -> int: ...
+
+    @property
+    def max_segments(self) -> int: ...
 
     def __len__(self) -> int: ...
 
@@ -71,8 +75,8 @@ class Order:
     def counts(self, positions: np.ndarray) -> np.ndarray:
         """Returns how many of the first `positions` [n] sequences are of each source: [sources, n].
 
-        Of the first k that are not of the sources before it, a source has its share rounded up.
-        That is exact at every whole pass and off by less than a sequence a source in between.
+        Each source gets its share, rounded up, of what the sources before it have left over. The
+        counts are exact after every whole pass and less than one sequence off in between.
         """
         passes, left = np.divmod(np.asarray(positions, np.int64), self.total)
         remaining, counts = self.total, []
@@ -127,7 +131,7 @@ class _LocalBatches:
 
 
 class Batches(Iterator[dict[str, np.ndarray]]):
-    """Batches without end, with a position that can be saved and restored.
+    """An endless stream of batches, with a position that can be saved and restored.
 
     The global batch at a position is the same for any `process_count`: process p has its p-th
     contiguous part of the rows. Made by `batches` and `sft_batches`.
@@ -172,7 +176,7 @@ class Batches(Iterator[dict[str, np.ndarray]]):
         self._workers = workers
         words = json.dumps([self._order.sizes, self._order.draws, seed, identity])
         self._identity = hashlib.sha256(words.encode()).hexdigest()[:16]
-        self._position = 0  # sequences given out, of all processes
+        self._position = 0  # sequences handed out so far, over all processes
         self._iterator: Any = None
 
     @property
@@ -180,9 +184,9 @@ class Batches(Iterator[dict[str, np.ndarray]]):
         return self._order.total
 
     @property
-    def most_documents(self) -> int:
-        """The most segments that any sequence of any source has; 0 if one of them does not say."""
-        known = [s.most_documents for s in self._sources]
+    def max_segments(self) -> int:
+        """The most segments that any sequence has; 0 if some source does not say."""
+        known = [s.max_segments for s in self._sources]
         return max(known) if all(known) else 0
 
     @property
@@ -220,7 +224,7 @@ class Batches(Iterator[dict[str, np.ndarray]]):
         return {"sequences": self._position, "mixture": self._identity}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Goes to a position of `get_state`, also of another batch size or process count.
+        """Moves to a position of `get_state`, at whatever batch size or process count it was taken.
 
         Raises:
             UserError: the position is of another mixture or seed.
@@ -234,15 +238,15 @@ class Batches(Iterator[dict[str, np.ndarray]]):
         self.close()
 
     def contributed(self) -> dict[str, dict[str, float]]:
-        """Returns, for each source, the sequences, tokens and epochs given out up to this position.
+        """Returns the sequences, tokens and epochs of each source handed out so far.
 
         Tokens are sequences times the source's mean tokens a sequence, which is exact at whole
-        epochs and off by less than one padded sequence a shard in between.
+        epochs and otherwise off by less than one padded sequence per shard.
         """
         return self._shares(self._order.counts(np.array([self._position]))[:, 0].tolist())
 
     def plan(self) -> dict[str, dict[str, float]]:
-        """Returns what one pass of the mixture takes of each source, as `contributed` does."""
+        """Returns what one pass of the mixture takes from each source, as `contributed` does."""
         return self._shares(self._order.draws)
 
     def _shares(self, counts: Sequence[int]) -> dict[str, dict[str, float]]:
@@ -276,15 +280,15 @@ def batches(
     Args:
         config: the sources and how much of each.
         batch_size: sequences in the global batch.
-        seed: of the order, the only thing besides the sources that it depends on.
-        process_index, process_count: which part of each global batch is ours.
-        workers: threads that prepare batches ahead. One gives tens of millions of tokens a second,
-            more than the accelerators of a host take.
+        seed: of the order, which depends on nothing else but the sources.
+        process_index, process_count: which part of each global batch is this process's.
+        workers: threads that prepare batches ahead. One delivers tens of millions of tokens a
+            second, more than the accelerators of a host consume.
 
     Raises:
-        UserError: no sources; a source that is absent, incomplete, twice there, or of another
-            tokenizer or sequence length than the first; effective tokens that are not above zero;
-            a batch that does not divide among the processes.
+        UserError: no sources; a source that is missing, incomplete, listed twice, or of another
+            tokenizer or sequence length than the first; effective tokens that are not positive;
+            a batch that does not divide evenly among the processes.
     """
     if not config.sources:
         raise UserError("Mixture.sources is empty: give it (directory of tokens, effective tokens)")
@@ -355,7 +359,7 @@ def _names(config: MixtureConfig, sources: Sequence[TokenSource]) -> list[str]:
     names = [s.directory.resolve().name for s in sources]
     if len({s.directory.resolve() for s in sources}) != len(sources):
         raise UserError("Mixture.sources names a directory twice: give it once, with more tokens")
-    # Directories of one name in several places: told apart by as much of their paths as it takes.
+    # Directories of the same name are told apart by as much of their paths as it takes.
     depth = 1
     while len(set(names)) != len(names):
         depth += 1

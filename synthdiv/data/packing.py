@@ -1,4 +1,4 @@
-"""Packed sequences: what one holds, how it is stored, and how many become a batch.
+"""Packed sequences: what one holds, how it is stored, and how several become a batch.
 
 The documents of a shard are one stream of tokens, `eot d1 ... dn eot e1 ... em ... eot`:
 end-of-text begins each document and is the last target of the one before. Sequence k reads the
@@ -8,6 +8,7 @@ shard is padded.
 """
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -19,9 +20,9 @@ class Sequences:
     """N packed sequences of L inputs, in memory.
 
     Attributes:
-        tokens: [N, L + 1]; the targets are the inputs one further; 0 beyond `targets`.
+        tokens: [N, L + 1]; inputs, and targets shifted by one; 0 beyond `targets`.
         starts: bool [N, L]; where a document begins.
-        targets: [N]; how many inputs, from the first, have a target: the rest is padding.
+        targets: [N]; how many inputs have a target, from the first on; the rest is padding.
         bytes: [N]; UTF-8 bytes of text that the targets stand for.
         answer: bool [N, L] or None; which targets count, where not all do (SFT).
     """
@@ -36,17 +37,19 @@ class Sequences:
         return len(self.tokens)
 
     def __getitem__(self, index: np.ndarray | slice) -> "Sequences":
-        fields = (getattr(self, f.name) for f in dataclasses.fields(self))
-        return Sequences(*(None if f is None else f[index] for f in fields))
+        columns: list[Any] = [getattr(self, f.name) for f in dataclasses.fields(self)]
+        chosen: list[Any] = [None if c is None else c[index] for c in columns]
+        return Sequences(*chosen)
 
     @classmethod
     def concatenate(cls, parts: "list[Sequences]") -> "Sequences":
-        columns = ([getattr(p, f.name) for p in parts] for f in dataclasses.fields(cls))
-        return cls(*(None if c[0] is None else np.concatenate(c) for c in columns))
+        columns = [[getattr(p, f.name) for p in parts] for f in dataclasses.fields(cls)]
+        joined: list[Any] = [None if c[0] is None else np.concatenate(c) for c in columns]
+        return cls(*joined)
 
     @property
-    def most_documents(self) -> int:
-        """The most segments that any of the sequences has; padding is one. 0 of no sequences."""
+    def max_segments(self) -> int:
+        """The most segments in any sequence, counting padding as one; 0 if there are none."""
         if not len(self):
             return 0
         padded = self.targets < self.starts.shape[1]
@@ -58,7 +61,7 @@ class Sequences:
         column = np.arange(length, dtype=np.int32)
         real = column < self.targets[:, None]
         starts = self.starts.copy()
-        starts[:, 0] = True  # also where a document goes on from the sequence before
+        starts[:, 0] = True  # also where a document continues from the sequence before
         segment_ids = np.cumsum(starts, axis=1, dtype=np.int32)
         first = np.maximum.accumulate(np.where(starts, column, 0), axis=1)
         counts = real if self.answer is None else real & self.answer
@@ -68,7 +71,7 @@ class Sequences:
             "segment_ids": segment_ids,
             "positions": column - first,
         }
-        if not real.all():  # most batches have no padding, and this is half of the work
+        if not real.all():  # most batches have no padding, and this would be half of the work
             for array in batch.values():
                 array *= real
         return batch | {
@@ -182,9 +185,9 @@ class StreamPacker:
 
 
 class _ByteMarks:
-    """How many bytes of text a stretch of a stream stands for.
+    """Counts the bytes of text that stretches of a stream stand for.
 
-    A document's bytes are dealt to its parts in proportion to their tokens; the sum is exact.
+    A document's bytes are shared among its parts in proportion to their tokens; the sum is exact.
     """
 
     def __init__(self) -> None:

@@ -1,6 +1,6 @@
-"""Instruction data: several file formats to conversations, and conversations to packed batches.
+"""Instruction data: files of several formats to conversations, conversations to packed batches.
 
-The loss counts on what an assistant wrote, in all its turns, and on nothing else. Conversations are
+The loss counts what the assistant wrote, in every turn, and nothing else. Conversations are
 packed whole, several to a sequence, each a segment of its own.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from synthdiv import corpus_formats
+from synthdiv.corpora import formats, sources
 from synthdiv.data.chat import ChatTemplate
 from synthdiv.data.mixture import Batches
 from synthdiv.data.packing import Sequences
@@ -25,7 +25,7 @@ from synthdiv.progress import say
 
 Messages = list[dict[str, str]]
 
-# ShareGPT and its relatives call the two sides by many names.
+# ShareGPT and its relatives have many names for the two sides.
 _SPEAKERS = {
     "system": "system",
     "human": "user",
@@ -122,7 +122,7 @@ def sft_examples(
 
     Args:
         path: .json, .jsonl (or .gz, .zst of them), .parquet or .arrow.
-        format: one of FORMATS, or "auto" to tell it by the first row's columns.
+        format: one of FORMATS, or "auto", which goes by the first row's columns.
         skipped: counts the rows left out: those without a question or an answer, or with a speaker
             that is neither the user, the system nor the assistant.
 
@@ -139,9 +139,9 @@ def sft_examples(
         known = ", ".join(["auto", *FORMATS])
         raise UserError(f"no format {format!r}{closest(format, FORMATS)}; known: {known}")
     found = False
-    for shard in corpus_formats.find_shards(path):
+    for shard in sources.find_shards(path):
         chosen = format
-        for row in corpus_formats.rows(shard):
+        for _, row in formats.numbered_rows(shard):
             if chosen == "auto":
                 chosen = _recognize(row, shard)
             try:
@@ -167,7 +167,7 @@ class PackedExamples:
     Attributes:
         sequences: with `answer`.
         conversations: how many are in them.
-        cut: how many of those were longer than a sequence and lost their end.
+        cut: how many of those were longer than a sequence and were truncated.
         dropped: how many had no answer within the length of a sequence.
     """
 
@@ -185,8 +185,8 @@ class PackedExamples:
         return int(self.sequences.targets.sum())
 
     @property
-    def most_documents(self) -> int:
-        return self.sequences.most_documents
+    def max_segments(self) -> int:
+        return self.sequences.max_segments
 
     def read(self, indices: np.ndarray) -> Sequences:
         return self.sequences[indices]
@@ -198,13 +198,13 @@ def pack_examples(
     eot_id: int,
     seed: int = 0,
 ) -> PackedExamples:
-    """Packs encoded conversations (ChatTemplate.encode) into sequences, none over two.
+    """Packs encoded conversations (ChatTemplate.encode) into sequences, none split in two.
 
-    Best fit in an order shuffled by `seed`: each goes where the least room is left over.
+    Best fit in an order shuffled by `seed`: each goes where it leaves the least room.
     """
     usable, cut, dropped = [], 0, 0
     for tokens, answer in encoded:
-        if tokens[-1] != eot_id:  # a template that leaves an answer open: end it, outside the loss
+        if tokens[-1] != eot_id:  # the template leaves the answer open: end it, outside the loss
             tokens, answer = np.append(tokens, eot_id), np.append(answer, False)
         too_long = len(tokens) - 1 > sequence_length
         tokens, answer = tokens[: sequence_length + 1], answer[: sequence_length + 1]
@@ -223,7 +223,7 @@ def pack_examples(
         at = 0
         for member in members:
             ids, answer = usable[order[member]]
-            # The end-of-text that is the last target is also the first input of the next one.
+            # The end-of-text that is this one's last target is also the next one's first input.
             end = at + len(ids) - 1
             tokens[row, at : end + 1] = ids
             starts[row, at] = True
@@ -235,7 +235,7 @@ def pack_examples(
 
 
 def _best_fit(sizes: Sequence[int], room: int) -> list[list[int]]:
-    """Returns bins of indices into `sizes`, none above `room`; each went to the fullest it fit."""
+    """Returns bins of indices into `sizes`, none above `room`; each goes to the fullest it fits."""
     bins: list[list[int]] = []
     by_room: list[list[int]] = [[] for _ in range(room + 1)]  # bins by the room left in them
     open_rooms = 0  # bit r is set where by_room[r] is not empty
@@ -272,13 +272,14 @@ def sft_batches(
 
     Args:
         inputs: files or directories, see `sft_examples`; each is a source of the batches.
-        tokenizer: the model's; `tokenizer_dir`: where it lies.
-        sequence_length: conversations are packed up to it; a longer one loses its end.
+        tokenizer: the model's.
+        tokenizer_dir: where its files are.
+        sequence_length: conversations are packed up to it; a longer one is truncated.
         batch_size: sequences in the global batch.
-        template: how a conversation is written.
+        template: how a conversation is written out.
         format: of the inputs.
         seed: of packing and order.
-        process_index, process_count: which part of each global batch is ours.
+        process_index, process_count: which part of each global batch is this process's.
 
     Returns:
         Batches whose `steps` are one epoch.

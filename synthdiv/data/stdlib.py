@@ -1,8 +1,8 @@
-"""Real text that any machine has: the documentation of Python's own standard library.
+"""Real text that every machine has: the documentation of Python's standard library.
 
-The quickstart and the tests need text written by people without a network. Every Python
+The quickstart and the tests need text written by people, without a network. Every Python
 installation has about two megabytes of it: the docstrings of the library's modules, classes and
-functions, and the language reference's topics (pydoc). They are read from source files, nothing is
+functions, and the language reference's topics (pydoc). They are read from source files; nothing is
 imported.
 """
 
@@ -32,7 +32,7 @@ _LICENCE = "Python Software Foundation License; read from this machine's own Pyt
 
 
 def stdlib_corpus(output: str | Path, heldout: bool = False) -> Path:
-    """Writes the corpus, unless it is there.
+    """Writes the corpus, unless it is there already.
 
     A document is a module's text, a class with its methods, or a group of a module's functions, of
     300 to 3000 characters. Modules, and with them all their documents, are held out by a hash of
@@ -40,7 +40,7 @@ def stdlib_corpus(output: str | Path, heldout: bool = False) -> Path:
 
     Args:
         output: the corpus directory.
-        heldout: write the modules held out instead of the others.
+        heldout: write the held-out modules instead of the others.
 
     Returns:
         `output`; columns id, text, module.
@@ -75,10 +75,13 @@ def stdlib_corpus(output: str | Path, heldout: bool = False) -> Path:
 
 
 def _is_heldout(module: str) -> bool:
-    """Whole packages, as their modules repeat each other; topics one by one."""
+    """Whether a module is held out: whole packages, since their modules overlap; topics singly."""
     name = module if module.startswith("topic.") else module.split(".")[0]
     digest = hashlib.sha256(name.encode()).digest()
     return int.from_bytes(digest[:4], "little") % 100 < _HELDOUT_PERCENT
+
+
+_Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
 class _Member(NamedTuple):
@@ -157,7 +160,7 @@ def _documents(module: _Module) -> Iterator[str]:
     yield from _cut("\n\n".join(functions))
 
 
-def _docstring(node: ast.AST) -> str:
+def _docstring(node: _Documented) -> str:
     return _clean(ast.get_docstring(node) or "")
 
 
@@ -205,11 +208,11 @@ def _pieces(paragraph: str) -> Iterator[str]:
 
 
 def stdlib_instructions(output: str | Path, limit: int = 2000, seed: int = 0) -> Path:
-    """Writes instruction data made of the same documentation, unless it is there.
+    """Writes instruction data made from the same documentation, unless it is there already.
 
     Questions about functions and classes whose docstring begins with a sentence: what one does,
     which one does something, and in which module one is; in free form and in the forms of an
-    evaluation, some with four options. Modules that are held out are asked about nowhere.
+    evaluation, some with four options. No question is about a held-out module.
 
     Args:
         output: the .jsonl file, one `{"messages": [...]}` a line.

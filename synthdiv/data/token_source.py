@@ -10,7 +10,7 @@ from synthdiv.errors import UserError
 from synthdiv.files import MANIFEST, read_manifest
 
 FORMAT = "synthdiv-tokens-1"
-PLAN = "plan.json"  # what an unfinished directory is to hold
+PLAN = "plan.json"  # what an unfinished directory will hold
 
 
 class TokenSource:
@@ -27,16 +27,17 @@ class TokenSource:
         self.directory = Path(directory)
         if not self.directory.is_dir():
             raise UserError(f"no tokens {str(directory)!r}: make them with synthdiv tokenize")
-        self.manifest = read_manifest(self.directory)
-        if self.manifest is None:
+        manifest = read_manifest(self.directory)
+        if manifest is None:
             if (self.directory / PLAN).exists():
                 raise UserError(
                     f"the tokens in {str(directory)!r} are not complete: "
                     "run the same synthdiv tokenize again"
                 )
             raise UserError(f"{str(directory)!r} holds no tokens ({MANIFEST} is missing)")
-        if self.manifest.get("format") != FORMAT:
+        if manifest.get("format") != FORMAT:
             raise UserError(f"{str(directory)!r} is not a directory of tokens ({FORMAT})")
+        self.manifest = manifest
         self.sequence_length: int = self.manifest["sequence_length"]
         self._dtype = token_dtype(self.manifest["vocab_size"])
         self._firsts = np.cumsum([0] + [n["sequences"] for n in self.manifest["shards"]])
@@ -51,7 +52,7 @@ class TokenSource:
         return self.manifest["tokens"]
 
     @property
-    def most_documents(self) -> int:
+    def max_segments(self) -> int:
         """The most segments that any sequence has; 0 where the manifest does not say."""
         return self.manifest.get("most_documents", 0)
 
@@ -73,7 +74,7 @@ class TokenSource:
             path = self.directory / self.manifest["shards"][shard]["name"]
             if not path.exists():
                 raise UserError(f"the tokens in {str(self.directory)!r} lack {path.name}")
-            # No reading ahead and no threads: the sequences wanted lie anywhere.
+            # No reading ahead and no threads, because sequences are read in random order.
             self._readers[shard] = ArrayRecordReader(
                 str(path),
                 "readahead_buffer_size:0,max_parallelism:0",

@@ -4,6 +4,7 @@ Encoding never adds or reads special tokens: text that spells `<|endoftext|>` be
 tokens, so that a document cannot end itself. Only `eot_id` ends a document.
 """
 
+import abc
 import dataclasses
 import hashlib
 import io
@@ -16,11 +17,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from synthdiv import hub
 from synthdiv.errors import UserError
 from synthdiv.files import Corpus, atomic_path, output_dir, read_json, write_json
 
 EOT = "<|endoftext|>"  # of the tokenizers that we train, and of GPT-2, CodeGen and GPT-NeoX
-# Names under which known tokenizers have their end of text, where nothing beside them says it.
+# End-of-text tokens of well-known tokenizers, for files that come without a configuration.
 _EOT_NAMES = (EOT, "</s>", "<|end_of_text|>", "<eos>", "<|eot|>", "<|im_end|>")
 HF_FILE = "tokenizer.json"
 SENTENCEPIECE_FILE = "tokenizer.model"
@@ -37,7 +39,7 @@ class TokenizerConfig:
         path: see `load_tokenizer`; None trains one.
         kind: of the one trained: "bpe" (byte-level BPE, as GPT-2's) or "sentencepiece" (unigram).
         vocab_size: of the one trained, end-of-text included.
-        max_bytes: text that training reads; documents after that many bytes are not looked at.
+        max_bytes: how much text training reads.
     """
 
     path: str | None = None
@@ -61,16 +63,16 @@ class Tokenizer(Protocol):
         """Returns the token ids of each text; no special tokens."""
 
     def encode_flat(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Returns (tokens int32 [sum of n], n int64 [len(texts)]); the quick way for many texts."""
+        """Returns (tokens int32 [sum of n], n int64 [len(texts)]); faster for many texts."""
 
     def decode(self, tokens: Iterable[int]) -> str:
-        """Returns the text of token ids, end-of-text left out."""
+        """Returns the text of token ids, without end-of-text."""
 
     def save(self, directory: str | Path) -> Path:
         """Writes the tokenizer so that `load_tokenizer(directory)` gives it back."""
 
 
-class _Base:
+class _Base(abc.ABC):
     file: bytes
     eot_id: int
     eot_token: str
@@ -78,6 +80,9 @@ class _Base:
     begins: tuple[int, ...] = ()
     _file_name: str
     _hf_class: str
+
+    @abc.abstractmethod
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]: ...
 
     def _describe(self) -> None:
         self.sha256 = hashlib.sha256(self.file).hexdigest()
@@ -130,9 +135,9 @@ class _HuggingFace(_Base):
                 f'Name it in {CONFIG_FILE} beside it: {{"eos_token": "..."}}'
             )
         self.eot_token = found[0]
-        self.eot_id = self._tokenizer.token_to_id(self.eot_token)
-        bos_id = self._tokenizer.token_to_id(bos_token) if bos_token else None
-        self.bos_id = self.eot_id if bos_id is None else bos_id
+        ids = self._tokenizer.get_vocab(with_added_tokens=True)
+        self.eot_id = ids[self.eot_token]
+        self.bos_id = ids.get(bos_token or self.eot_token, self.eot_id)
         bare, dressed = (
             self._tokenizer.encode("a", add_special_tokens=added).ids for added in (False, True)
         )
@@ -140,9 +145,9 @@ class _HuggingFace(_Base):
             places = range(len(dressed) - len(bare) + 1)
             at = next(i for i in places if dressed[i : i + len(bare)] == bare)
             self.begins = tuple(dressed[:at])
-            # What we save adds nothing either: our models never see those tokens.
+            # What we save adds nothing either: models trained here never see those tokens.
             self.file = json.dumps(json.loads(file) | {"post_processor": None}).encode()
-        self.vocab_size = max(self._tokenizer.get_vocab(with_added_tokens=True).values()) + 1
+        self.vocab_size = max(ids.values()) + 1
         self._describe()
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
@@ -200,14 +205,14 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
     """Loads a tokenizer.
 
     Args:
-        path: a Hugging Face `tokenizer.json`, a SentencePiece `.model`, or a directory that holds
+        path: a Hugging Face `tokenizer.json`, a SentencePiece `.model`, a directory that holds
             `tokenizer.json` or `tokenizer.model`, itself or in `tokenizer/` (a directory of tokens,
-            a checkpoint).
+            a checkpoint), or a name on the Hugging Face hub.
 
     Raises:
         UserError: nothing there, not a tokenizer, or no end-of-text token known.
     """
-    path = Path(path)
+    path = hub.find_tokenizer(path)
     if path.is_dir():
         names = [HF_FILE, SENTENCEPIECE_FILE, f"tokenizer/{HF_FILE}"]
         names.append(f"tokenizer/{SENTENCEPIECE_FILE}")
@@ -239,16 +244,16 @@ def train_tokenizer(
     kind: str = "bpe",
     max_bytes: int = 1_000_000_000,
 ) -> Tokenizer:
-    """Trains a tokenizer and saves it, unless it is there, of the same corpora and settings.
+    """Trains a tokenizer and saves it, unless one of the same corpora and settings is there.
 
     Args:
-        corpora: read one after the other, up to `max_bytes` bytes in all, equally much of each.
+        corpora: read one after the other, an equal share of `max_bytes` from each.
         output: directory for it.
         vocab_size: number of ids, end-of-text included; a small corpus may give fewer.
         kind: "bpe" is byte-level BPE with GPT-2's splitting; "sentencepiece" is a SentencePiece
             unigram model without normalization and with bytes for rare characters. Both are
             lossless.
-        max_bytes: text read.
+        max_bytes: how much text is read.
 
     Raises:
         UserError: an unknown kind, a vocabulary that cannot hold the 256 bytes, or a tokenizer
@@ -263,7 +268,7 @@ def train_tokenizer(
         "kind": kind,
         "vocab_size": vocab_size,
         "max_bytes": max_bytes,
-        "corpora": [[fingerprint(c), c.text_column] for c in corpora],
+        "corpora": [[c.fingerprint, c.text_column] for c in corpora],
     }
     told = output / _TRAINING_FILE
     made = [n for n in (HF_FILE, SENTENCEPIECE_FILE) if (output / n).exists()]
@@ -284,15 +289,6 @@ def train_tokenizer(
     write_json(told, training)
     tokenizer.save(output)
     return tokenizer
-
-
-def fingerprint(corpus: Corpus) -> str:
-    """Tells corpora apart by their files' names, sizes and first bytes, without reading them."""
-    digest = hashlib.sha256()
-    for shard in corpus.shards:
-        with shard.open("rb") as file:
-            digest.update(repr((shard.name, shard.stat().st_size, file.read(1 << 16))).encode())
-    return digest.hexdigest()
 
 
 def _texts(corpora: Sequence[Corpus], max_bytes: int) -> Iterator[str]:
@@ -328,7 +324,7 @@ def _train_unigram(texts: Iterator[str], vocab_size: int) -> bytes:
         import sentencepiece
     except ImportError:
         raise UserError("kind='sentencepiece' needs it: pip install sentencepiece") from None
-    # Training wants short texts: lines, of at most its limit of 4192 bytes.
+    # The trainer takes texts of at most 4192 bytes: give it lines.
     lines = (line[:1000] for text in texts for line in text.splitlines() if line.strip())
     model = io.BytesIO()
     try:

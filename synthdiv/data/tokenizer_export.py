@@ -1,6 +1,6 @@
-"""Gives a SentencePiece tokenizer to `transformers` so that it reads the tokens that we read.
+"""Prepares a SentencePiece tokenizer for `transformers`, so that it gives the same tokens there.
 
-`transformers` takes the `tokenizer.model` of a Llama for BPE with a space before the text; ours are
+`transformers` treats the `tokenizer.model` of a Llama as BPE with a space before the text; ours are
 unigram models without one. So a `tokenizer.json` with the same pieces and scores goes beside it.
 """
 
@@ -18,9 +18,9 @@ _PROBES = ("Why is it so?\nAnswer:", " because", "  two  spaces\n\n", "naÃ¯ve æ
 def for_transformers(directory: Path, output: Path) -> Path:
     """Copies a tokenizer's files, with a `tokenizer.json` where only `tokenizer.model` is there.
 
-    That is left out where it would give other tokens, as of a SentencePiece model that is no
-    unigram model or normalizes text. Where two segmentations are exactly as likely (long runs of
-    one character), it may take the other one.
+    It is left out where it would give other tokens, as for a SentencePiece model that is not a
+    unigram model or normalizes text. Where two segmentations are equally likely (long runs of one
+    character), it may choose the other one.
 
     Args:
         directory: with `tokenizer.json` or `tokenizer.model`.

@@ -1,8 +1,8 @@
 """Tokens on disk: a corpus becomes ArrayRecord shards of packed sequences, in parallel, resumably.
 
-One process reads the corpus and writes; the others tokenize. What is written depends on the corpus,
-the tokenizer and the settings alone: documents go to shards by their size in bytes, in order, and
-nothing depends on who tokenized them. Format: docs/formats.md.
+One process reads the corpus and writes; the others tokenize. The output depends on the corpus, the
+tokenizer and the settings alone: documents go to shards in order, by their size in bytes, whichever
+process tokenized them. Format: docs/formats.md.
 """
 
 import collections
@@ -25,7 +25,6 @@ from synthdiv.data.token_source import FORMAT, PLAN
 from synthdiv.data.tokenizer import (
     Tokenizer,
     TokenizerConfig,
-    fingerprint,
     load_tokenizer,
     train_tokenizer,
 )
@@ -51,9 +50,9 @@ class TokenizeConfig:
 
     Attributes:
         sequence_length: tokens that a model reads at once.
-        shard_bytes: text a shard; a shard is what an interruption can cost.
-        workers: processes that tokenize; 0 for threads alone; None for one a core where that is
-            faster: on more than four cores, after the first 8 MB.
+        shard_bytes: bytes of text in a shard. An interruption costs at most one shard.
+        workers: processes that tokenize; 0 for threads alone; None for one per core where
+            that is faster: on more than four cores, after the first 8 MB.
     """
 
     sequence_length: int = 2048
@@ -67,7 +66,7 @@ def tokenize_corpora(
     tokenizer: TokenizerConfig,
     config: TokenizeConfig = TokenizeConfig(),  # noqa: B008  frozen
 ) -> list[dict[str, Any]]:
-    """Tokenizes corpora with one tokenizer, which is loaded, or trained on them.
+    """Tokenizes corpora with one tokenizer, loaded or trained on them.
 
     Args:
         corpora: one goes to `output`, several to `output/NAME` each.
@@ -118,9 +117,9 @@ def estimate_tokens(
     tokenizer: TokenizerConfig,
     config: TokenizeConfig = TokenizeConfig(),  # noqa: B008  frozen
 ) -> list[dict[str, Any]]:
-    """Returns what tokenizing would give, from the sizes of all documents and the tokens of a few.
+    """Estimates what tokenizing would give from the sizes of all documents and the tokens of a few.
 
-    Writes nothing. For a tokenizer that is still to be trained, 4 bytes a token are assumed, and
+    Writes nothing. For a tokenizer that has yet to be trained, 4 bytes a token are assumed and
     `seconds` is None.
     """
     loaded = load_tokenizer(tokenizer.path) if tokenizer.path is not None else None
@@ -165,12 +164,12 @@ def tokenize_corpus(
     shard_bytes: int = 1 << 28,
     workers: int | None = None,
 ) -> dict[str, Any]:
-    """Tokenizes and packs a corpus; goes on after the shards that are there already.
+    """Tokenizes and packs a corpus; resumes after the shards that are already there.
 
     Args:
         corpus: the documents; empty ones are counted and left out.
         output: directory for shards, tokenizer and manifest.
-        tokenizer: ends each document with its end-of-text.
+        tokenizer: its end-of-text ends each document.
         sequence_length: see TokenizeConfig, as are `shard_bytes` and `workers`.
 
     Returns:
@@ -183,11 +182,11 @@ def tokenize_corpus(
     if sequence_length < 2:
         raise UserError(f"a sequence of {sequence_length} tokens is too short to predict anything")
     if not any(document.text for document in corpus):
-        raise UserError(f"corpus {str(corpus.path)!r} has no document with any text")
+        raise UserError(f"corpus {corpus.origin!r} has no document with any text")
     output = output_dir(output)
     plan = {
         "format": FORMAT,
-        "corpus": fingerprint(corpus),
+        "corpus": corpus.fingerprint,
         "text_column": corpus.text_column,
         "tokenizer_sha256": tokenizer.sha256,
         "eot_id": tokenizer.eot_id,
@@ -215,7 +214,7 @@ def tokenize_corpus(
             while (shard := next(shards, None)) is not None:
                 done.append(_write_shard(output, len(done), shard, pool, tokenizer, plan, progress))
     except UserError as error:
-        # Text that is broken can never become whole tokens; a disk that failed may be read again.
+        # Broken text never becomes whole tokens, but a disk that failed may be readable later.
         if not isinstance(error.__context__, OSError):
             _remove(output)
         raise
@@ -264,14 +263,14 @@ def _remove_empty(*directories: Path) -> None:
 
 def _finished_shards(output: Path) -> list[dict[str, Any]]:
     """The statistics of the shards that are whole: a shard's .json is written after the shard."""
-    done = []
+    done: list[dict[str, Any]] = []
     while (path := output / f"tokens-{len(done):05d}.json").exists():
         done.append(read_json(path))
     return done
 
 
 def _encoded(corpus: Corpus, digest: Any) -> Iterator[bytes]:
-    """UTF-8 of each document; `digest` becomes `corpus.sha256` as they go by."""
+    """Yields each document in UTF-8 and updates `digest`, which ends as `corpus.sha256`."""
     for document in corpus:
         text = document.text.encode("utf-8", "surrogatepass")
         digest.update(len(text).to_bytes(8, "little"))
@@ -280,7 +279,7 @@ def _encoded(corpus: Corpus, digest: Any) -> Iterator[bytes]:
 
 
 def _skip(documents: Iterator[bytes], number: int) -> list[int]:
-    """Reads past `number` documents; returns a counter of the empty ones among them."""
+    """Skips `number` documents with text; returns a counter of the empty ones among them."""
     empty = [0]
     while number:
         document = next(documents, None)
@@ -305,10 +304,11 @@ def _split(
             size += len(document)
             if size >= shard_bytes:
                 return
-            document = next_with_text()
-            if document is None:
+            following = next_with_text()
+            if following is None:
                 ended = True
                 return
+            document = following
 
     def next_with_text() -> bytes | None:
         for document in documents:
@@ -347,7 +347,7 @@ def _write_shard(
     name = f"tokens-{number:05d}"
     dtype = token_dtype(tokenizer.vocab_size)
     packer = StreamPacker(plan["sequence_length"], tokenizer.eot_id, dtype)
-    counts = collections.Counter()
+    counts: collections.Counter[str] = collections.Counter()
     with atomic_path(output / f"{name}.array_record") as temporary:
         writer = ArrayRecordWriter(str(temporary), "group_size:1,uncompressed")
 
@@ -359,7 +359,7 @@ def _write_shard(
             counts["sequences"] += len(sequences)
             counts["tokens"] += int(sequences.targets.sum())
             counts["bytes"] += int(sequences.bytes.sum())
-            counts["most_documents"] = max(counts["most_documents"], sequences.most_documents)
+            counts["most_documents"] = max(counts["most_documents"], sequences.max_segments)
 
         try:
             for tokens, lengths, sizes in pool.encode(_chunks(documents)):

@@ -1,7 +1,7 @@
 """Tokenizes in parallel: chunks of documents go to processes and come back in order.
 
-A small corpus is tokenized in this process, by the tokenizer's own threads: it is done before
-other processes have started. The tokens are the same either way.
+A small corpus is tokenized in this process by the tokenizer's own threads, in less time than other
+processes take to start. The tokens are the same either way.
 """
 
 import collections
@@ -21,7 +21,7 @@ from synthdiv.data.tokenizer import Tokenizer, load_tokenizer
 # Tokens of a chunk's documents one after the other, the number of each, and their sizes in bytes.
 Encoded = tuple[np.ndarray, np.ndarray, np.ndarray]
 
-_HERE_BYTES = 8 << 20  # text that is tokenized before other processes have started
+_HERE_BYTES = 8 << 20  # text tokenized in this process before others are started
 _THREADS_ENOUGH = 4  # cores that a tokenizer's own threads keep busy
 _PIECE_CHARS = 1 << 18  # a document above this is tokenized in pieces, where that changes nothing
 
@@ -45,7 +45,7 @@ def encode_chunk(tokenizer: Tokenizer, chunk: list[bytes]) -> Encoded:
 
 
 def _pieces(text: str) -> Iterator[str]:
-    """Cuts a long text before single spaces between letters, where no tokenizer's word can span."""
+    """Cuts a long text before single spaces between letters, which no word of a tokenizer spans."""
     begin = 0
     while len(text) - begin > _PIECE_CHARS:
         at = begin + _PIECE_CHARS
@@ -66,10 +66,10 @@ def _start_worker(directory: str) -> None:
     global _worker_tokenizer
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     os.environ["RAYON_NUM_THREADS"] = "1"
-    parent = multiprocessing.parent_process()
 
     def leave_with_parent() -> None:  # a parent that is killed cannot tell its workers
-        parent.join()
+        if parent := multiprocessing.parent_process():
+            parent.join()
         os._exit(1)
 
     threading.Thread(target=leave_with_parent, daemon=True).start()
@@ -77,6 +77,7 @@ def _start_worker(directory: str) -> None:
 
 
 def _work(chunk: list[bytes]) -> Encoded:
+    assert _worker_tokenizer is not None, "the worker was not started by _start_worker"
     return encode_chunk(_worker_tokenizer, chunk)
 
 
@@ -84,10 +85,10 @@ class Workers:
     """Tokenizes chunks of documents; a context manager.
 
     Args:
-        tokenizer: for the chunks that are done here.
-        directory: where it is saved, for the workers to load.
-        workers: processes; 0 for none; None for one a core where there are more than a few cores
-            and more than a few MB, which is where a tokenizer's own threads stop being enough.
+        tokenizer: for the chunks that are tokenized in this process.
+        directory: where the workers load it from.
+        workers: processes; 0 for none; None for one per core where there are more than a few
+            cores and more than a few MB, where a tokenizer's own threads no longer suffice.
     """
 
     def __init__(self, tokenizer: Tokenizer, directory: Path, workers: int | None) -> None:

@@ -8,8 +8,8 @@ result["score"]["mean"], result["score"]["ci95"]
 """
 
 from synthdiv.diversity.compare import score_corpora
+from synthdiv.diversity.config import ScoreConfig
 from synthdiv.diversity.partial import PartialScore
 from synthdiv.diversity.scoring import cluster_score
-from synthdiv.diversity.settings import ScoreConfig
 
 __all__ = ["PartialScore", "ScoreConfig", "cluster_score", "score_corpora"]

@@ -16,11 +16,11 @@ from synthdiv.diversity.arithmetic import (
     repair_partition,
     round_score,
 )
+from synthdiv.diversity.config import ScoreConfig
 from synthdiv.diversity.criteria import CriteriaSet, criteria_text, sampling
 from synthdiv.diversity.documents import Shown
 from synthdiv.diversity.prompts import Prompts
 from synthdiv.diversity.schemas import Clustering, Verification
-from synthdiv.diversity.settings import ScoreConfig
 from synthdiv.llm import Request, Session, fence, unfence
 
 _SINGLE = "a cluster of one document"

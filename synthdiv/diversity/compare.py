@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from synthdiv.diversity.config import ScoreConfig
 from synthdiv.diversity.criteria import CriteriaSet, criteria_json, gather_criteria, read_criteria
 from synthdiv.diversity.documents import matched_limits, read_documents
 from synthdiv.diversity.partial import PartialScore, comparison_words, partial_comparison
@@ -27,7 +28,6 @@ from synthdiv.diversity.scoring import (
     spent,
     write_score,
 )
-from synthdiv.diversity.settings import ScoreConfig
 from synthdiv.errors import Paused, UserError
 from synthdiv.files import Corpus, output_dir, write_json
 from synthdiv.llm import Session
@@ -106,9 +106,10 @@ def score_corpora(
     if pause is not None:
         content["partial"] = partial_comparison(results, names, config, session, pause)
     write_json(directory / "comparison.json", content)
-    from synthdiv.diversity.comparison import write_comparison
+    from synthdiv.baselines.catalogue import METRICS
+    from synthdiv.reporting.comparison_page import write_comparison_page
 
-    write_comparison(directory)
+    write_comparison_page(directory, METRICS)
     if pause is not None:
         raise PartialScore(comparison_words(results, names, directory), pause, content)
     return content
@@ -222,7 +223,7 @@ def difference(one: Scored, other: Scored) -> dict[str, Any]:
 
 def _matched(inputs: Sequence[Corpus], names: Sequence[str], config: ScoreConfig) -> dict[str, Any]:
     """The baselines at equal documents and equal tokens, as comparison.json tells them."""
-    from synthdiv.diversity.baselines import matched_baselines
+    from synthdiv.baselines import matched_baselines
 
     found, matched = matched_baselines(inputs, config.baselines, config.sample)
     return {

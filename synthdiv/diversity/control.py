@@ -57,7 +57,7 @@ def offline_clusters(
     rounds: Iterable[Sequence[int]], documents: Mapping[int, Shown]
 ) -> list[list[int]]:
     """Cluster numbers that the offline judge gives the documents of each round."""
-    from synthdiv.llm.offline.judge import partition
+    from synthdiv.diversity.lexical import partition
 
     return [partition([documents[i].text for i in indices]) for indices in rounds]
 

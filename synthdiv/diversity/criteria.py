@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from synthdiv.config import find
+from synthdiv.diversity.config import ScoreConfig
 from synthdiv.diversity.documents import Shown
 from synthdiv.diversity.prompts import Prompts
 from synthdiv.diversity.schemas import (
@@ -23,7 +24,6 @@ from synthdiv.diversity.schemas import (
     GatheredMetrics,
     Metric,
 )
-from synthdiv.diversity.settings import ScoreConfig
 from synthdiv.errors import UserError
 from synthdiv.files import read_json
 from synthdiv.llm import Request, Sampling, Session, fence

@@ -16,7 +16,7 @@ from synthdiv.errors import Paused
 
 if TYPE_CHECKING:
     from synthdiv.diversity.agent import Round
-    from synthdiv.diversity.settings import ScoreConfig
+    from synthdiv.diversity.config import ScoreConfig
     from synthdiv.llm import Session
 
 LEAST_ROUNDS = 20  # how many fit under a cap hangs a little on what they are; of fewer, too much

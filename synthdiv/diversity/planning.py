@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from synthdiv.config import find
 from synthdiv.diversity.agent import Agent, Round
+from synthdiv.diversity.config import ScoreConfig
 from synthdiv.diversity.criteria import (
     gather_request,
     proposal_request,
@@ -14,7 +15,6 @@ from synthdiv.diversity.documents import read_documents
 from synthdiv.diversity.prompts import load_prompts
 from synthdiv.diversity.schemas import Attribute, CriteriaProposal, Criterion, Metric
 from synthdiv.diversity.scoring import make_draws
-from synthdiv.diversity.settings import ScoreConfig
 from synthdiv.files import Corpus
 from synthdiv.llm import Session
 

@@ -13,8 +13,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from synthdiv.diversity.baselines.embeddings import embed, normalized
+from synthdiv.baselines.embeddings import embed, normalized
 from synthdiv.files import Document
+from synthdiv.reporting.score_files import Cluster
 
 ALIKE = 0.45  # cosine from which a name joins a group
 _CHARACTERS = 1000  # of a document are looked at
@@ -22,24 +23,6 @@ _DIMENSIONS = 64
 _REASONS = 3  # of a name are looked at
 _LONGEST_TOLD, _LONGEST_OTHER = 200, 60  # characters of a provenance value that is counted
 _TOLD = ("topic", "style", "persona", "template", "model", "label", "source")  # shown first
-
-
-@dataclasses.dataclass(frozen=True)
-class Cluster:
-    """One cluster of one round.
-
-    Attributes:
-        round: number of the round.
-        name, reason: the judge's words.
-        documents: indices in the corpus.
-        valid: what self-verification said.
-    """
-
-    round: int
-    name: str
-    reason: str
-    documents: tuple[int, ...]
-    valid: bool
 
 
 @dataclasses.dataclass(frozen=True)

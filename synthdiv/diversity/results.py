@@ -16,6 +16,7 @@ import numpy as np
 
 from synthdiv.diversity.agent import Round
 from synthdiv.diversity.arithmetic import shared_pairs
+from synthdiv.diversity.config import POLICIES, ScoreConfig
 from synthdiv.diversity.control import Control
 from synthdiv.diversity.documents import Shown
 from synthdiv.diversity.estimate import (
@@ -25,7 +26,6 @@ from synthdiv.diversity.estimate import (
     estimate,
     pair_probability,
 )
-from synthdiv.diversity.settings import POLICIES, ScoreConfig
 from synthdiv.errors import UserError
 from synthdiv.files import atomic_path
 

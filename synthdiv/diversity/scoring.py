@@ -13,6 +13,7 @@ import numpy as np
 
 from synthdiv.diversity.agent import Agent, Round
 from synthdiv.diversity.agreement import agreement_of
+from synthdiv.diversity.config import ScoreConfig
 from synthdiv.diversity.control import control_variate, offline_clusters, scores_of
 from synthdiv.diversity.criteria import CriteriaSet, criteria_json, gather_criteria, read_criteria
 from synthdiv.diversity.documents import Draws, Shown, read_documents
@@ -26,7 +27,6 @@ from synthdiv.diversity.partial import (
 )
 from synthdiv.diversity.prompts import load_prompts
 from synthdiv.diversity.results import Figures, interval, summarise, write_documents, write_rounds
-from synthdiv.diversity.settings import ScoreConfig
 from synthdiv.errors import Paused, UserError, closest
 from synthdiv.files import Corpus, output_dir, write_json
 from synthdiv.llm import Session
@@ -320,7 +320,7 @@ def report_on(
     result["prompts_sha256"] = load_prompts(config.prompts).sha256
     result["baselines"] = {}
     if config.with_baselines:
-        from synthdiv.diversity.baselines import compute_baselines
+        from synthdiv.baselines import compute_baselines
 
         result["baselines"] = compute_baselines(corpus, config.baselines)
     result["config"] = dataclasses.asdict(config)

@@ -1,8 +1,8 @@
-"""Keeps what a model answered, so that an evaluation that was killed goes on where it was.
+"""Keeps what a model answered, so that an evaluation that was killed resumes where it was.
 
 One SQLite file beside the results. A key is a hash of the model's fingerprint and of the request's
-tokens, so answers of another checkpoint, or of a task whose wording has changed, are never taken.
-Each batch of answers is one transaction: after a kill at any moment it is there or it is not.
+tokens, so answers of another checkpoint, or to a question since reworded, are never used. Each
+batch of answers is one transaction: after a kill at any moment all of it is there, or none.
 """
 
 import hashlib
@@ -16,11 +16,11 @@ from synthdiv.errors import UserError
 
 
 class AnswerStore:
-    """Answers by key; in memory only where `path` is None.
+    """Answers by key, held in memory only if `path` is None.
 
     Args:
-        path: the SQLite file; made if it is not there.
-        fingerprint: what identifies the model and how it computes.
+        path: the SQLite file; created if missing.
+        fingerprint: identifies the model and how it computes.
 
     Raises:
         UserError: `path` cannot be written or is not such a file.
@@ -55,7 +55,7 @@ class AnswerStore:
         return {key: self._known[key] for key in keys if key in self._known}
 
     def put(self, answers: Mapping[bytes, bytes]) -> None:
-        """Keeps answers, all or none of them."""
+        """Stores answers, all of them or none."""
         self._known.update(answers)
         if self._database is not None:
             with self._database:
@@ -76,5 +76,5 @@ def pack_losses(log_probabilities: np.ndarray, greedy: bool) -> bytes:
 
 
 def unpack_losses(answer: bytes) -> tuple[np.ndarray, bool]:
-    """Returns the log probability of each token (float32) and whether all were the likeliest."""
+    """Returns the log probability of each token (float32) and whether each was the likeliest."""
     return np.frombuffer(answer[1:], "<f4"), bool(answer[0])

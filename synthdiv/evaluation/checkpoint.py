@@ -50,10 +50,10 @@ def load_checkpoint(
 
     Args:
         path: the checkpoint.
-        dtype: what is computed in; "" is what the checkpoint says.
-        batch_tokens: places a batch over all devices; 0 chooses by the kind of device.
-        max_length: the longest sequence to read; 0 is the model's context.
-        tokenizer: for a checkpoint that has none beside it.
+        dtype: of the computation; "" for the checkpoint's own.
+        batch_tokens: positions in a batch, over all devices; 0 chooses by the kind of device.
+        max_length: the longest sequence to read; 0 for the model's context.
+        tokenizer: for a checkpoint that comes without one.
 
     Raises:
         UserError: no checkpoint there, no tokenizer, or one that does not fit the model.
@@ -61,10 +61,10 @@ def load_checkpoint(
     if dtype and dtype not in DTYPES:
         raise UserError(f"Evaluate.dtype={dtype!r} is not one of {', '.join(DTYPES)}")
     params, config, tokenizer_dir = load_params(path)
-    if tokenizer or tokenizer_dir:
-        loaded = load_tokenizer(tokenizer or tokenizer_dir)
-    else:
+    source = tokenizer or tokenizer_dir
+    if source is None:
         raise UserError(f"checkpoint {str(path)!r} has no tokenizer; name one with --tokenizer")
+    loaded = load_tokenizer(source)
     if loaded.vocab_size > config.vocab_size:
         raise UserError(
             f"the tokenizer of {str(path)!r} has {loaded.vocab_size:,} tokens, more than the "

@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 
 from synthdiv import files
 from synthdiv.errors import UserError
+from synthdiv.reporting.checkpoints_page import write_checkpoints_page
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,9 +33,9 @@ class Comparison:
     """What `compare` found.
 
     Attributes:
-        names: of the results, the first is what the others are compared with.
-        rows: one a task, and "average" last: task, metric, questions, values (one a name), and
-            differences (one a name but the first): difference, ci (lo, hi), and `against`, the
+        names: of the results; the others are compared with the first.
+        rows: one per task, then "average": task, metric, questions, values (one per name), and
+            differences (one per name but the first): difference, ci (lo, hi), and `against`, the
             share of draws in which the difference has the other sign (a one-sided p-value).
         confidence: of the intervals.
     """
@@ -45,7 +45,7 @@ class Comparison:
     confidence: float
 
     def table(self) -> str:
-        """Returns a plain text table, in per cent."""
+        """Returns a plain-text table, in per cent."""
         head = ["task", "metric", "n", self.names[0]]
         head += [f"{name} (difference)" for name in self.names[1:]]
         lines = [head]
@@ -111,7 +111,12 @@ def compare(
     comparison = Comparison(_names(results), tuple(rows), config.confidence)
     if output is not None:
         directory = files.output_dir(output)
-        _write_html(directory / "comparison.html", comparison)
+        write_checkpoints_page(
+            directory / "comparison.html",
+            comparison.names,
+            comparison.rows,
+            comparison.confidence,
+        )
         files.write_json(directory / "comparison.json", dataclasses.asdict(comparison))
     return comparison
 
@@ -166,18 +171,3 @@ def _row(
         "values": [float(v) for v in mean],
         "differences": differences,
     }
-
-
-def _write_html(path: Path, comparison: Comparison) -> None:
-    import jinja2
-
-    source = (Path(__file__).parent / "comparison.html.jinja").read_text(encoding="utf-8")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    reach = max(
-        (abs(x) for row in comparison.rows for d in row["differences"] for x in d["ci"]),
-        default=0.0,
-    )
-    # Bars are drawn on a symmetric axis that ends at a whole per cent.
-    reach = max(math.ceil(reach * 100), 1) / 100
-    page = environment.from_string(source).render(comparison=comparison, reach=reach)
-    files.write_text(path, page)

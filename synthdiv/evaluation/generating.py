@@ -1,7 +1,7 @@
-"""Generates text, with keys and values kept, in few fixed shapes.
+"""Generates text with a key/value cache, in a few fixed shapes.
 
-Prompts of like length share a batch, padded on the left so that all rows write the same place next.
-Tokens come in chunks of a few steps; between chunks the host looks for stop sequences.
+Prompts of like length share a batch, padded on the left so that all rows write to the same place
+next. Tokens come in chunks of a few steps; between chunks the host looks for stop sequences.
 """
 
 import dataclasses
@@ -14,19 +14,20 @@ import numpy as np
 
 from synthdiv.evaluation.scoring import Model
 from synthdiv.model import decode
+from synthdiv.model.block import head_table
 from synthdiv.model.config import ModelConfig
 
-_STEPS = 16  # tokens between two looks at the stop sequences
+_STEPS = 16  # tokens generated between two checks for stop sequences
 
 
 @dataclasses.dataclass(frozen=True)
 class Prompt:
-    """What to go on from.
+    """A text to continue.
 
     Attributes:
         tokens: int32; at most the model's context less `max_new_tokens`.
         max_new_tokens: how many to generate at most.
-        temperature: 0 takes the likeliest token; above, tokens are drawn.
+        temperature: 0 takes the likeliest token; above 0, tokens are drawn.
         seed: of the draws.
     """
 
@@ -46,15 +47,15 @@ def generate(
     """Generates from prompts, a batch at a time.
 
     Args:
-        model: to read with.
-        prompts: what to go on from.
+        model: the model to read with.
+        prompts: the texts to continue.
         end_of_text: the token that ends a text.
-        stopped: says of a prompt's index and its tokens so far whether that is enough.
-        done: says which prompts need no answer; a batch that needs none is not run.
+        stopped: given a prompt's index and its tokens so far, says whether that is enough.
+        done: says which prompts need no answer; a batch of those alone is not run.
 
     Yields:
         For each batch, (index into `prompts`, tokens int32). They end before `end_of_text`, and may
-        go on past a stop sequence by less than a chunk.
+        run past a stop sequence by less than a chunk.
     """
     shapes: dict[tuple[int, int, float], list[int]] = {}
     for index, prompt in enumerate(prompts):
@@ -93,17 +94,17 @@ def _run(
         padding_B[row] = width - len(prompt.tokens)
         tokens_BT[row, padding_B[row] :] = prompt.tokens
         seeds_B[row] = prompt.seed % (1 << 32)
-    tokens_BT, padding_B, seeds_B = model.place(tokens_BT, padding_B, seeds_B)
+    tokens, padding, seeds = model.place(tokens_BT, padding_B, seeds_B)
     settings = {"sampled": temperature > 0, "everywhere": model.everywhere}
     heat = np.float32(temperature or 1.0)
     cache, next_B = _prefill(
-        model.params, model.config, tokens_BT, padding_B, seeds_B, heat, room=room, **settings
+        model.params, model.config, tokens, padding, seeds, heat, room=room, **settings
     )
     texts = [np.empty(0, np.int32) for _ in prompts]
     open_rows = set(range(len(prompts)))
     for place in range(width, room, _STEPS):
         cache, next_B, chunk_BC = _advance(
-            model.params, model.config, cache, next_B, place, padding_B, seeds_B, heat, **settings
+            model.params, model.config, cache, next_B, place, padding, seeds, heat, **settings
         )
         chunk_BC = jax.device_get(chunk_BC)
         for row in list(open_rows):
@@ -120,7 +121,7 @@ def _run(
 def _next(params, x_BD, place, seeds_B, heat, sampled: bool):
     """The token after a place: the likeliest, or one drawn with the row's own random numbers."""
     logits_BV = jnp.einsum(
-        "BD,VD->BV", x_BD, decode.head_table(params), preferred_element_type=jnp.float32
+        "BD,VD->BV", x_BD, head_table(params), preferred_element_type=jnp.float32
     )
     if not sampled:
         return jnp.argmax(logits_BV, axis=-1).astype(jnp.int32)
@@ -143,7 +144,7 @@ def _prefill(
         slot_S[None, None] >= padding_B[:, None, None]
     )
     cache = decode.empty_cache(config, B, room)
-    x_BTD, cache = decode.read(params, config, tokens_BT, positions_BT, visible_BTS, cache)
+    x_BTD, cache = decode.read_on(params, config, tokens_BT, positions_BT, visible_BTS, cache)
     return cache, _next(params, x_BTD[:, -1], T, seeds_B, heat, sampled)
 
 
@@ -163,13 +164,13 @@ def _advance(
     sampled,
     everywhere,
 ):
-    """Writes `next_B` at `place` and goes on; also returns the tokens written, in order."""
+    """Generates a chunk from `next_B` at `place`; also returns the tokens written, in order."""
     slot_S = jnp.arange(cache.key_LBSKH.shape[2])
 
     def step(carry, slot):
         cache, token_B = carry
         visible_BS = (slot_S[None] <= slot) & (slot_S[None] >= padding_B[:, None])
-        x_BTD, cache = decode.read(
+        x_BTD, cache = decode.read_on(
             params,
             config,
             token_B[:, None],

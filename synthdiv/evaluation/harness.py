@@ -2,7 +2,7 @@
 
 lm-eval asks for the log likelihood of continuations, the rolling log likelihood of texts, and
 generated text. Requests become tokens exactly as in lm-eval's own `hf` model; scoring.py and
-generating.py answer them; every answer is kept, so that a killed run goes on.
+generating.py answer them; every answer is kept, so that a killed run can resume.
 """
 
 import json
@@ -33,7 +33,7 @@ from synthdiv.progress import Progress
 
 # Stands for end-of-text in a rendered conversation: private-use characters that no question has.
 _END = "\ue0fd\ue0fc"
-_MAX_NEW_TOKENS = 256  # where a task does not say, as lm-eval's `hf`
+_MAX_NEW_TOKENS = 256  # where a task does not say; the same as in lm-eval's `hf`
 
 
 @register_model("synthdiv")
@@ -43,7 +43,7 @@ class SynthdivLM(TemplateLM):
     The arguments are what `--model_args` takes on lm-eval's own command line.
 
     Args:
-        checkpoint: a path, or one that is loaded already.
+        checkpoint: its path, or the checkpoint itself if it is loaded already.
         dtype, batch_tokens, max_length, tokenizer: see `load_checkpoint`.
         answers: SQLite file that keeps answers; None keeps none.
         template: of conversations; None is the checkpoint's own, or the default one. On lm-eval's
@@ -78,7 +78,7 @@ class SynthdivLM(TemplateLM):
         path = Path(answers) if answers and is_first() else None
         self.store = AnswerStore(path, checkpoint.fingerprint)
         self.truncated: Counter[str] = Counter()  # requests cut on the left, by task
-        self.places: dict[str, list[str]] = {}  # by task, where each question stands: "file:line"
+        self.places: dict[str, list[str]] = {}  # by task, where each question was read: "file:line"
 
     @property
     def eot_token_id(self) -> int:
@@ -86,7 +86,7 @@ class SynthdivLM(TemplateLM):
 
     @property
     def prefix_token_id(self) -> int:
-        """What stands for no context: the tokenizer's beginning of text, else end-of-text."""
+        """What stands in for an empty context: beginning of text, or else end-of-text."""
         return self.checkpoint.tokenizer.bos_id
 
     @property
@@ -120,7 +120,7 @@ class SynthdivLM(TemplateLM):
         return result
 
     def _begun(self, tokens: list[int]) -> list[int]:
-        """A context with what the tokenizer's file, or `prefix_end_of_text`, puts before it."""
+        """Adds to a context what the tokenizer's file, or `prefix_end_of_text`, puts before it."""
         begins = [*self.checkpoint.tokenizer.begins]
         if self.prefix_end_of_text:
             begins = begins or [self.end_of_text]
@@ -130,7 +130,7 @@ class SynthdivLM(TemplateLM):
     def loglikelihood(
         self, requests: Sequence[Any], disable_tqdm: bool = False
     ) -> list[tuple[float, bool]]:
-        """Log likelihood of each request's continuation after its context, and if it is greedy."""
+        """Returns the log likelihood of each request's continuation, and whether it is greedy."""
         pairs = [_split_spaces(*request.args) for request in requests]
         ids = self._encode(text for c, t in pairs for text in ((c, c + t) if c else (t,)))
         tokens = []
@@ -174,7 +174,8 @@ class SynthdivLM(TemplateLM):
 
     def _where(self, request: Any) -> str:
         """Names a request's question, by file and line if it comes from a file."""
-        task, question = getattr(request, "task_name", "?"), getattr(request, "doc_id", "?")
+        task: str = getattr(request, "task_name", "?")
+        question: Any = getattr(request, "doc_id", "?")
         place = f"{self.places[task][question]}: " if task in self.places else ""
         return f"{place}task {task}, question {question}"
 
@@ -201,15 +202,15 @@ class SynthdivLM(TemplateLM):
     def loglikelihood_rolling(
         self, requests: Sequence[Any], disable_tqdm: bool = False
     ) -> list[float]:
-        """Log likelihood of each whole text, in windows of the model's context."""
+        """Returns the log likelihood of each whole text, in windows of the model's context."""
         losses = self.score_texts([request.args[0] for request in requests])
         return [float(sum(w.sum(dtype=np.float64) for w in windows)) for windows in losses]
 
     def score_texts(self, texts: Sequence[str]) -> list[list[np.ndarray]]:
         """Returns the log probability of each token of each text, by window; every token once.
 
-        The first window begins with `prefix_token_id`. A text that is longer than the context goes
-        on in windows without overlap, except that the last is filled with context on its left.
+        The first window begins with `prefix_token_id`. A text longer than the context
+        continues in windows without overlap, except that the last is filled up on its left.
         """
         ids = self._encode(texts)
         windows = [
@@ -226,7 +227,7 @@ class SynthdivLM(TemplateLM):
         return [[next(scored).log_probabilities for _ in each] for each in windows]
 
     def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
-        """Text that goes on from each context, up to a stop sequence or end-of-text."""
+        """Returns how each context continues, up to a stop sequence or end-of-text."""
         ids = self._encode(request.args[0] for request in requests)
         prompts, stops, keys = [], [], []
         seen: Counter[bytes] = Counter()

@@ -1,21 +1,19 @@
-"""Reads the data files of the paper's tasks, as the field distributes them, from a local directory.
+"""Reads the data files of the paper's tasks, as they are usually distributed, from a directory.
 
 lm-eval's stock tasks take their questions from the hub. On a machine without a network the same
-questions come from files: this module finds a task's file, checks every row, and gives rows with
-the fields that the stock task reads. Whatever is wrong with a file is one line: file:line: what.
+questions come from files: this module finds a task's file, checks every row, and returns rows
+with the fields that the stock task reads. Any fault in a file becomes one line: file:line: what.
 """
 
 import dataclasses
-import gzip
-import io
 import json
 import re
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from synthdiv.errors import UserError
+from synthdiv.errors import UserError, first_line
+from synthdiv.json_lines import json_lines
 
 Row = dict[str, Any]
 
@@ -32,7 +30,7 @@ class Source:
     """Where a task's questions are found and how a row becomes what the stock task reads.
 
     Attributes:
-        stems: names that the field gives the data set; a file is `STEM_SPLIT.jsonl` or
+        stems: names that the data set goes by; a file is `STEM_SPLIT.jsonl` or
             `STEM/SPLIT.jsonl` (case, "-" and "_" do not matter), also .json, .gz, .zst, .parquet.
         eval_splits: splits that may be scored, the stock task's own choice first.
         convert: checks one row and returns the stock task's fields; raises _Fault.
@@ -54,7 +52,7 @@ def _take(row: Row, name: str, kind: type | tuple[type, ...] = str) -> Any:
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is int):
         wanted = kind.__name__ if isinstance(kind, type) else " or ".join(k.__name__ for k in kind)
         raise _Fault(f"{name!r} is {type(value).__name__}, not {wanted}")
-    if kind is str and not value.strip():
+    if isinstance(value, str) and kind is str and not value.strip():
         raise _Fault(f"{name!r} is empty")
     return value
 
@@ -110,7 +108,7 @@ def _arc(row: Row) -> Row:
 def _boolq(row: Row) -> Row:
     """SuperGLUE's fields, or BoolQ's own (`answer` true or false, and maybe the page's `title`).
 
-    SuperGLUE puts the page's title before the passage; so do we where the file has a title.
+    SuperGLUE puts the page's title before the passage; so do we if the file has a title.
     """
     passage = _take(row, "passage")
     if title := row.get("title"):
@@ -159,16 +157,16 @@ def _copa(row: Row) -> Row:
     }
 
 
-# The beginning of the next sentence, which the captions' part of HellaSwag writes in lower case.
+# The beginning of the next sentence, in lower case in the part of HellaSwag made from captions.
 _BEGUN_SENTENCE = re.compile(r"^(.*[.!?][\"')]*) +([a-z][^.!?]*)$", re.DOTALL)
 
 
 def _hellaswag(row: Row) -> Row:
     """The original fields, or a file that has kept only `ctx`.
 
-    The stock task capitalizes `ctx_b`, the sentence that the endings go on with. Where only `ctx`
-    is there, `ctx_b` is what follows its last full stop, if that starts in lower case as the
-    original's does.
+    The stock task capitalizes `ctx_b`, the sentence that the endings continue. Where there is only
+    `ctx`, `ctx_b` is what follows its last full stop, if that starts in lower case as in the
+    original.
     """
     endings = _texts(_take(row, "endings", list), "endings")
     if "ctx_a" in row:
@@ -253,31 +251,7 @@ def find_splits(data_dir: Path, task: str) -> dict[str, Path]:
     return found
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    broken: tuple[type[Exception], ...] = (EOFError, OSError, zlib.error)
-    with open(path, "rb") as raw:
-        if path.suffix == ".gz":
-            stream: Any = gzip.GzipFile(fileobj=raw)
-        elif path.suffix == ".zst":
-            import zstandard
-
-            broken += (zstandard.ZstdError,)
-            stream = io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(raw))
-        else:
-            stream = raw
-        number = 0
-        try:
-            for number, line in enumerate(stream, 1):
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-                if text.strip():
-                    yield number, text
-        except UnicodeDecodeError as error:
-            raise UserError(f"{path}:{number}: not UTF-8: {error.reason}") from None
-        except broken as error:
-            raise UserError(f"{path}:{number + 1}: cannot be read further: {error}") from None
-
-
-def _objects(path: Path) -> Iterator[tuple[int, Any]]:
+def _objects(path: Path) -> Iterator[tuple[int, Row]]:
     """Rows with the number of their line (of the row, in a Parquet file or a JSON array)."""
     if path.suffix == ".parquet":
         import pyarrow as pa
@@ -286,26 +260,10 @@ def _objects(path: Path) -> Iterator[tuple[int, Any]]:
         try:
             rows = pq.read_table(path).to_pylist()
         except (pa.ArrowException, OSError) as error:
-            raise UserError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
+            raise UserError(f"{path}: cannot be read: {first_line(error)}") from None
         yield from enumerate(rows, 1)
         return
-    for number, line in _lines(path):
-        if number == 1 and line.lstrip().startswith("["):
-            yield from enumerate(_parsed(path, 1, "".join(text for _, text in _lines(path))), 1)
-            return
-        yield number, _parsed(path, number, line)
-
-
-def _parsed(path: Path, number: int, text: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        line = number + error.lineno - 1
-        last = not text.endswith("\n") and error.lineno == text.count("\n") + 1
-        cut = " (the file's last line looks truncated)" if last else ""
-        raise UserError(f"{path}:{line}: not JSON: {error.msg}{cut}") from None
-    except RecursionError:
-        raise UserError(f"{path}:{number}: nested too deep to be a question") from None
+    yield from json_lines(path)
 
 
 def read_rows(path: Path, task: str) -> list[Row]:
@@ -325,18 +283,16 @@ def numbered_rows(path: Path, task: str) -> list[tuple[int, Row]]:
         the row, in a Parquet file or a JSON array).
 
     Raises:
-        UserError: file:line: what is wrong (not JSON, a field missing, a label outside the options,
-            no rows at all).
+        UserError: file, line and what is wrong (not JSON, a field missing, a label outside the
+            options, no rows at all).
     """
     convert = SOURCES[task].convert
     rows = []
     for number, row in _objects(path):
         try:
-            if not isinstance(row, dict):
-                raise _Fault(f"a {type(row).__name__}, not an object")
             rows.append((number, convert(row)))
         except _Fault as fault:
-            raise UserError(f"{path}:{number}: {fault}") from None
+            raise UserError(f"{path} line {number}: {fault}") from None
     if not rows:
         raise UserError(f"{path}: no questions")
     return rows

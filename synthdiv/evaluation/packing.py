@@ -1,12 +1,12 @@
 """Packs sequences to be scored into rows of a few fixed lengths, each shared prefix read once.
 
-The options of a question repeat the question, and the shots of a few-shot prompt come back with
-every question. Sequences are sorted, so that neighbours share their beginnings, and laid out as the
-preorder of their prefix tree: a token that several sequences share stands in the row once. In
-preorder the tokens below a token are the ones that follow it, up to some place, its `end`; so one
-number a token says everything about who sees whom:
+The options of a question repeat the question, and a few-shot prompt repeats its examples with every
+question. Sequences are sorted, so that neighbours share their beginnings, and laid out as the
+preorder of their prefix tree: a token that several sequences share appears in the row once. In
+preorder the tokens below a token directly follow it, up to its `end`; so one number per token
+says all there is to say about which token sees which:
 
-    query q sees key k  exactly if  k <= q < end[k]
+    query q sees key k  if and only if  k <= q < end[k]
 
 which covers causality, the tree, the other trees of the row, and padding (whose end is 0).
 """
@@ -17,12 +17,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-_WORTH_SHARING = 8  # a common beginning shorter than this does not tie two sequences to one row
+_WORTH_SHARING = 8  # two sequences with a shorter common beginning than this need not share a row
 
 
 @dataclasses.dataclass(frozen=True)
 class Continuation:
-    """A sequence to read whose last places predict a continuation.
+    """A sequence to read, whose last positions predict a continuation.
 
     `inputs` is context + continuation without its last token, int32; `targets` is the continuation.
     """
@@ -38,7 +38,7 @@ class Row:
     Attributes:
         tokens, positions, ends: of every place in the row; position is the depth in its tree.
         owners: which sequences are in the row.
-        scored: for each owner, the places whose next token is its continuation's.
+        scored: for each owner, the places that predict its continuation.
     """
 
     tokens: np.ndarray
@@ -52,21 +52,21 @@ class Row:
 
 
 def common_prefix(a: np.ndarray, b: np.ndarray) -> int:
-    """Returns how many tokens two sequences have in common at their beginning."""
+    """Returns the length of the common prefix of two sequences."""
     n = min(len(a), len(b))
     differ = a[:n] != b[:n]
     return int(differ.argmax()) if differ.any() else n
 
 
 def _tree(sequences: Sequence[Continuation], owners: Sequence[int], shared: Sequence[int]) -> Row:
-    """Lays out sorted sequences; `shared[i]` tokens of the i-th are those of the one before."""
+    """Lays out sorted sequences; sequence i shares its first `shared[i]` tokens with i - 1."""
     tokens, positions, scored = [], [], []
     ends = np.empty(sum(len(sequences[o].inputs) for o in owners), np.int32)
     path = np.empty(0, np.int32)
     length = 0
     for owner, keep in zip(owners, shared, strict=True):
         inputs = sequences[owner].inputs
-        ends[path[keep:]] = length  # nothing more comes below these
+        ends[path[keep:]] = length  # nothing else follows below these
         new = np.arange(length, length + len(inputs) - keep, dtype=np.int32)
         path = np.concatenate([path[:keep], new])
         tokens.append(inputs[keep:])
@@ -80,8 +80,8 @@ def _tree(sequences: Sequence[Continuation], owners: Sequence[int], shared: Sequ
 
 
 def _trees(sequences: Sequence[Continuation], lengths: Sequence[int]) -> list[tuple[int, Row]]:
-    """Cuts the sorted sequences into trees; returns (row length it is meant for, tree)."""
-    # Big-endian bytes sort as the token lists do, shorter first.
+    """Groups the sorted sequences into trees; returns (row length, tree) of each."""
+    # Big-endian bytes sort like the lists of tokens, shorter ones first.
     keys = [s.inputs.astype(">u4").tobytes() for s in sequences]
     order = sorted(range(len(sequences)), key=keys.__getitem__)
     trees: list[tuple[int, Row]] = []
@@ -115,7 +115,7 @@ def _fit(length: int, lengths: Sequence[int]) -> int:
 
 
 def _room(longest: int, lengths: Sequence[int]) -> int:
-    """How long a tree may grow: to twice its longest sequence, or as far as rows go."""
+    """How long a tree may grow: to twice its longest sequence, within the longest row."""
     return _fit(min(2 * longest, lengths[-1]), lengths)
 
 

@@ -30,9 +30,10 @@ def plan(
         raise UserError("nothing to evaluate: give --tasks, --corpus, or both")
     found = find_checkpoint(checkpoint)
     model, tokenizer_dir = describe(found)
-    if not (tokenizer or tokenizer_dir):
+    source = tokenizer or tokenizer_dir
+    if source is None:
         raise UserError(f"checkpoint {str(found)!r} has no tokenizer; name one with --tokenizer")
-    loaded_tokenizer = load_tokenizer(tokenizer or tokenizer_dir)
+    loaded_tokenizer = load_tokenizer(source)
     size = model.parameters * (4 if (config.dtype or model.dtype) == "float32" else 2)
     lines = [
         f"checkpoint {found}: {model.parameters:,} parameters, {size / 1e9:,.2f} GB on each device"
@@ -54,5 +55,5 @@ def plan(
                 f"{loaded.files.get(name, task.config.dataset_path)}"
             )
     for corpus in corpora:
-        lines.append(f"bits per byte on {corpus.path}: {len(corpus):,} documents")
+        lines.append(f"bits per byte on {corpus.origin}: {len(corpus):,} documents")
     return "\n".join(lines)

@@ -1,8 +1,8 @@
 """What several processes on several machines need to evaluate as one: equal batches, equal answers.
 
 Every process runs the same evaluation and gets all of its results; the first one alone reads and
-writes files. Which batches are left to run must not differ between them, so what the first process
-knows is told to all.
+writes files. Which batches are left to run must not differ between them, so the first process
+tells the others what it knows.
 """
 
 import pickle
@@ -16,12 +16,12 @@ T = TypeVar("T")
 
 
 def is_first() -> bool:
-    """Whether this process reads and writes files; true where there is only one."""
+    """Returns whether this process reads and writes files; true if there is only one."""
     return jax.process_index() == 0
 
 
 def from_first(value: T) -> T:
-    """Returns the first process' value on every process (a collective where there are several)."""
+    """Returns the first process' value on every process (a collective if there are several)."""
     if jax.process_count() == 1:
         return value
     from jax.experimental.multihost_utils import broadcast_one_to_all
@@ -34,7 +34,7 @@ def from_first(value: T) -> T:
 
 
 def put(array: np.ndarray | jax.Array, sharding: NamedSharding) -> jax.Array:
-    """Puts an array that every process has on all devices, cut as `sharding` says."""
+    """Places an array that every process holds on all devices, cut as `sharding` says."""
     if jax.process_count() == 1:
         return jax.device_put(array, sharding)
     whole = np.asarray(array)

@@ -23,7 +23,7 @@ class EvaluateConfig:
 
     Attributes:
         num_fewshot: examples before each question; the paper's suite is zero-shot.
-        limit: questions of each task, from its beginning; 0 for all.
+        limit: how many questions of each task are asked, from the first on; 0 for all.
         chat: ask in conversation: "on", "off", or "auto", which is on for a checkpoint that we
             fine-tuned.
         template: the conversations' template and system prompt. Where it is the default, a
@@ -31,12 +31,12 @@ class EvaluateConfig:
         prefix_end_of_text: put end-of-text before every context. Training does; lm-eval's `hf` does
             not unless the tokenizer does, and the default gives its numbers. Conversations always
             begin with it.
-        dtype: what is computed in; "" for the checkpoint's own.
-        batch_tokens: places a batch, over all devices; 0 chooses by the kind of device.
+        dtype: of the computation; "" for the checkpoint's own.
+        batch_tokens: positions in a batch, over all devices; 0 chooses by the kind of device.
         max_length: the longest sequence read; 0 for the model's context. Longer contexts are cut on
             the left and counted.
-        bootstrap: draws for the standard error of metrics that are not means.
-        log_samples: write each question with what was asked and answered, beside the results.
+        bootstrap: resamples for the standard error of metrics that are not means.
+        log_samples: write every question and answer beside the results.
         text_loss: how much of a corpus is read for bits per byte.
     """
 
@@ -75,7 +75,7 @@ def evaluate(
         checkpoint: one of ours, a workdir (its newest), or a Hugging Face Llama.
         tasks: see `load_tasks`; none with `corpora` alone.
         output: JSON file of the results. `OUTPUT.answers.sqlite` beside it keeps answers while the
-            evaluation runs and after it, so that a killed one goes on. None writes nothing.
+            evaluation runs and afterwards, so that a killed one can resume. None writes nothing.
         data_dir: directory of the tasks' data files.
         config: how.
         corpora: texts to measure bits per byte on.
@@ -94,7 +94,7 @@ def evaluate(
     output = Path(output) if output is not None else None
     if not tasks and not corpora:
         raise UserError("nothing to evaluate: give --tasks, --corpus, or both")
-    corpora = [c if isinstance(c, Corpus) else Corpus(c) for c in corpora]
+    opened = [Corpus.of(c) for c in corpora]
     data_dir = Path(data_dir) if data_dir is not None else None
     loaded = load_tasks(list(tasks), data_dir, config.num_fewshot) if tasks else None
     if output is not None:
@@ -117,12 +117,12 @@ def evaluate(
         lm.places = loaded.places
     try:
         results, samples = _run_tasks(lm, loaded, config) if loaded else ({}, {})
-        names = [corpus.name for corpus in corpora]
+        names = [corpus.name for corpus in opened]
         measured = {
-            corpus.name if names.count(corpus.name) == 1 else str(corpus.path): text_loss(
+            corpus.name if names.count(corpus.name) == 1 else corpus.origin: text_loss(
                 lm, corpus, config.text_loss
             )
-            for corpus in corpora
+            for corpus in opened
         }
     finally:
         lm.store.close()
@@ -196,7 +196,7 @@ def _run_tasks(
 
 
 def _main_metric(name: str, higher_is_better: dict[str, bool]) -> str | None:
-    """The metric that stands for a task: the paper's, else the first of the usual that it has."""
+    """The metric that represents a task: the paper's, or else the first common one it has."""
     if name in PAPER_METRICS:
         return PAPER_METRICS[name]
     usual = ("acc", "exact_match", "acc_norm", "f1")

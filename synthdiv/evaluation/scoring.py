@@ -1,9 +1,9 @@
-"""Scores continuations: the log probability of each of their tokens, in few fixed shapes.
+"""Scores continuations: the log probability of each token, in a few fixed shapes.
 
-Sequences are packed into rows (see packing.py), rows into batches of one shape a row length, so a
-whole suite compiles a handful of programs, which every checkpoint of the same configuration shares.
-Logits exist only for the places that predict a continuation's token, a chunk at a time. Batches are
-cut over all devices along B; each process gets all answers.
+Sequences are packed into rows (see packing.py), rows into batches of one shape per row length, so a
+whole suite compiles a handful of programs, shared by all checkpoints of the same configuration.
+Logits exist only for places that predict a token of a continuation, one chunk at a time. Batches
+are cut over all devices along B; each process gets all answers.
 """
 
 import contextlib
@@ -19,13 +19,14 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from synthdiv.evaluation.packing import Continuation, Row, pack
 from synthdiv.evaluation.processes import put
 from synthdiv.model import decode
+from synthdiv.model.block import head_table
 from synthdiv.model.config import ModelConfig
 
 _CHUNK_LOGITS = 1 << 24  # numbers in one chunk of logits
 
 
 class Scored(NamedTuple):
-    """log_probabilities: float32 [n], natural, one a token; greedy: each was the likeliest."""
+    """The natural log probability of each token, float32 [n]; greedy: each was the likeliest."""
 
     log_probabilities: np.ndarray
     greedy: bool
@@ -33,23 +34,23 @@ class Scored(NamedTuple):
 
 @functools.partial(jax.jit, static_argnames="config")
 def _hidden(params, config: ModelConfig, tokens_BT, positions_BT, ends_BT):
-    """The last layer's output (B, T, D); a place sees itself and what it lies below."""
+    """The last layer's output (B, T, D); a place sees itself and its ancestors."""
     place_T = jnp.arange(tokens_BT.shape[1])
     visible_BTS = (place_T[None, :] <= place_T[:, None]) & (
         place_T[None, :, None] < ends_BT[:, None, :]
     )
-    return decode.read(params, config, tokens_BT, positions_BT, visible_BTS)[0]
+    return decode.read(params, config, tokens_BT, positions_BT, visible_BTS)
 
 
 @functools.partial(jax.jit, static_argnames="everywhere")
 def _predict(params, x_BTD, places_C, targets_C, everywhere: NamedSharding):
-    """Log probability of each target, and whether no token is likelier, at flat places of x."""
+    """Log probability of each target, and whether no token is likelier, at places of x, flat."""
     x_CD = x_BTD.reshape(-1, x_BTD.shape[-1])[places_C]
-    head_VD = decode.head_table(params)
+    head_VD = head_table(params)
     logits_CV = jnp.einsum("CD,VD->CV", x_CD, head_VD, preferred_element_type=jnp.float32)
     target_C = jnp.take_along_axis(logits_CV, targets_C[:, None], axis=-1)[:, 0]
     highest_C = jnp.max(logits_CV, axis=-1)
-    # Not argmax: on a CPU that takes as long as the product itself.
+    # Not argmax, which on a CPU takes as long as the product itself.
     likeliest_C = target_C == highest_C
     total_C = jnp.sum(jnp.exp(logits_CV - highest_C[:, None]), axis=-1)
     log_probability_C = target_C - highest_C - jnp.log(total_C)
@@ -57,12 +58,12 @@ def _predict(params, x_BTD, places_C, targets_C, everywhere: NamedSharding):
 
 
 class Model:
-    """Parameters on all devices, ready to be read with.
+    """Parameters on all devices, ready for use.
 
     Args:
         params: nested dict of arrays, float32.
-        config: of the model; `dtype` is what is computed in.
-        batch_tokens: places of one batch, over all devices.
+        config: the model's; `dtype` is that of the computation.
+        batch_tokens: positions in one batch, over all devices.
         max_length: the longest sequence to read; None: the model's context.
     """
 
@@ -94,7 +95,7 @@ class Model:
         return -(-min(full, needed) // devices) * devices
 
     def exact(self) -> contextlib.AbstractContextManager:
-        """Multiplies float32 as such where it is asked for; accelerators else round it first."""
+        """Keeps float32 products exact, which accelerators would round otherwise."""
         full = self.config.dtype == "float32" and jax.default_backend() != "cpu"
         return jax.default_matmul_precision("highest") if full else contextlib.nullcontext()
 
@@ -113,8 +114,8 @@ def score(
     Args:
         model: to score with.
         continuations: each at most `model.max_length` inputs long.
-        done: says which indices need no answer; a batch that needs none is not run. Batches do not
-            depend on it, so an interrupted run gives the very same numbers when it goes on.
+        done: says which indices need no answer; a batch of those alone is not run. Batches do not
+            depend on it, so an interrupted run that resumes gives the very same numbers.
 
     Yields:
         For each batch, (index into `continuations`, its scores) of all that are in it.
@@ -126,7 +127,7 @@ def score(
             batch = rows[first : first + size]
             if all(done(owner) for row in batch for owner in row.owners):
                 continue
-            # The device works on this batch while the one before is taken apart.
+            # The device computes this batch while the host collects the one before.
             with model.exact():
                 dispatched = _dispatch(model, batch, size, length, continuations)
             if waiting is not None:

@@ -1,7 +1,7 @@
 """lm-eval's tasks, with the paper's suite as one group and their questions from local files.
 
 Task definitions are the stock ones; where `data_dir` has a task's file, only the source of its
-questions is replaced. `world_facts` is ours: it asks for the facts of the offline writer's world.
+questions is replaced. `world_facts` is our own task: it asks about the offline writer's world.
 """
 
 import contextlib
@@ -68,7 +68,7 @@ class Tasks:
     Attributes:
         loaded: what lm-eval's evaluator takes: tasks and groups by name.
         files: the local file behind each task that has one.
-        places: for each such task, where each of its questions stands: "file:line".
+        places: for each such task, where each of its questions was read: "file:line".
     """
 
     loaded: dict[str, Any]
@@ -77,7 +77,7 @@ class Tasks:
 
     @property
     def names(self) -> list[str]:
-        """The tasks, groups taken apart."""
+        """The tasks, including those of groups."""
         return list(self.loaded["tasks"])
 
 
@@ -119,7 +119,7 @@ def load_tasks(names: list[str], data_dir: Path | None, num_fewshot: int = 0) ->
                 continue
             task, path, lines = _local_task(member, data_dir, num_fewshot)
             tasks[member], files[member] = task, path
-            places[member] = [f"{path}:{line}" for line in lines]
+            places[member] = [f"{path} line {line}" for line in lines]
     if stock:
         loaded = _stock_tasks(list(dict.fromkeys(stock)))
         tasks |= loaded["tasks"]
@@ -129,7 +129,7 @@ def load_tasks(names: list[str], data_dir: Path | None, num_fewshot: int = 0) ->
             groups[PAPER].add(tasks[member])
     for task in tasks.values():
         own = task.get_config("num_fewshot")
-        if own is None or (num_fewshot and own != 0):  # 0 in a definition is meant, for lm-eval too
+        if own is None or (num_fewshot and own != 0):  # a definition's own 0 stays, as in lm-eval
             task.set_config("num_fewshot", num_fewshot)
         task.set_fewshot_seed(seed=1234)  # lm-eval's own default
     group_map = {group.name: group.child_names for group in groups.values()}
@@ -151,7 +151,7 @@ def _definition(name: str) -> dict[str, Any]:
 
 @functools.cache
 def _stock_index() -> "TaskManager":
-    """All of lm-eval's tasks; reading their thousands of files takes seconds, once a process."""
+    """All of lm-eval's tasks. Reading their thousands of files takes seconds, once per process."""
     from lm_eval.tasks import TaskManager
 
     return TaskManager()
@@ -176,7 +176,7 @@ def _local_task(name: str, data_dir: Path, num_fewshot: int) -> "tuple[Task, Pat
     }
 
     class LocalTask(ConfigurableTask):
-        """A stock task whose questions come from a file; they are prepared once."""
+        """A stock task whose questions come from a file and are prepared once."""
 
         def download(self, *unused: Any, **unused_too: Any) -> None:
             prepare = self.config.process_docs or (lambda rows: rows)
@@ -228,7 +228,7 @@ def _stock_tasks(names: list[str]) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def quiet(level: int = logging.WARNING) -> Iterator[None]:
-    """Keeps lm-eval's own bars, and logs below `level`, out of the output; ours are enough."""
+    """Silences lm-eval's own progress bars, and its logs below `level`."""
     from lm_eval.api import task
 
     bar = task.tqdm

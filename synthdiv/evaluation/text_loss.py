@@ -19,8 +19,8 @@ class TextLossConfig:
     """How much of a corpus is read. Gin name `TextLoss`.
 
     Attributes:
-        max_documents: documents read at most, from the corpus' beginning; 0 for all.
-        max_bytes: stop after the document with which this many bytes are reached; 0 for all.
+        max_documents: read at most this many documents, from the first on; 0 for all.
+        max_bytes: stop after the document that reaches this many bytes; 0 for no limit.
     """
 
     max_documents: int = 0
@@ -28,7 +28,7 @@ class TextLossConfig:
 
 
 def text_loss(lm: "SynthdivLM", corpus: Corpus, config: TextLossConfig) -> dict[str, Any]:
-    """Reads a corpus' documents one by one, each from end-of-text on.
+    """Measures a corpus document by document, each starting from end-of-text.
 
     Args:
         lm: the model.
@@ -37,14 +37,15 @@ def text_loss(lm: "SynthdivLM", corpus: Corpus, config: TextLossConfig) -> dict[
 
     Returns:
         bits_per_byte: -sum(log2 p) / UTF-8 bytes, over all documents; its standard_error treats the
-        documents as the sample; nats_per_token; documents, tokens, bytes; by_position: for places
-        [from, to) of documents, as far as the context reaches, mean nats a token and the number of
-        tokens.
+        documents as the sample; nats_per_token; documents, tokens, bytes; by_position: for
+        positions [from, to) in a document, within the model's context, the mean nats per token and
+        the number of tokens.
 
     Raises:
         UserError: the corpus has no text.
     """
-    texts, sizes = [], []
+    texts: list[str] = []
+    sizes: list[int] = []
     for document in corpus:
         if (config.max_documents and len(texts) >= config.max_documents) or (
             config.max_bytes and sum(sizes) >= config.max_bytes
@@ -54,13 +55,13 @@ def text_loss(lm: "SynthdivLM", corpus: Corpus, config: TextLossConfig) -> dict[
             texts.append(document.text)
             sizes.append(len(document.text.encode("utf-8", "surrogatepass")))
     if not texts:
-        raise UserError(f"corpus {str(corpus.path)!r} has no text to measure bits per byte on")
+        raise UserError(f"corpus {corpus.origin!r} has no text to measure bits per byte on")
     losses = lm.score_texts(texts)
     nats = np.array([-sum(w.sum(dtype=np.float64) for w in windows) for windows in losses])
     size = np.array(sizes, np.float64)
     tokens = sum(len(w) for windows in losses for w in windows)
     ratio = nats.sum() / size.sum()
-    # The ratio of two sums over documents: delta method.
+    # Delta method for the ratio of two sums over documents.
     residual = nats - ratio * size
     n = len(texts)
     error = math.sqrt(n / (n - 1) * np.square(residual).sum()) / size.sum() if n > 1 else None
@@ -76,9 +77,9 @@ def text_loss(lm: "SynthdivLM", corpus: Corpus, config: TextLossConfig) -> dict[
 
 
 def _by_position(losses: list[list[np.ndarray]], max_length: int) -> list[dict[str, Any]]:
-    """Mean loss over places of documents, in bands that double: [0, 1), [1, 2), [2, 4), ...
+    """Mean loss by position in a document, in bands that double: [0, 1), [1, 2), [2, 4), ...
 
-    Of each document its first window: there a token's place is the number of tokens before it.
+    Only a document's first window counts, where position is the number of tokens before.
     """
     total, count = np.zeros(max_length), np.zeros(max_length, np.int64)
     for windows in losses:
@@ -101,6 +102,4 @@ def bits_per_byte(
     """Loads a checkpoint and measures it on a corpus; see `text_loss` for what is returned."""
     from synthdiv.evaluation.harness import SynthdivLM
 
-    if not isinstance(corpus, Corpus):
-        corpus = Corpus(corpus)
-    return text_loss(SynthdivLM(checkpoint), corpus, config or TextLossConfig())
+    return text_loss(SynthdivLM(checkpoint), Corpus.of(corpus), config or TextLossConfig())

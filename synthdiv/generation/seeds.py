@@ -6,7 +6,6 @@ to five levels from a field of knowledge down to the topic, and a few keywords.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from random import Random
 from typing import Any
 
 from synthdiv.errors import UserError
+from synthdiv.json_lines import json_lines
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,13 @@ def read_topics(path: str | Path) -> list[Topic]:
     for number, row in _rows(path):
         levels, keywords = row.get("path"), row.get("keywords", [])
         if not _texts(levels) or not levels or not _texts(keywords):
-            raise UserError(f"{path}:{number}: a topic is {{'path': [texts], 'keywords': [texts]}}")
+            form = "{'path': [texts], 'keywords': [texts]}"
+            raise UserError(f"{path} line {number}: a topic is {form}")
         topic = Topic(tuple(level.strip() for level in levels), tuple(keywords))
         if any("/" in level for level in topic.path):
-            raise UserError(f"{path}:{number}: a level of a path must not hold a slash")
+            raise UserError(f"{path} line {number}: a level of a path must not hold a slash")
         if topic.key in topics:
-            raise UserError(f"{path}:{number}: topic {topic.key!r} is there twice")
+            raise UserError(f"{path} line {number}: topic {topic.key!r} is there twice")
         topics[topic.key] = topic
     return list(topics.values())
 
@@ -93,28 +94,17 @@ def choose_topics(topics: Sequence[Topic], number: int, seed: int) -> list[Topic
 
 
 def _rows(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise UserError(f"cannot read {str(path)!r}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path} is not UTF-8 text") from None
-    numbered = [(n, line) for n, line in enumerate(lines, 1) if line.strip()]
-    if not numbered:
-        raise UserError(f"{path} is empty")
-    for number, line in numbered:
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise UserError(f"{path}:{number}: not JSON: {error.msg}") from None
-        if not isinstance(row, dict):
-            raise UserError(f"{path}:{number}: not a JSON object")
+    empty = True
+    for number, row in json_lines(path):
+        empty = False
         yield number, row
+    if empty:
+        raise UserError(f"{path} is empty")
 
 
 def _field(path: str | Path, number: int, row: dict[str, Any], name: str) -> str:
     if not isinstance(row.get(name), str) or not row[name].strip():
-        raise UserError(f"{path}:{number}: no text under {name!r}")
+        raise UserError(f"{path} line {number}: no text under {name!r}")
     return row[name].strip()
 
 

@@ -313,9 +313,9 @@ class Store:
             self._writer.execute(
                 "UPDATE ledger SET"
                 " lost = lost +"
-                " (SELECT coalesce(sum(reserved * sent), 0) FROM claims WHERE owner = ?1),"
-                " calls = calls + (SELECT coalesce(sum(sent), 0) FROM claims WHERE owner = ?1)",
-                (owner,),
+                " (SELECT coalesce(sum(reserved * sent), 0) FROM claims WHERE owner = ?),"
+                " calls = calls + (SELECT coalesce(sum(sent), 0) FROM claims WHERE owner = ?)",
+                (owner, owner),
             )
             self._writer.execute("DELETE FROM claims WHERE owner = ?", (owner,))
             self._writer.execute("DELETE FROM owners WHERE owner = ?", (owner,))

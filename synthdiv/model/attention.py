@@ -77,7 +77,7 @@ def attend(
     segment_ids_BT: jax.Array | None = None,
     *,
     backend: str = "xla",
-    most_documents: int = 0,
+    max_segments: int = 0,
     dropout: float = 0.0,
     dropout_key: jax.Array | None = None,
 ) -> jax.Array:
@@ -88,12 +88,12 @@ def attend(
 
     Args:
         segment_ids_BT: int; each segment is a run of equal numbers. None: one segment.
-        most_documents: no sequence has more segments than this; 0: unknown. If cuDNN knows, it
+        max_segments: no sequence has more segments than this; 0: unknown. If cuDNN knows, it
             skips what lies in other documents, and is two to three times faster.
         dropout: falls on the attention weights, and only if a key is given.
     """
     if backend == "cudnn":
-        return _cudnn(q_BTNH, k_BSKH, v_BSKH, segment_ids_BT, most_documents)
+        return _cudnn(q_BTNH, k_BSKH, v_BSKH, segment_ids_BT, max_segments)
     if backend == "splash":
         return _on_each_device(_splash, q_BTNH, k_BSKH, v_BSKH, segment_ids_BT)
     if backend != "xla":
@@ -126,7 +126,7 @@ def _xla(q_BTNH, k_BSKH, v_BSKH, segment_ids_BT, dropout, dropout_key):
     q_BNTH = jnp.swapaxes(q_BTNH, 1, 2) * np.asarray(1 / math.sqrt(H), q_BTNH.dtype)
     k_BKSH, v_BKSH = jnp.swapaxes(k_BSKH, 1, 2), jnp.swapaxes(v_BSKH, 1, 2)
     mask_B1TS = visible(T, segment_ids_BT)
-    width = _block_width(T)
+    width = block_width(T)
     dropping = bool(dropout) and dropout_key is not None
     block = functools.partial(_xla_block, dropout=dropout if dropping else 0.0)
     if T >= _LONG:  # no layer keeps B*N*T*T numbers
@@ -203,7 +203,7 @@ def _mixed(x: jax.Array) -> jax.Array:
     return x ^ (x >> 16)
 
 
-def _block_width(length: int) -> int:
+def block_width(length: int) -> int:
     """Queries a block: at most 8 blocks, none narrower than 64, all alike."""
     for blocks in (8, 4, 2):
         if length % blocks == 0 and length // blocks >= 64:
@@ -216,12 +216,12 @@ def _block_width(length: int) -> int:
 _MOST_PACKED = 96
 
 
-def _cudnn(q_BTNH, k_BSKH, v_BSKH, segment_ids_BT, most_documents):
+def _cudnn(q_BTNH, k_BSKH, v_BSKH, segment_ids_BT, max_segments):
     attention = jax.nn.dot_product_attention
     if segment_ids_BT is None:
         return attention(q_BTNH, k_BSKH, v_BSKH, is_causal=True, implementation="cudnn")
-    if 0 < most_documents <= _MOST_PACKED and _is_hopper_or_later():
-        return _cudnn_packed(q_BTNH, k_BSKH, v_BSKH, segment_ids_BT, most_documents)
+    if 0 < max_segments <= _MOST_PACKED and _is_hopper_or_later():
+        return _cudnn_packed(q_BTNH, k_BSKH, v_BSKH, segment_ids_BT, max_segments)
     # JAX hands cuDNN a mask as an additive bias that broadcasts over the heads: B*T*T numbers,
     # which cost bandwidth, but not B*N*T*T.
     mask_B1TS = visible(q_BTNH.shape[1], segment_ids_BT)
@@ -233,7 +233,7 @@ def _is_hopper_or_later() -> bool:
     return float(getattr(jax.local_devices()[0], "compute_capability", 0)) >= 9.0
 
 
-def _cudnn_packed(q_BTNH, k_BSKH, v_BSKH, segment_ids_BT, most_documents):
+def _cudnn_packed(q_BTNH, k_BSKH, v_BSKH, segment_ids_BT, max_segments):
     """cuDNN's packed layout: each document is computed on its own and the rest is never touched.
 
     The function under `jax.nn.dot_product_attention`, whose arguments for this are not public.
@@ -241,7 +241,7 @@ def _cudnn_packed(q_BTNH, k_BSKH, v_BSKH, segment_ids_BT, most_documents):
     from jax._src.cudnn.fused_attention_stablehlo import MaskType, dot_product_attention
 
     # A multiple of 8, so that corpora that differ little share a compiled program.
-    begins_BM, lengths_BM = document_bounds(segment_ids_BT, -(-most_documents // 8) * 8)
+    begins_BM, lengths_BM = document_bounds(segment_ids_BT, -(-max_segments // 8) * 8)
     # One column more than documents: it takes where they begin, and not where the last one ends.
     offsets_BM = jnp.pad(begins_BM, ((0, 0), (0, 1)), constant_values=-1)
     return dot_product_attention(

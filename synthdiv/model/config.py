@@ -44,11 +44,11 @@ class ModelConfig:
 
     attention_dropout: float = 0.0  # the paper trains with 0.1
     attention: str = "auto"  # backend; see synthdiv.model.attention
-    dtype: str = "bfloat16"  # of activations and of the weights as they are multiplied
+    dtype: str = "bfloat16"  # of activations, and of weights when they are used
     # One compiled layer, looped (True), or every layer compiled on its own (False). None: looped if
     # there are more than 8, but not with cuDNN's attention: a loop costs a sixth of the speed.
     scan_layers: bool | None = None
-    remat: str = "none"  # what the backward pass recomputes; see synthdiv.model.llama
+    remat: str = "none"  # what the backward pass recomputes; see synthdiv.model.block
     loss_chunk: int = 8192  # positions whose logits a device holds at one time
     vocab_chunk: int = 0  # vocabulary entries whose logits exist at one time; 0: all
 
@@ -61,12 +61,12 @@ class ModelConfig:
                 f"Model.hidden={self.hidden} does not divide into Model.heads={self.heads}; "
                 "set Model.head_dim or change one of them"
             )
-        if self.heads % self.groups_of:
+        if self.heads % self.num_kv_heads:
             raise UserError(
                 f"Model.heads={self.heads} does not divide into Model.kv_heads={self.kv_heads}"
             )
-        if self.width_of_head % 2:
-            raise UserError(f"the head dimension must be even for RoPE, not {self.width_of_head}")
+        if self.head_size % 2:
+            raise UserError(f"the head dimension must be even for RoPE, not {self.head_size}")
         for name, known in (
             ("rope_scaling", ROPE_SCALINGS),
             ("remat", REMAT_POLICIES),
@@ -88,17 +88,17 @@ class ModelConfig:
             )
 
     @property
-    def groups_of(self) -> int:
+    def num_kv_heads(self) -> int:
         """K, the number of key/value heads."""
         return self.kv_heads or self.heads
 
     @property
-    def width_of_head(self) -> int:
+    def head_size(self) -> int:
         """H, the dimension of one head."""
         return self.head_dim or self.hidden // self.heads
 
     def scans(self, backend: str) -> bool:
-        """Says whether the layers run as a loop with that attention backend."""
+        """Returns whether the layers run as a loop with that attention backend."""
         if self.scan_layers is not None:
             return self.scan_layers
         return self.layers > 8 and backend != "cudnn"
@@ -106,8 +106,8 @@ class ModelConfig:
     @property
     def matmul_parameters(self) -> int:
         """Parameters that a token is multiplied with: all but the norms and the input embedding."""
-        per_head = self.hidden * self.width_of_head
-        attention = 2 * per_head * (self.heads + self.groups_of)
+        per_head = self.hidden * self.head_size
+        attention = 2 * per_head * (self.heads + self.num_kv_heads)
         block = attention + 3 * self.hidden * self.mlp
         return self.layers * block + self.hidden * self.vocab_size
 
@@ -123,5 +123,5 @@ class ModelConfig:
         The second term is attention without a discount for the causal mask; `hidden` is the heads'
         whole width. Recomputation (remat) is not counted.
         """
-        width = self.heads * self.width_of_head
+        width = self.heads * self.head_size
         return 6 * self.matmul_parameters + 12 * self.layers * width * length

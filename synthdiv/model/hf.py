@@ -96,8 +96,8 @@ def config_to_hf(config: ModelConfig, dtype: str = "float32") -> dict[str, Any]:
         "intermediate_size": config.mlp,
         "num_hidden_layers": config.layers,
         "num_attention_heads": config.heads,
-        "num_key_value_heads": config.groups_of,
-        "head_dim": config.width_of_head,
+        "num_key_value_heads": config.num_kv_heads,
+        "head_dim": config.head_size,
         "max_position_embeddings": config.max_length,
         "tie_word_embeddings": config.tie_embeddings,
         "rms_norm_eps": config.norm_eps,
@@ -138,7 +138,7 @@ class _Weight:
 
 def _weights(config: ModelConfig) -> Iterator[_Weight]:
     D, F, V = config.hidden, config.mlp, config.vocab_size
-    N, K, H = config.heads, config.groups_of, config.width_of_head
+    N, K, H = config.heads, config.num_kv_heads, config.head_size
     yield _Weight(("embedding",), None, "model.embed_tokens.weight", (V, D), False, 1)
     for i in range(config.layers):
         for ours, theirs, shape, inputs in (
@@ -160,7 +160,7 @@ def _weights(config: ModelConfig) -> Iterator[_Weight]:
 
 
 def params_from_hf(read: Callable[[str], np.ndarray], config: ModelConfig) -> dict[str, Any]:
-    """Returns our parameters, float32 NumPy, from a function that gives a tensor by its HF name."""
+    """Returns our parameters, float32 NumPy, from a function that reads a tensor by its HF name."""
     layers: dict[str, np.ndarray] = {}
     params: dict[str, Any] = {"layers": layers}
     for weight in _weights(config):
@@ -178,7 +178,7 @@ def params_from_hf(read: Callable[[str], np.ndarray], config: ModelConfig) -> di
 def params_to_hf(params: dict[str, Any], config: ModelConfig) -> Iterator[tuple[str, np.ndarray]]:
     """Yields the HF name and tensor, float32, of every matrix of our parameters."""
     for weight in _weights(config):
-        array = params
+        array: Any = params
         for key in weight.path:
             array = array[key]
         array = array if weight.layer is None else array[weight.layer]
@@ -223,7 +223,7 @@ def write(
     output: Path,
     dtype: str = "float32",
 ) -> Path:
-    """Writes a Hugging Face Llama directory; config.json comes last, so that it marks completion.
+    """Writes a Hugging Face Llama directory; config.json comes last and marks it complete.
 
     Args:
         params: our parameters (arrays of any kind).
@@ -249,7 +249,7 @@ def write(
             size = 0
         shards[-1][name] = array
         size += array.nbytes
-    file_of = {}
+    file_of: dict[str, str] = {}
     for i, shard in enumerate(shards, start=1):
         name = "model.safetensors"
         if len(shards) > 1:
@@ -270,7 +270,7 @@ def write(
 
 
 def _special_tokens(directory: Path) -> dict[str, int]:
-    """The ids of the tokenizer's special tokens, as config.json wants them, where it names any."""
+    """Returns the ids of the tokenizer's special tokens under the names that config.json has."""
     settings, vocabulary = directory / "tokenizer_config.json", directory / "tokenizer.json"
     if not (settings.exists() and vocabulary.exists()):
         return {}

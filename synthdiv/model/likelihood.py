@@ -1,4 +1,4 @@
-"""How likely a model finds given tokens: one compiled function, for whoever only wants figures."""
+"""The likelihood of given tokens under a model, as one compiled function."""
 
 import jax
 import jax.numpy as jnp

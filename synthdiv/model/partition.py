@@ -1,7 +1,7 @@
 """Which mesh axis each dimension of an array is cut along: the one table of sharding rules.
 
 A dimension is known by its letter (see synthdiv.model). An array's dimensions are served from left
-to right, and a mesh axis is given out once an array: a batch of activations BTD is cut along B, so
+to right, and each mesh axis is used once per array: a batch of activations BTD is cut along B, so
 its D stays whole, while a weight DF, which has no B, is cut along D. That alone is fully sharded
 data parallelism: a weight is gathered where it is used, an activation never is.
 """
@@ -40,7 +40,7 @@ def spec(letters: str) -> PartitionSpec:
 
 
 def constrain(x: jax.Array, letters: str) -> jax.Array:
-    """Returns x, held to the table's sharding if a mesh is in force; x as it is otherwise."""
+    """Returns x, constrained to the table's sharding if a mesh is in force."""
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or mesh.size == 1:
         return x

@@ -1,7 +1,7 @@
-"""Rotary position embedding, with the frequency scalings that Hugging Face Llama configs can name.
+"""Rotary position embedding, with the frequency scalings of Hugging Face Llama configs.
 
-The two halves of a head are rotated against each other (the convention of Hugging Face's weights,
-not the interleaved one), so weights move in and out without a permutation.
+The two halves of a head are rotated against each other, as in Hugging Face's weights (and not
+interleaved), so weights move in and out without a permutation.
 """
 
 import math
@@ -14,11 +14,11 @@ from synthdiv.model.config import ModelConfig
 
 
 def frequencies(config: ModelConfig) -> tuple[np.ndarray, float]:
-    """Returns the angle a position for each pair of a head's dimensions, (H/2,), and a factor.
+    """Returns the angle per position of each pair of a head's dimensions, (H/2,), and a factor.
 
     The factor multiplies cosine and sine; it is 1 except in YaRN (Peng et al. 2023, section 3.4).
     """
-    half = config.width_of_head // 2
+    half = config.head_size // 2
     base = config.rope_theta ** -(np.arange(half, dtype=np.float64) / half)
     original = config.rope_original_length or config.max_length
     factor = config.rope_factor
@@ -34,7 +34,7 @@ def frequencies(config: ModelConfig) -> tuple[np.ndarray, float]:
     if config.rope_scaling == "yarn":
 
         def dimension(turns: float) -> float:
-            """The (fractional) pair whose wave makes `turns` turns over the original context."""
+            """Returns the (fractional) pair that makes `turns` turns over the original context."""
             return half * math.log(original / (turns * 2 * math.pi)) / math.log(config.rope_theta)
 
         first = max(math.floor(dimension(config.rope_beta_fast)), 0)
@@ -53,7 +53,7 @@ def angles(config: ModelConfig, positions_BT: jax.Array) -> tuple[jax.Array, jax
 
 
 def rotate(x_BTNH: jax.Array, cosine_BT1H: jax.Array, sine_BT1H: jax.Array) -> jax.Array:
-    """Returns x (B, T, N, H) turned by the angles, computed in float32, in x's dtype."""
+    """Returns x (B, T, N, H) rotated by the angles, computed in float32, in x's dtype."""
     first, second = jnp.split(x_BTNH.astype(jnp.float32), 2, axis=-1)
     turned = jnp.concatenate(
         [

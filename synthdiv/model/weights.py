@@ -12,7 +12,8 @@ from typing import Any
 import jax
 from flax import nnx
 
-from synthdiv.errors import UserError
+from synthdiv import hub
+from synthdiv.errors import UserError, first_line
 from synthdiv.files import read_json
 from synthdiv.model import hf
 from synthdiv.model.config import ModelConfig
@@ -25,7 +26,7 @@ COMMIT_MARK = "commit_success.txt"  # Orbax puts one into every directory of a c
 
 @dataclasses.dataclass(frozen=True)
 class Loaded:
-    """A model with what is needed to use it. Unpacks as (model, config, tokenizer)."""
+    """A model and what is needed to use it. Unpacks as (model, config, tokenizer)."""
 
     model: Llama
     config: ModelConfig
@@ -71,12 +72,16 @@ def steps_in(directory: Path) -> list[int]:
 
 
 def find_checkpoint(path: str | Path) -> Path:
-    """Returns the directory of one checkpoint: `path` itself, or the newest of a workdir.
+    """Returns the directory of one checkpoint.
+
+    Args:
+        path: the checkpoint itself, a workdir (its newest), or the hub's ORG/NAME, which is fetched
+            into the hub's cache.
 
     Raises:
         UserError: there is no checkpoint.
     """
-    path = Path(path)
+    path = hub.find_checkpoint(path)
     if (path / ABOUT).exists() or (path / "config.json").exists():
         return path
     for directory in (path / CHECKPOINTS, path):
@@ -109,7 +114,7 @@ def read_params(checkpoint: Path, config: ModelConfig, shardings: Any = None) ->
         with ocp.StandardCheckpointer() as checkpointer:
             return checkpointer.restore((checkpoint / "params").absolute(), wanted)
     except Exception as error:  # Orbax raises many kinds
-        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        line = first_line(error)
         raise UserError(f"cannot read the parameters in {checkpoint}: {line}") from error
 
 

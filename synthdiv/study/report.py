@@ -1,56 +1,64 @@
-"""The study's report: one HTML page and its figures, made from `study.json` and nothing else."""
+"""The study's report: the page and its figures, made of `study.json` and nothing else."""
 
-from html import escape
-from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from synthdiv import files
-from synthdiv.diversity import charts
-from synthdiv.diversity.baselines.catalogue import METRICS
+from synthdiv.baselines.catalogue import METRICS
+from synthdiv.reporting.figures import Series
+from synthdiv.reporting.plots import plot
+from synthdiv.reporting.study_page import PHASES, study_panels, study_table, write_study_page
 from synthdiv.study.regression import line_band
 
-PHASES = {"pretrain": "pre-trained", "sft": "fine-tuned"}
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as MatplotlibFigure
 
 
 def write_report(workdir: Path, study: dict[str, Any]) -> Path:
-    """Writes `report.html` and `figures/*.svg` beside `study.json`.
+    """Writes `report.html` and `figures/*.svg` beside `study.json`; returns the page's path.
 
     Args:
         workdir: the study's directory.
         study: the content of `study.json`.
-
-    Returns:
-        The page's path. It is self-contained and opens without a network.
     """
-    from jinja2 import Environment, PackageLoader
+    return write_study_page(workdir, study, _fits(study), METRICS)
 
-    panels = [_panel(study, model, phase) for model in study["regression"] for phase in PHASES]
-    figures = files.output_dir(workdir / "figures")
-    for panel in panels:
-        name = f"{panel['model']}_{panel['phase']}".replace(" ", "_").replace("-", "_")
-        files.write_text(figures / f"{name}.svg", _standalone(panel["svg"]))
-    environment = Environment(
-        loader=PackageLoader("synthdiv.study", "."), autoescape=True, trim_blocks=True
-    )
-    page = environment.get_template("report.html.jinja").render(
-        study=study,
-        models=list(study["regression"]),
-        panels=panels,
-        table=_table(study),
-        baselines=_baselines(study),
-        notices=study["notices"],
-        css=_css(),
-    )
-    files.write_text(workdir / "report.html", page)
-    return workdir / "report.html"
+
+def plot_study(study: dict[str, Any]) -> "MatplotlibFigure":
+    """Returns Figure 1, accuracy against score for each model and phase, through matplotlib.
+
+    Args:
+        study: the content of `study.json`.
+
+    Raises:
+        UserError: matplotlib is not installed.
+    """
+    return plot(list(study_panels(study, _fits(study)).values()))
+
+
+def _fits(study: dict[str, Any]) -> dict[tuple[str, str], Series]:
+    """The fitted line of each (model, phase) that has an interval."""
+    return {
+        (model, phase): _fitted_line(study, model, phase)
+        for model in study["regression"]
+        for phase in PHASES
+        if study["regression"][model][phase]["ci95"] is not None
+    }
+
+
+def _fitted_line(study: dict[str, Any], model: str, phase: str) -> Series:
+    """The regression line and its band in per cent, a little beyond the scores on both sides."""
+    scores = [cell["score"]["mean"] for cell in study["cells"]]
+    grid = np.linspace(min(scores) - 0.5, max(scores) + 0.5, 60).tolist()
+    band = line_band(scores, study["regression"][model][phase], grid)
+    line, low, high = ([100 * value for value in values] for values in band)
+    return Series("least squares", grid, line, low, high)
 
 
 def text_table(study: dict[str, Any]) -> str:
     """The main table as plain text, for the terminal."""
-    table = _table(study)
+    table = study_table(study)
     rows = [table["head"], *table["rows"]]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = []
@@ -59,118 +67,3 @@ def text_table(study: dict[str, Any]) -> str:
         lines.append("  ".join([row[0].ljust(widths[0]), *cells[1:]]))
     lines.insert(1, "  ".join("-" * w for w in widths))
     return "\n".join(lines)
-
-
-def _css() -> str:
-    """The style of all reports, light and dark."""
-    return resources.files("synthdiv.diversity").joinpath("report.css").read_text()
-
-
-def _standalone(svg: str) -> str:
-    """A chart of the page as an SVG file of its own, on a background that its colours need."""
-    opening = '<svg class="chart"'
-    root = '<svg xmlns="http://www.w3.org/2000/svg" class="chart" style="background: var(--card)"'
-    rest = svg.removeprefix(opening)
-    head, _, body = rest.partition(">")
-    return f"{root}{head}><style>{escape(_css(), quote=False)}</style>{body}\n"
-
-
-def _panel(study: dict[str, Any], model: str, phase: str) -> dict[str, str]:
-    """One panel of Figure 1: a model in a phase, all corpora."""
-    fit = study["regression"][model][phase]
-    points, scores = [], []
-    tokens = [cell["corpus"]["tokens"] for cell in study["cells"]]
-    for cell in study["cells"]:
-        outcome = cell["models"][model][phase]
-        accuracy, half = 100 * outcome["accuracy"], 196 * outcome["stderr"]
-        scores.append(cell["score"]["mean"])
-        points.append(
-            charts.Point(
-                x=cell["score"]["mean"],
-                y=accuracy,
-                label=cell["corpus"]["name"],
-                x_interval=tuple(cell["score"]["ci95"]),
-                y_interval=(accuracy - half, accuracy + half),
-                size=cell["corpus"]["tokens"] / (sum(tokens) / len(tokens)),
-            )
-        )
-    series = None
-    if fit["ci95"] is not None:
-        grid = np.linspace(min(scores) - 0.5, max(scores) + 0.5, 60).tolist()
-        line, low, high = (
-            [100 * value for value in values] for values in line_band(scores, fit, grid)
-        )
-        series = charts.Series("least squares", grid, line, low, high)
-    says = _says(fit)
-    svg = charts.scatter(
-        points,
-        title=f"{model}, {PHASES[phase]}",
-        x_label="LLM cluster score",
-        y_label="accuracy, %",
-        description=says,
-        fit=series,
-    )
-    return {"model": model, "phase": PHASES[phase], "svg": svg, "says": says}
-
-
-def _says(fit: dict[str, Any]) -> str:
-    """The regression in a sentence that claims no more than the interval allows."""
-    if fit["slope"] is None:
-        return f"No line can be fitted through {fit['n']} corpora of these scores."
-    if fit["pearson"] is None:
-        return f"All {fit['n']} corpora led to the same accuracy."
-    slope = f"{100 * fit['slope']:+.2f} points of accuracy per unit of score"
-    if fit["ci95"] is None:
-        return f"{slope}, over {fit['n']} corpora: too few for an interval."
-    low, high = (100 * bound for bound in fit["ci95"])
-    verdict = (
-        "The interval holds zero: these corpora do not show that the two go together."
-        if low <= 0 <= high
-        else "The interval excludes zero."
-    )
-    return (
-        f"{slope}, 95% interval {low:+.2f} to {high:+.2f}; Pearson {fit['pearson']:.2f}, "
-        f"{fit['n']} corpora. {verdict}"
-    )
-
-
-def _table(study: dict[str, Any]) -> dict[str, list]:
-    """Rows like the paper's Table 6: a corpus, its score, what each model made of it."""
-    head = ["Corpus", "Topics", "Generations", "Documents", "Tokens", "Score", "95% interval"]
-    for model in study["regression"]:
-        for words in PHASES.values():
-            head += [f"{model} {words}", "bits per byte"]
-    rows = []
-    for cell in study["cells"]:
-        corpus, score = cell["corpus"], cell["score"]
-        row = [corpus["name"]]
-        row += [_whole(corpus[k]) for k in ("topics", "generations", "documents", "tokens")]
-        row += [f"{score['mean']:.2f}", "{:.2f} to {:.2f}".format(*score["ci95"])]
-        for model in study["regression"]:
-            for phase in PHASES:
-                outcome = cell["models"][model][phase]
-                row.append(f"{100 * outcome['accuracy']:.1f} \u00b1 {100 * outcome['stderr']:.1f}")
-                row.append(f"{outcome['bits_per_byte']:.3f}")
-        rows.append(row)
-    return {"head": head, "rows": rows}
-
-
-def _baselines(study: dict[str, Any]) -> dict[str, list]:
-    """One metric a row: its value for each corpus, and how it ranks them beside their accuracy."""
-    cells, ranks = study["cells"], study["rank_correlations"]
-    titles = {"score": "LLM cluster score"} | {name: m.title for name, m in METRICS.items()}
-    phases = [(model, phase) for model in study["regression"] for phase in PHASES]
-    rows = []
-    for name, title in titles.items():
-        if name not in ranks:
-            continue
-        values = [c["score"]["mean"] if name == "score" else c["baselines"][name] for c in cells]
-        found = [ranks[name][model][phase] for model, phase in phases]
-        shown = ["-" if rank is None else f"{rank:+.2f}" for rank in found]
-        rows.append([title, *map(charts.number, values), *shown])
-    columns = [f"with {model} {PHASES[phase]}" for model, phase in phases]
-    return {"head": ["Metric", *(c["corpus"]["name"] for c in cells), *columns], "rows": rows}
-
-
-def _whole(value: int | None) -> str:
-    return "-" if value is None else f"{value:,}"

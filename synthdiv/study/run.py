@@ -142,7 +142,7 @@ def _heldout_corpus(plan: Plan, shared: Path) -> files.Corpus:
 def _write_questions(plan: Plan, shared: Path) -> None:
     """Questions about the world's facts, over topics of which each cell has seen its share."""
     from synthdiv.generation.seeds import choose_topics, read_topics
-    from synthdiv.llm.offline.world import World
+    from synthdiv.offline.world import World
 
     config = plan.config
     topics = choose_topics(read_topics(plan.topics), config.question_topics, config.seed)

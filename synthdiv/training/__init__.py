@@ -13,7 +13,7 @@ _HOME = {
     "PretrainConfig": "config",
     "SFTConfig": "config",
     "RunConfig": "config",
-    "Diverged": "loop",
+    "Diverged": "metrics",
     "pretrain": "runs",
     "sft": "runs",
     "plan_pretrain": "runs",

@@ -9,6 +9,7 @@ A checkpoint, `workdir/checkpoints/STEP/`, is complete when its directory has th
     tokenizer/   the tokenizer's files
 """
 
+import dataclasses
 import shutil
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from synthdiv.errors import UserError
 from synthdiv.files import read_json
 from synthdiv.model.weights import ABOUT, CHECKPOINTS, steps_in
 from synthdiv.progress import say
+from synthdiv.training.step import TrainState
 
 FORMAT = 1
 
@@ -39,7 +41,7 @@ class _FolderHandler(ocp.CheckpointHandler):
 
 @ocp.args.register_with_handler(_FolderHandler, for_restore=True)
 class _FolderRestore(ocp.args.CheckpointArgs):
-    """Orbax wants one; the directory itself is what is restored."""
+    """Orbax asks for one; what is restored is the directory itself."""
 
 
 @ocp.args.register_with_handler(_FolderHandler, for_save=True)
@@ -48,13 +50,23 @@ class _FolderSave(ocp.args.CheckpointArgs):
         self.source = source
 
 
+def _items(state: TrainState) -> dict[str, Any]:
+    """The state as a checkpoint keeps it: three directories of arrays."""
+    progress = {
+        field.name: getattr(state, field.name)
+        for field in dataclasses.fields(state)
+        if field.name not in ("params", "optimizer")
+    }
+    return {"params": state.params, "optimizer": state.optimizer, "progress": progress}
+
+
 class Checkpoints:
     """The checkpoints of one run.
 
     Args:
         workdir: the run's directory.
-        keep: how many of the newest stay.
-        about: JSON-able facts of the run that every checkpoint repeats; has "model".
+        keep: how many of the newest are kept.
+        about: facts of the run, for JSON, that every checkpoint repeats; has "model".
         tokenizer: directory of the tokenizer's files, or None.
     """
 
@@ -72,15 +84,13 @@ class Checkpoints:
         """Returns the directory of the checkpoint after `step` updates."""
         return self.directory / str(step)
 
-    def save(self, step: int, state: dict[str, Any], position: dict[str, Any]) -> None:
+    def save(self, step: int, state: TrainState, position: dict[str, Any]) -> None:
         """Starts to save; returns when the state has been copied and may be overwritten."""
         if step in self._manager.all_steps():
             return
-        progress = {k: v for k, v in state.items() if k not in ("params", "optimizer")}
         items = {
-            "params": ocp.args.StandardSave(state["params"]),
-            "optimizer": ocp.args.StandardSave(state["optimizer"]),
-            "progress": ocp.args.StandardSave(progress),
+            name: ocp.args.StandardSave(content) for name, content in _items(state).items()
+        } | {
             "about": ocp.args.JsonSave(
                 self._about | {"format": FORMAT, "step": step, "position": position}
             ),
@@ -89,15 +99,15 @@ class Checkpoints:
             items["tokenizer"] = _FolderSave(self._tokenizer)
         self._manager.save(step, args=ocp.args.Composite(**items))
 
-    def restore(self, abstract: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    def restore(self, abstract: TrainState) -> tuple[TrainState, dict[str, Any]] | None:
         """Returns (state, data position) of the newest checkpoint that can be read, or None.
 
         A damaged one is set aside as `workdir/damaged-STEP`, with a warning, and the one before it
         is taken.
 
         Args:
-            abstract: shapes and shardings that the state is wanted in; they may differ from those
-                it was saved from.
+            abstract: shapes and shardings of the state to return; it may have been saved from other
+                shardings.
 
         Raises:
             UserError: a checkpoint is of another architecture.
@@ -115,21 +125,14 @@ class Checkpoints:
                 self._set_aside(step, error)
         return None
 
-    def _read(self, step: int, abstract: dict[str, Any]) -> dict[str, Any]:
-        progress = {k: v for k, v in abstract.items() if k not in ("params", "optimizer")}
-        restored = self._manager.restore(
-            step,
-            args=ocp.args.Composite(
-                params=ocp.args.StandardRestore(abstract["params"]),
-                optimizer=ocp.args.StandardRestore(abstract["optimizer"]),
-                progress=ocp.args.StandardRestore(progress),
-            ),
-        )
-        return {
-            "params": restored["params"],
-            "optimizer": restored["optimizer"],
-            **restored["progress"],
+    def _read(self, step: int, abstract: TrainState) -> TrainState:
+        wanted = {
+            name: ocp.args.StandardRestore(content) for name, content in _items(abstract).items()
         }
+        restored = self._manager.restore(step, args=ocp.args.Composite(**wanted))
+        return TrainState(
+            params=restored["params"], optimizer=restored["optimizer"], **restored["progress"]
+        )
 
     def _check_architecture(self, about: dict[str, Any], step: int) -> None:
         if about.get("format") != FORMAT:
@@ -160,11 +163,11 @@ class Checkpoints:
         self._manager.reload()
 
     def wait(self) -> None:
-        """Returns when what was saved is on disk."""
+        """Returns when everything that was saved is on disk."""
         self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """Waits and lets go of the threads."""
+        """Waits, and releases the threads."""
         self._manager.close()
 
 

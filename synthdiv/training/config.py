@@ -14,7 +14,7 @@ class RunConfig:
     """What pre-training and fine-tuning have in common.
 
     Raises:
-        UserError: a value that cannot be.
+        UserError: a value that is out of range.
     """
 
     batch_size: int = 256  # sequences in one update, over all devices
@@ -22,15 +22,17 @@ class RunConfig:
     seed: int = 0  # of weights, dropout and data order
     segments: bool = True  # attention stays inside a document
     z_loss: float = 0.0
-    on_bad: str = "stop"  # loss or gradient not finite, or a spike: "stop", or "skip" the update
-    spike: float = 0.0  # nats over the smoothed loss that are a spike; 0: never
+    on_bad: str = "stop"  # on a loss or gradient that is not finite, or a spike: "stop" or "skip"
+    spike: float = 0.0  # how many nats above the smoothed loss make a spike; 0: never
     log_every: int = 10  # steps
     checkpoint_every: int = 1000  # steps; 0: only at the end
     keep: int = 3  # newest checkpoints kept
     tensorboard: bool = True  # if tensorboardX is installed
     wandb: str = ""  # project; empty: none
     compile_cache: str = "auto"  # directory; "auto": the user's cache directory; "": none
-    workers: int = 0  # processes that read data; 0: a thread
+    workers: int = 0  # threads that prepare batches ahead; 0: none, the loop prepares its own
+    optimizer: OptimizerConfig = OptimizerConfig()
+    mesh: MeshConfig = MeshConfig()
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "accumulate", "log_every", "keep"):
@@ -51,8 +53,6 @@ class PretrainConfig(RunConfig):
 
     tokens: float = 0
     model: ModelConfig = ModelConfig()
-    optimizer: OptimizerConfig = OptimizerConfig()
-    mesh: MeshConfig = MeshConfig()
     mixture: MixtureConfig = MixtureConfig()
 
 
@@ -68,4 +68,3 @@ class SFTConfig(RunConfig):
     checkpoint_every: int = 0
     template: ChatTemplate = ChatTemplate()
     optimizer: SFTOptimizerConfig = SFTOptimizerConfig()
-    mesh: MeshConfig = MeshConfig()

@@ -1,11 +1,11 @@
-"""What a device can do at best, and what share of it a run reaches (MFU)."""
+"""The peak performance of devices, and the share of it that a run reaches (MFU)."""
 
 import jax
 
 from synthdiv.model.config import ModelConfig
 
-# Dense bf16 FLOP/s (no sparsity) and bytes of memory, from the makers' data sheets, by a part of
-# what JAX calls the device. The first name that is contained counts.
+# Dense bf16 FLOP/s (no sparsity) and bytes of memory, from the makers' data sheets. The first name
+# that JAX's name of the device contains counts.
 DEVICES: dict[str, tuple[float, float]] = {
     "GB200": (2.5e15, 186e9),
     "B200": (2.25e15, 180e9),
@@ -30,13 +30,13 @@ DEVICES: dict[str, tuple[float, float]] = {
 
 
 def peak_flops(device: jax.Device) -> float | None:
-    """Returns the device's dense bf16 FLOP/s, or None for one that the table does not have."""
+    """Returns the device's dense bf16 FLOP/s, or None for a device that is not in the table."""
     found = _row(device.device_kind)
     return found[0] if found else None
 
 
 def memory_bytes(device: jax.Device) -> float | None:
-    """Returns the bytes of memory that a program can have on the device, or None if unknown."""
+    """Returns the bytes of memory that a program can use on the device, or None if unknown."""
     stats = device.memory_stats() if device.platform != "cpu" else None
     if stats and "bytes_limit" in stats:
         return float(stats["bytes_limit"])

@@ -1,6 +1,6 @@
 """Settings of the process and its host that make training fast: compiled programs, memory.
 
-Both have to be made before JAX starts its threads, so a run makes them first.
+They only work before JAX starts its threads, so a run begins with them.
 """
 
 import ctypes
@@ -8,15 +8,18 @@ import importlib.util
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
+
+_jax: Any = jax.config  # JAX makes its attributes when it is imported, so none has a type
 
 # glibc's mallopt parameters (malloc.h).
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
 
 
 def prepare(compile_cache: str) -> None:
-    """Makes the settings of a run.
+    """Applies the settings.
 
     Args:
         compile_cache: directory for compiled programs; "auto" for the user's cache directory, ""
@@ -28,20 +31,20 @@ def prepare(compile_cache: str) -> None:
 
 
 def _keep_compiled(directory: str) -> None:
-    """Keeps compiled programs on disk, so that the next process of equal shapes starts fast."""
-    if not directory or jax.config.jax_compilation_cache_dir:
+    """Keeps compiled programs on disk, so that the next run of the same shapes starts fast."""
+    if not directory or _jax.jax_compilation_cache_dir:
         return
     if directory == "auto":
         home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         directory = str(Path(home) / "synthdiv" / "xla")
-    jax.config.update("jax_compilation_cache_dir", directory)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+    _jax.update("jax_compilation_cache_dir", directory)
+    _jax.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    _jax.update("jax_persistent_cache_min_entry_size_bytes", 0)
 
 
 def _only_cpu() -> bool:
     """Says whether JAX will run on the CPU, without starting it."""
-    platforms = jax.config.jax_platforms
+    platforms = _jax.jax_platforms
     if platforms:
         return platforms.split(",")[0] == "cpu"
     plugins = ("jax_cuda12_plugin", "jax_cuda13_plugin", "libtpu", "jax_rocm7_plugin")
@@ -49,11 +52,11 @@ def _only_cpu() -> bool:
 
 
 def _keep_freed_memory() -> None:
-    """Makes malloc keep what it got from the system.
+    """Makes malloc keep the memory that it got from the system.
 
-    On the CPU every step allocates all its activations anew. By default glibc returns so large a
-    block at once and the next step faults it in again page by page: a third of the step's time for
-    small models. Elsewhere than on glibc nothing is done.
+    On the CPU every step allocates all its activations anew. By default glibc returns such large
+    blocks to the system at once, and the next step faults them in again page by page, which takes a
+    third of a step of small models. Without glibc, nothing is done.
     """
     if not sys.platform.startswith("linux"):
         return

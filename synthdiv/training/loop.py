@@ -1,6 +1,6 @@
 """The training loop: feed, dispatch, log one step late, save, stop cleanly.
 
-Nothing waits for the device between logs except that the host runs at most two steps ahead. All
+Nothing waits for the device between logs, except that the host runs at most two steps ahead. All
 transfers are explicit, so the loop runs under `jax_transfer_guard=disallow`.
 """
 
@@ -16,17 +16,21 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
+import synthdiv
+from synthdiv.data import Batches
 from synthdiv.errors import Paused, UserError
 from synthdiv.files import write_json
-from synthdiv.model.attention import choose_backend
+from synthdiv.model.config import ModelConfig
 from synthdiv.progress import Progress, say
 from synthdiv.training.checkpoints import Checkpoints
 from synthdiv.training.config import RunConfig
-from synthdiv.training.flops import mfu
-from synthdiv.training.metrics import MetricsLog, for_json, summarize
+from synthdiv.training.mesh import check_fits
+from synthdiv.training.metrics import Clock, MetricsLog, Pending, Reporter, for_json
 from synthdiv.training.step import (
     StepConfig,
+    TrainState,
     abstract_state,
+    backend_of,
     batch_shardings,
     compiled_step,
     init_state,
@@ -36,227 +40,169 @@ from synthdiv.training.step import (
 AHEAD = 2  # steps that may be queued on the device
 
 
-class Diverged(UserError):
-    """Training met a loss or gradient that it must not go on from."""
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run whose data is open and fits its model and mesh.
 
-
-@dataclasses.dataclass
-class _Pending:
-    """A step that was dispatched and not yet reported."""
-
-    number: int  # updates made, this one included
-    position: dict[str, Any]  # in the data, after its batch
-    metrics: dict[str, jax.Array]
-
-
-class _Clock:
-    """Wall time of a run, and what of it did not go into steps."""
-
-    def __init__(self) -> None:
-        self.start = time.monotonic()
-        self.lost = 0.0
-        self.window = self.start
-        self.window_lost = 0.0
-
-    @contextlib.contextmanager
-    def losing(self) -> Iterator[None]:
-        """Counts what happens inside as time without steps."""
-        before = time.monotonic()
-        try:
-            yield
-        finally:
-            self.lost += time.monotonic() - before
-
-    def goodput(self) -> float:
-        return 1 - self.lost / max(time.monotonic() - self.start, 1e-9)
-
-    def lap(self) -> float:
-        """Seconds in steps since the last call."""
-        now = time.monotonic()
-        seconds = now - self.window - (self.lost - self.window_lost)
-        self.window, self.window_lost = now, self.lost
-        return max(seconds, 1e-9)
-
-
-def train(
-    workdir: Path,
-    batches: Any,
-    config: StepConfig,
-    mesh: Mesh,
-    run: RunConfig,
-    steps: int,
-    about: dict[str, Any],
-    tokenizer: Path,
-    first_params: Callable[[Any], Any] | None = None,
-    profile_steps: tuple[int, int] | None = None,
-) -> Path:
-    """Trains to `steps` updates, from the newest checkpoint of `workdir` if there is one.
-
-    Args:
-        workdir: where checkpoints, metrics.jsonl and done.json go.
-        batches: a `synthdiv.data.Batches`.
-        config: what the step is compiled for.
-        steps: length of the whole run.
-        about: facts for the checkpoints; has "model".
-        tokenizer: directory of its files, copied into every checkpoint.
+    Attributes:
+        config: the settings of the run.
+        model: the model's sizes.
+        data: its batches.
+        steps: the length of the whole run, in updates.
+        mesh: of devices.
+        tokenizer: directory of the tokenizer's files, copied into every checkpoint.
         first_params: given the shardings of the parameters, returns the weights that a new run
             starts from; None: random ones.
+        operative: the gin text that the settings were made from, kept in the checkpoints.
         profile_steps: (first, last) steps that the profiler records into workdir/profile.
+
+    Raises:
+        UserError: data, model, mesh and attention do not fit each other.
+    """
+
+    config: RunConfig
+    model: ModelConfig
+    data: Batches
+    steps: int
+    mesh: Mesh
+    tokenizer: Path
+    first_params: Callable[[Any], Any] | None = None
+    operative: str = ""
+    profile_steps: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        data, model = self.data, self.model
+        if data.vocab_size > model.vocab_size:
+            raise UserError(
+                f"the tokenizer of the tokens has {data.vocab_size} entries and the model "
+                f"{model.vocab_size} (Model.vocab_size)"
+            )
+        if data.sequence_length > model.max_length:
+            raise UserError(
+                f"sequences of {data.sequence_length} tokens are longer than the model's context "
+                f"of {model.max_length} (Model.max_length)"
+            )
+        check_fits(model, self.mesh, self.config.batch_size, self.config.accumulate)
+        backend_of(model, data.sequence_length)
+
+    @property
+    def step(self) -> StepConfig:
+        """What the step is compiled for."""
+        data = self.data
+        return StepConfig.of(self.config, self.model, len(data.source_names), data.max_segments)
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """JSON-able facts of the run, which every checkpoint repeats."""
+        return {
+            "model": dataclasses.asdict(self.model),
+            "run": dataclasses.asdict(self.config),
+            "gin": self.operative,
+            "steps": self.steps,
+            "sources": self.data.plan(),
+            "tokenizer_sha256": self.data.tokenizer_sha256,
+            "versions": {"synthdiv": synthdiv.__version__, "jax": jax.__version__},
+        }
+
+
+def train(run: Run, workdir: Path) -> Path:
+    """Trains to `run.steps` updates, from the newest checkpoint of `workdir` if there is one.
+
+    Args:
+        run: what to train, and on what.
+        workdir: gets checkpoints, metrics.jsonl and done.json.
 
     Returns:
         The directory of the last checkpoint.
 
     Raises:
-        Paused: SIGTERM came; all is saved.
+        Paused: SIGTERM came; everything is saved.
         Diverged: a loss or gradient that is not finite, or a spike.
-        UserError: what is in `workdir` is of another run.
+        UserError: `workdir` holds another run.
     """
-    clock = _Clock()
+    clock, config = Clock(), run.config
     with _termination() as asked_to_stop, contextlib.ExitStack() as stack:
-        checkpoints = Checkpoints(workdir, run.keep, about, tokenizer)
+        checkpoints = Checkpoints(workdir, config.keep, run.about, run.tokenizer)
         stack.callback(checkpoints.close)
-        stack.callback(batches.close)
-        restored = checkpoints.restore(abstract_state(config, mesh))
-        if restored is None:
-            params = None
-            if first_params is not None:
-                params = first_params(state_shardings(config, mesh)["params"])
-            state = init_state(config, mesh, run.seed, steps, params)
-        else:
-            state, position = restored
-            batches.set_state(position)
-        number, length = (int(jax.device_get(state[name])) for name in ("step", "steps"))
-        if restored is not None:
-            say(f"resuming from {checkpoints.path(number)}")
-        if length != steps:
-            raise UserError(
-                f"{workdir} holds a run of {length} steps, not {steps}: the learning "
-                "rate depends on the length, so take another --workdir"
-            )
-        say(backend_of(config, batches.sequence_length))
-        step_function = compiled_step(config, mesh)
-        placed = batch_shardings(mesh)
+        stack.callback(run.data.close)
+        state, saved = _first_state(run, checkpoints, workdir)
+        number = max(saved, 0)
+        say(backend_of(run.model, run.data.sequence_length))
+        train_step = compiled_step(run.step, run.mesh)
         log = None
         if jax.process_index() == 0:  # one process writes for all
-            log = MetricsLog(workdir, number, run.tensorboard, run.wandb, about)
+            log = MetricsLog(workdir, number, config.tensorboard, config.wandb, run.about)
             stack.callback(log.close)
-        bar = stack.enter_context(Progress(steps, "training", unit="step"))
+        bar = stack.enter_context(Progress(run.steps, "training", unit="step"))
         bar.update(number)
-        reporter = _Reporter(config, batches, log, bar, clock, steps)
+        reporter = Reporter(run.step, run.data, log, bar, clock, run.steps)
         clock.lost += time.monotonic() - clock.start
 
-        pending: list[_Pending] = []
-        saved = number if restored is not None else -1
-        while number < steps:
+        pending: list[Pending] = []
+        while number < run.steps:
             with clock.losing():
-                batch = next(batches)
-                position = batches.get_state()
-            batch = _place(batch, placed)
-            with _profile(profile_steps, number, workdir, pending):
-                first = not pending and reporter.reported == 0
+                batch = next(run.data)
+                position = run.data.get_state()
+            placed = _place(batch, run.mesh)
+            with _profile(run.profile_steps, number, workdir, pending):
+                first = not pending and reporter.reported == 0  # it compiles
                 with clock.losing() if first else contextlib.nullcontext():
-                    state, metrics = step_function(state, batch)
+                    state, metrics = train_step(state, placed)
             number += 1
-            pending.append(_Pending(number, position, metrics))
+            pending.append(Pending(number, position, metrics))
             if len(pending) > AHEAD:
                 jax.block_until_ready(pending[-1 - AHEAD].metrics)
-            if number % run.log_every == 0 and len(pending) > 1:
+            if number % config.log_every == 0 and len(pending) > 1:
                 reporter.report(pending[:-1])  # the step just dispatched is still running
                 pending = pending[-1:]
-            stop = asked_to_stop(number % run.log_every == 0)
-            due = run.checkpoint_every and number % run.checkpoint_every == 0
-            if stop or due or number == steps:
+            stop = asked_to_stop(number % config.log_every == 0)
+            due = config.checkpoint_every and number % config.checkpoint_every == 0
+            if stop or due or number == run.steps:
                 reporter.report(pending)  # never save what diverged
                 pending = []
                 with clock.losing():
                     checkpoints.save(number, state, position)
                 saved = number
-            if stop and number < steps:
+            if stop and number < run.steps:
                 checkpoints.wait()
                 raise Paused(
-                    f"asked to stop at step {number} of {steps}; all is saved in "
+                    f"asked to stop at step {number} of {run.steps}; everything is saved in "
                     f"{checkpoints.path(number)}; run the same command again to go on"
                 )
-        if saved != number:  # a finished run whose done.json was lost
-            checkpoints.save(number, state, batches.get_state())
+        if saved != number:  # a run of no steps
+            checkpoints.save(number, state, run.data.get_state())
         checkpoints.wait()
         final = checkpoints.path(number)
         if jax.process_index() == 0:
-            write_json(
-                workdir / "done.json",
-                {"checkpoint": str(final), "step": number, "figures": for_json(reporter.last)},
-            )
+            figures = for_json(reporter.last)
+            done = {"checkpoint": str(final), "step": number, "figures": figures}
+            write_json(workdir / "done.json", done)
     return final
 
 
-class _Reporter:
-    """Fetches the metrics of finished steps and writes them down."""
-
-    def __init__(self, config, batches, log, bar, clock, steps) -> None:
-        self._config, self._batches, self._log = config, batches, log
-        self._bar, self._clock, self._steps = bar, clock, steps
-        self.reported = 0
-        self.last: dict[str, Any] = {}
-
-    def report(self, pending: list[_Pending]) -> None:
-        """Logs a stretch of steps.
-
-        Raises:
-            Diverged: one of them was bad and the run is to stop; names the step and its data.
-        """
-        if not pending:
-            return
-        fetched = jax.device_get([p.metrics for p in pending])
-        if self._config.on_bad == "stop":
-            for entry, metrics in zip(pending, fetched, strict=True):
-                if metrics["bad"]:
-                    raise Diverged(
-                        f"step {entry.number} of {self._steps} has loss {metrics['loss']:.4g} and "
-                        f"gradient norm {metrics['grad_norm']:.4g}; its batch ends at data "
-                        f"position {entry.position}; nothing of it was saved. Lower the learning "
-                        "rate, or set on_bad='skip' to leave such batches out"
-                    )
-        names = self._batches.source_names
-        figures = summarize(fetched, names)
-        seconds = self._clock.lap()
-        tokens = len(pending) * self._batches.batch_size * self._batches.sequence_length
-        speed = tokens / seconds
-        figures["tokens"] = (
-            pending[-1].number * self._batches.batch_size * self._batches.sequence_length
+def _first_state(run: Run, checkpoints: Checkpoints, workdir: Path) -> tuple[TrainState, int]:
+    """Returns the state to go on from and the step that it was saved at, -1 for a new run's."""
+    restored = checkpoints.restore(abstract_state(run.step, run.mesh))
+    if restored is None:
+        params = None
+        if run.first_params is not None:
+            params = run.first_params(state_shardings(run.step, run.mesh).params)
+        return init_state(run.step, run.mesh, run.config.seed, run.steps, params), -1
+    state, position = restored
+    run.data.set_state(position)
+    number, length = (int(n) for n in jax.device_get((state.step, state.steps)))
+    say(f"resuming from {checkpoints.path(number)}")
+    if length != run.steps:
+        raise UserError(
+            f"{workdir} holds a run of {length} steps, not {run.steps}: the learning rate depends "
+            "on the length, so take another --workdir"
         )
-        figures["tokens_per_second"] = speed
-        figures["mfu"] = mfu(
-            self._config.model, self._batches.sequence_length, speed, jax.devices()
-        )
-        figures["goodput"] = self._clock.goodput()
-        figures["epochs"] = {k: v["epochs"] for k, v in self._batches.contributed().items()}
-        figures["seconds"] = time.monotonic() - self._clock.start
-        if self._log is not None:
-            self._log.write(pending[-1].number, figures)
-        self.reported += len(pending)
-        self.last = figures
-        self._bar.update(len(pending), loss=f"{figures['loss']:.3f}", tokens_s=f"{speed:,.0f}")
+    return state, number
 
 
-def backend_of(config: StepConfig, length: int) -> str:
-    """Returns the sentence that says which attention backend the run will use.
-
-    Raises:
-        UserError: one was asked for that cannot run.
-    """
-    model = config.model
-    _, sentence = choose_backend(
-        model.attention,
-        dtype=model.dtype,
-        head_dim=model.width_of_head,
-        dropout=model.attention_dropout,
-        length=length,
-    )
-    return sentence
-
-
-def _place(batch: dict[str, Any], placed: dict[str, Any]) -> dict[str, jax.Array]:
+def _place(batch: dict[str, Any], mesh: Mesh) -> dict[str, jax.Array]:
     """Puts this process's rows of a batch onto its devices."""
+    placed = batch_shardings(mesh)
     if jax.process_count() == 1:
         return jax.device_put({name: batch[name] for name in placed}, placed)
     return {
@@ -266,10 +212,10 @@ def _place(batch: dict[str, Any], placed: dict[str, Any]) -> dict[str, jax.Array
 
 @contextlib.contextmanager
 def _termination() -> Iterator[Callable[[bool], bool]]:
-    """Turns SIGTERM into a question: was it sent (to any process of the run)?
+    """Turns SIGTERM into a question: was it sent to any process of the run?
 
-    The yielded function takes whether all processes ask at this point; several processes agree only
-    then, a single one always.
+    The function takes whether all processes are asking at this point. Several processes can only
+    agree then; a single one always can.
     """
     came = threading.Event()
     in_main = threading.current_thread() is threading.main_thread()
@@ -294,7 +240,7 @@ def _termination() -> Iterator[Callable[[bool], bool]]:
 
 @contextlib.contextmanager
 def _profile(
-    span: tuple[int, int] | None, number: int, workdir: Path, pending: list[_Pending]
+    span: tuple[int, int] | None, number: int, workdir: Path, pending: list[Pending]
 ) -> Iterator[None]:
     """Records the steps of `span` (numbered from 1) for TensorBoard's profiler."""
     if span and number + 1 == span[0]:

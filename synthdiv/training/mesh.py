@@ -12,14 +12,14 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 
-from synthdiv.errors import UserError
+from synthdiv.errors import UserError, first_line
 from synthdiv.model.config import ModelConfig
 from synthdiv.model.partition import MESH_AXES, spec
 
 
 @dataclasses.dataclass(frozen=True)
 class MeshConfig:
-    """Devices along each axis; one of them may be -1: all that are left.
+    """Devices along each axis; one axis may be -1, which takes all that are left.
 
     `slices` is the number of groups of devices between which the network is slow (TPU slices, or
     hosts without a common fast fabric); they become the outer part of `data`.
@@ -71,7 +71,9 @@ def make_mesh(config: MeshConfig, devices: list[jax.Device] | None = None) -> Me
     return Mesh(grid, MESH_AXES, axis_types=(AxisType.Auto,) * 3)
 
 
-def _hybrid(devices: list[jax.Device], slices: int, data: int, fsdp: int, tensor: int):
+def _hybrid(
+    devices: list[jax.Device], slices: int, data: int, fsdp: int, tensor: int
+) -> np.ndarray:
     from jax.experimental import mesh_utils
 
     by_slice = hasattr(devices[0], "slice_index")
@@ -80,8 +82,8 @@ def _hybrid(devices: list[jax.Device], slices: int, data: int, fsdp: int, tensor
         return mesh_utils.create_hybrid_device_mesh(
             (data, fsdp, tensor), (slices, 1, 1), devices, process_is_granule=not by_slice
         )
-    # Several processes a slice, or a slice that JAX does not know of: devices are numbered process
-    # by process, so equal runs of them are neighbours.
+    # Several processes per slice, or slices that JAX does not know of: devices are numbered process
+    # by process, so neighbours are close together.
     return np.array(devices).reshape(slices * data, fsdp, tensor)
 
 
@@ -89,8 +91,8 @@ def join_processes() -> None:
     """Makes this process one of several that train together.
 
     On Slurm, GKE and TPU pods JAX finds the others by itself; elsewhere the environment names them:
-    JAX_COORDINATOR_ADDRESS=host:port, JAX_NUM_PROCESSES, JAX_PROCESS_ID. To be called before
-    anything else touches a device.
+    JAX_COORDINATOR_ADDRESS=host:port, JAX_NUM_PROCESSES, JAX_PROCESS_ID. Call it before anything
+    else touches a device.
 
     Raises:
         UserError: the others cannot be found.
@@ -98,7 +100,7 @@ def join_processes() -> None:
     import os
 
     names = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
-    given = [os.environ.get(name) for name in names]
+    given = [os.environ.get(name, "") for name in names]
     try:
         if all(given):
             address, count, index = given
@@ -106,14 +108,14 @@ def join_processes() -> None:
         else:
             jax.distributed.initialize()
     except (ValueError, RuntimeError) as error:
-        line = str(error).splitlines()[0]
+        line = first_line(error)
         raise UserError(
             f"cannot join the other processes ({line}); set {', '.join(names)}"
         ) from error
 
 
 def in_force(mesh: Mesh) -> contextlib.AbstractContextManager:
-    """A context in which functions are traced for `mesh`, so that activations are cut along it."""
+    """Returns a context in which functions are traced for `mesh` and cut activations along it."""
     return jax.set_mesh(mesh)
 
 
@@ -137,7 +139,7 @@ def check_fits(model: ModelConfig, mesh: Mesh, batch_size: int, accumulate: int 
         )
     for axis, name, size in (
         ("tensor", "heads", model.heads),
-        ("tensor", "kv_heads", model.groups_of),
+        ("tensor", "kv_heads", model.num_kv_heads),
         ("tensor", "mlp", model.mlp),
         ("tensor", "vocab_size", model.vocab_size),
         ("fsdp", "hidden", model.hidden),

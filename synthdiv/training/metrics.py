@@ -1,17 +1,131 @@
-"""Writes what a run measures: metrics.jsonl, TensorBoard, Weights & Biases."""
+"""What a run measures, and where it is written: metrics.jsonl, TensorBoard, Weights & Biases."""
 
+import contextlib
+import dataclasses
 import importlib.util
 import json
 import math
 import os
+import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
+from synthdiv.data import Batches
+from synthdiv.errors import UserError
 from synthdiv.files import write_text
-from synthdiv.progress import say
+from synthdiv.progress import Progress, say
+from synthdiv.training.flops import mfu
+from synthdiv.training.step import StepConfig
+
+
+class Diverged(UserError):
+    """The loss or the gradient became unusable, and training must not continue from it."""
+
+
+@dataclasses.dataclass
+class Pending:
+    """A step that was dispatched and has not been reported yet."""
+
+    number: int  # updates made, this one included
+    position: dict[str, Any]  # in the data, after its batch
+    metrics: dict[str, jax.Array]
+
+
+class Clock:
+    """Wall time of a run, and how much of it did not go into steps."""
+
+    def __init__(self) -> None:
+        self.start = time.monotonic()
+        self.lost = 0.0
+        self._window = self.start
+        self._window_lost = 0.0
+
+    @contextlib.contextmanager
+    def losing(self) -> Iterator[None]:
+        """Counts the time inside as lost to steps."""
+        before = time.monotonic()
+        try:
+            yield
+        finally:
+            self.lost += time.monotonic() - before
+
+    def goodput(self) -> float:
+        """Returns the share of the time so far that went into steps."""
+        return 1 - self.lost / max(time.monotonic() - self.start, 1e-9)
+
+    def lap(self) -> float:
+        """Returns the seconds that went into steps since the last call."""
+        now = time.monotonic()
+        seconds = now - self._window - (self.lost - self._window_lost)
+        self._window, self._window_lost = now, self.lost
+        return max(seconds, 1e-9)
+
+
+class Reporter:
+    """Fetches the metrics of finished steps and writes them down.
+
+    Args:
+        config: what the step is compiled for.
+        batches: the run's data.
+        log: where figures go; None in all processes but the first.
+        bar: the run's progress.
+        clock: the run's time.
+        steps: the length of the run.
+    """
+
+    def __init__(
+        self,
+        config: StepConfig,
+        batches: Batches,
+        log: "MetricsLog | None",
+        bar: Progress,
+        clock: Clock,
+        steps: int,
+    ) -> None:
+        self._config, self._batches, self._log = config, batches, log
+        self._bar, self._clock, self._steps = bar, clock, steps
+        self.reported = 0
+        self.last: dict[str, Any] = {}
+
+    def report(self, pending: list[Pending]) -> None:
+        """Logs a stretch of steps.
+
+        Raises:
+            Diverged: one of them was bad and the run is to stop; names the step and its data.
+        """
+        if not pending:
+            return
+        fetched = jax.device_get([p.metrics for p in pending])
+        if self._config.on_bad == "stop":
+            for step, metrics in zip(pending, fetched, strict=True):
+                if metrics["bad"]:
+                    raise Diverged(
+                        f"step {step.number} of {self._steps} has loss {metrics['loss']:.4g} and "
+                        f"gradient norm {metrics['grad_norm']:.4g}; its batch ends at data "
+                        f"position {step.position}; nothing of it was saved. Lower the learning "
+                        "rate, or set on_bad='skip' to leave such batches out"
+                    )
+        batches, number = self._batches, pending[-1].number
+        tokens_a_step = batches.batch_size * batches.sequence_length
+        speed = len(pending) * tokens_a_step / self._clock.lap()
+        figures = summarize(fetched, batches.source_names) | {
+            "tokens": number * tokens_a_step,
+            "tokens_per_second": speed,
+            "mfu": mfu(self._config.model, batches.sequence_length, speed, jax.devices()),
+            "goodput": self._clock.goodput(),
+            "epochs": {k: v["epochs"] for k, v in batches.contributed().items()},
+            "seconds": time.monotonic() - self._clock.start,
+        }
+        if self._log is not None:
+            self._log.write(number, figures)
+        self.reported += len(pending)
+        self.last = figures
+        self._bar.update(len(pending), loss=f"{figures['loss']:.3f}", tokens_s=f"{speed:,.0f}")
 
 
 def summarize(steps: list[dict[str, Any]], source_names: tuple[str, ...]) -> dict[str, Any]:
@@ -23,7 +137,7 @@ def summarize(steps: list[dict[str, Any]], source_names: tuple[str, ...]) -> dic
     """
     usable = [step for step in steps if not step["bad"]] or steps
     nll, tokens, size = (
-        np.sum([step[name] for step in usable], axis=0, dtype=np.float64)
+        np.asarray(np.sum([step[name] for step in usable], axis=0, dtype=np.float64))
         for name in ("nll", "tokens", "bytes")
     )
     figures: dict[str, Any] = {"loss": _ratio(nll.sum(), tokens.sum())}
@@ -45,11 +159,11 @@ def _ratio(a: float, b: float) -> float:
 
 
 class MetricsLog:
-    """One line of JSON a log step in workdir/metrics.jsonl, and the same to the other writers.
+    """Writes a line of JSON per log step to workdir/metrics.jsonl, and the same elsewhere.
 
     Args:
         workdir: the run's directory.
-        step: what the run goes on from; later lines of an interrupted run are dropped.
+        step: where the run resumes; later lines of an interrupted run are dropped.
         tensorboard: write event files, if tensorboardX is installed.
         wandb: project; "" for none.
         config: what Weights & Biases shows as the run's config.
@@ -72,7 +186,7 @@ class MetricsLog:
             if importlib.util.find_spec("wandb"):
                 import wandb as client
 
-                # A run that goes on goes on there, too.
+                # A run that resumes here resumes there, too.
                 known = workdir / "wandb_id"
                 if not known.exists():
                     write_text(known, uuid.uuid4().hex[:8])
@@ -116,11 +230,11 @@ def _step_of(line: str) -> float:
     try:
         return json.loads(line)["step"]
     except (ValueError, KeyError, TypeError):
-        return math.inf  # cut off in the middle
+        return math.inf  # a line cut off in the middle
 
 
 def for_json(figures: dict[str, Any]) -> dict[str, Any]:
-    """Returns the figures with None for those that are no number, for which JSON has no word."""
+    """Returns the figures with None for those that are not finite, which JSON cannot hold."""
     return {
         name: None if isinstance(value, float) and not math.isfinite(value) else value
         for name, value in figures.items()

@@ -65,8 +65,8 @@ class SFTOptimizerConfig(OptimizerConfig):
 def learning_rate(config: OptimizerConfig, step: jax.Array, steps: jax.Array) -> jax.Array:
     """Returns the rate of update number `step`, 0 for the first, of a run of `steps`; float32.
 
-    It rises to the peak over ceil(warmup * steps) updates, the first of which has 1/that of it, and
-    is `final` times the peak after the last update.
+    It rises linearly to the peak over ceil(warmup * steps) updates, and is `final` times the peak
+    after the last update.
     """
     step, steps = jnp.asarray(step, jnp.float32), jnp.asarray(steps, jnp.float32)
     rise = jnp.ceil(config.warmup * steps)
@@ -124,7 +124,7 @@ def _decayed(params: Any) -> Any:
 
 
 def _muon_dimensions(params: Any) -> Any:
-    """Muon for the layers' matrices, one a layer; None, which means AdamW, for all else."""
+    """Muon for each layer's matrices; None, which means AdamW, for everything else."""
     outer = MuonDimensionNumbers(reduction_axis=(1,), output_axis=(2, 3))
     plain = MuonDimensionNumbers(reduction_axis=(1,), output_axis=(2,))
     inner = MuonDimensionNumbers(reduction_axis=(1, 2), output_axis=(3,))

@@ -1,8 +1,7 @@
 """What a run would take, before it runs: parameters, FLOPs, memory a device, the largest batch.
 
-Memory is not estimated by a formula but asked of the compiler: the step is compiled, without any
-array being made, for one and for two sequences a device, and what grows between the two is what a
-sequence costs.
+Memory is not estimated by a formula: the compiler is asked. The step is compiled, without creating
+any array, for one and for two sequences per device, and the difference is what a sequence costs.
 """
 
 import dataclasses
@@ -14,17 +13,16 @@ import jax
 from jax.sharding import Mesh
 
 from synthdiv.training.flops import memory_bytes, peak_flops
-from synthdiv.training.mesh import in_force
 from synthdiv.training.step import StepConfig, abstract_batch, abstract_state, compiled_step
 
-USABLE = 0.92  # of a device's memory; the rest is the allocator's and the libraries'
+USABLE = 0.92  # share of a device's memory; the allocator and the libraries take the rest
 TYPICAL_MFU = 0.45  # for a first idea of how long a run takes
 
 
 def plan(
     config: StepConfig, mesh: Mesh, batch_size: int, length: int, steps: int
 ) -> dict[str, Any]:
-    """Returns the figures of a run, all in plain units (bytes, FLOPs, tokens, hours).
+    """Returns the figures of a run in plain units (bytes, FLOPs, tokens, hours).
 
     Args:
         config: what the step is compiled for.
@@ -96,13 +94,14 @@ def in_words(figures: dict[str, Any]) -> str:
 
 
 def _temporary_bytes(config: StepConfig, mesh: Mesh, batch_size: int, length: int) -> int:
-    """Bytes a device beside the state, for a whole batch computed at once."""
+    """Returns the bytes per device beyond the state, for a whole batch computed at once."""
     config = dataclasses.replace(config, accumulate=1)
-    with in_force(mesh):
-        lowered = compiled_step(config, mesh).jitted.lower(
-            abstract_state(config, mesh), abstract_batch(mesh, batch_size, length)
-        )
-        return lowered.compile().memory_analysis().temp_size_in_bytes
+    lowered = compiled_step(config, mesh).lower(
+        abstract_state(config, mesh), abstract_batch(mesh, batch_size, length)
+    )
+    analysis = lowered.compile().memory_analysis()
+    assert analysis is not None, "the compiler tells no memory"
+    return analysis.temp_size_in_bytes
 
 
 def _bytes_a_device(tree: Any) -> int:

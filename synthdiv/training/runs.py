@@ -4,24 +4,21 @@ import dataclasses
 import math
 import shutil
 import tempfile
-import types
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-from jax.sharding import Mesh
 
-import synthdiv
 from synthdiv.errors import UserError
 from synthdiv.files import atomic_path, output_dir, read_json, write_json, write_text
 from synthdiv.model import weights
-from synthdiv.model.config import ModelConfig
 from synthdiv.progress import say
-from synthdiv.training.config import PretrainConfig, RunConfig, SFTConfig
+from synthdiv.training.config import PretrainConfig, SFTConfig
 from synthdiv.training.host import prepare
-from synthdiv.training.loop import backend_of, train
+from synthdiv.training.loop import Run, train
 from synthdiv.training.mesh import check_fits, make_mesh
+from synthdiv.training.plan import plan
 from synthdiv.training.step import StepConfig
 
 
@@ -47,7 +44,12 @@ def pretrain(
         Paused: SIGTERM came and all is saved.
     """
     workdir = Path(workdir)
-    return _finished(workdir) or _train(_open_pretrain(config), workdir, operative, profile_steps)
+    return _finished(workdir) or _start(
+        dataclasses.replace(
+            _open_pretrain(config), operative=operative, profile_steps=profile_steps
+        ),
+        workdir,
+    )
 
 
 def plan_pretrain(config: PretrainConfig) -> dict[str, Any]:
@@ -59,15 +61,11 @@ def plan_pretrain(config: PretrainConfig) -> dict[str, Any]:
     sources = [Path(directory) for directory, _ in config.mixture.sources]
     if not config.tokens or any(directory.exists() for directory in sources):
         return _plan(_open_pretrain(config))
-    length = config.model.max_length
-    data = types.SimpleNamespace(
-        vocab_size=0,
-        sequence_length=length,
-        source_names=[str(directory) for directory in sources],
-        most_documents=0,
-    )
+    mesh, length = make_mesh(config.mesh), config.model.max_length
+    check_fits(config.model, mesh, config.batch_size, config.accumulate)
     steps = math.ceil(config.tokens / (config.batch_size * length))
-    return _plan(_Run(config, config.model, data, steps, make_mesh(config.mesh), Path()))
+    step = StepConfig.of(config, config.model, len(sources))
+    return plan(step, mesh, config.batch_size, length, steps)
 
 
 def sft(
@@ -98,8 +96,15 @@ def sft(
     if finished:
         return finished
     run = _open_sft(config, init_from, input)
-    run = dataclasses.replace(run, tokenizer=_with_template(run, config.template.source, workdir))
-    return _train(run, workdir, operative, profile_steps)
+    return _start(
+        dataclasses.replace(
+            run,
+            tokenizer=_with_template(run.tokenizer, config.template.source, workdir),
+            operative=operative,
+            profile_steps=profile_steps,
+        ),
+        workdir,
+    )
 
 
 def plan_sft(
@@ -127,50 +132,7 @@ def export(checkpoint: str | Path, output: str | Path, dtype: str = "float32") -
         return weights.save_hf(loaded.model, loaded.config, tokenizer, output, dtype)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Run:
-    """A run whose data is open and fits its model and mesh."""
-
-    config: RunConfig
-    model: ModelConfig
-    data: Any  # synthdiv.data.Batches
-    steps: int
-    mesh: Mesh
-    tokenizer: Path
-    first_params: Any = None  # shardings -> weights to start from; None: random ones
-
-    def __post_init__(self) -> None:
-        data, model = self.data, self.model
-        if data.vocab_size > model.vocab_size:
-            raise UserError(
-                f"the tokenizer of the tokens has {data.vocab_size} entries and the model "
-                f"{model.vocab_size} (Model.vocab_size)"
-            )
-        if data.sequence_length > model.max_length:
-            raise UserError(
-                f"sequences of {data.sequence_length} tokens are longer than the model's context "
-                f"of {model.max_length} (Model.max_length)"
-            )
-        check_fits(model, self.mesh, self.config.batch_size, self.config.accumulate)
-        backend_of(self.step, data.sequence_length)
-
-    @property
-    def step(self) -> StepConfig:
-        config = self.config
-        return StepConfig(
-            model=self.model,
-            optimizer=config.optimizer,
-            accumulate=config.accumulate,
-            z_loss=config.z_loss,
-            spike=config.spike,
-            on_bad=config.on_bad,
-            sources=len(self.data.source_names),
-            segments=config.segments,
-            most_documents=self.data.most_documents,
-        )
-
-
-def _open_pretrain(config: PretrainConfig) -> _Run:
+def _open_pretrain(config: PretrainConfig) -> Run:
     from synthdiv.data import batches
 
     prepare(config.compile_cache)
@@ -184,12 +146,12 @@ def _open_pretrain(config: PretrainConfig) -> _Run:
     )
     tokens = config.tokens or data.total_sequences * data.sequence_length
     steps = math.ceil(tokens / (config.batch_size * data.sequence_length))
-    return _Run(config, config.model, data, steps, make_mesh(config.mesh), data.tokenizer_dir)
+    return Run(config, config.model, data, steps, make_mesh(config.mesh), data.tokenizer_dir)
 
 
 def _open_sft(
     config: SFTConfig, init_from: str | Path, input: str | Path | Sequence[str | Path]
-) -> _Run:
+) -> Run:
     from synthdiv.data import load_tokenizer, sft_batches
 
     prepare(config.compile_cache)
@@ -215,49 +177,27 @@ def _open_sft(
         return weights.read_any_params(checkpoint, model, shardings)
 
     steps = config.epochs * data.steps
-    return _Run(config, model, data, steps, make_mesh(config.mesh), tokenizer, first_params)
+    return Run(config, model, data, steps, make_mesh(config.mesh), tokenizer, first_params)
 
 
-def _train(run: _Run, workdir: Path, operative: str, profile_steps: tuple[int, int] | None) -> Path:
+def _start(run: Run, workdir: Path) -> Path:
     output_dir(workdir)
-    about = {
-        "model": dataclasses.asdict(run.model),
-        "run": dataclasses.asdict(run.config),
-        "gin": operative,
-        "steps": run.steps,
-        "sources": run.data.plan(),
-        "tokenizer_sha256": run.data.tokenizer_sha256,
-        "versions": {"synthdiv": synthdiv.__version__, "jax": jax.__version__},
-    }
     if jax.process_index() == 0:
-        write_json(workdir / "run.json", about)
+        write_json(workdir / "run.json", run.about)
         for name, part in run.data.plan().items():
             say(f"{name}: {part['tokens']:,} tokens, {part['epochs']:.2f} epochs")
-    return train(
-        workdir,
-        run.data,
-        run.step,
-        run.mesh,
-        run.config,
-        run.steps,
-        about,
-        run.tokenizer,
-        run.first_params,
-        profile_steps,
-    )
+    return train(run, workdir)
 
 
-def _plan(run: _Run) -> dict[str, Any]:
-    from synthdiv.training.plan import plan
-
+def _plan(run: Run) -> dict[str, Any]:
     return plan(run.step, run.mesh, run.config.batch_size, run.data.sequence_length, run.steps)
 
 
-def _with_template(run: _Run, template: str, workdir: Path) -> Path:
+def _with_template(tokenizer: Path, template: str, workdir: Path) -> Path:
     """Copies a tokenizer, the chat template beside it, where `transformers` looks for it."""
     output = output_dir(workdir / "tokenizer")
     if jax.process_index() == 0:
-        for file in sorted(run.tokenizer.iterdir()):
+        for file in sorted(tokenizer.iterdir()):
             if file.is_file() and file.name != weights.COMMIT_MARK:
                 with atomic_path(output / file.name) as temporary:
                     shutil.copyfile(file, temporary)

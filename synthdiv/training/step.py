@@ -1,12 +1,4 @@
-"""The training step: a pure function of state and batch, compiled for a mesh, its state donated.
-
-The state is a plain dict:
-
-    params       nested dict of float32 arrays    steps     int32, length of the run
-    optimizer    optax's state                    step      int32, updates made (or skipped)
-    key          raw PRNG key of the run          loss_mean float32, smoothed loss
-    bad_step     int32, the first step whose loss or gradient was not usable; -1: none
-"""
+"""The training step: a pure function of state and batch, compiled for a mesh, its state donated."""
 
 import dataclasses
 import functools
@@ -20,15 +12,16 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from synthdiv.model.attention import choose_backend
 from synthdiv.model.config import ModelConfig
 from synthdiv.model.llama import Llama
 from synthdiv.model.loss import cross_entropy
 from synthdiv.model.partition import spec
 from synthdiv.model.weights import graph, letters
+from synthdiv.training.config import RunConfig
 from synthdiv.training.mesh import in_force, shardings
 from synthdiv.training.optimizer import OptimizerConfig, learning_rate, make_optimizer
 
-State = dict[str, Any]
 Batch = dict[str, jax.Array]
 
 BATCH_LETTERS = {
@@ -44,13 +37,37 @@ SMOOTHING = 0.98  # of loss_mean
 SETTLING = 50  # steps before a jump of the loss counts as a spike
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+    """What an update reads and writes.
+
+    Attributes:
+        params: nested dict of float32 arrays.
+        optimizer: optax's state.
+        key: raw PRNG key of the run.
+        step: int32, updates made or skipped.
+        steps: int32, length of the run.
+        loss_mean: float32, smoothed loss.
+        bad_step: int32, the first step whose loss or gradient was unusable; -1: none.
+    """
+
+    params: Any
+    optimizer: Any
+    key: jax.Array
+    step: jax.Array
+    steps: jax.Array
+    loss_mean: jax.Array
+    bad_step: jax.Array
+
+
 @dataclasses.dataclass(frozen=True)
 class StepConfig:
     """All that a compiled step depends on, besides shapes.
 
-    `on_bad` is what happens when loss or gradient is not finite, or the loss jumps by more than
-    `spike` nats over its smoothed value (0: never): "stop" leaves the state as it was from that
-    step on; "skip" leaves out that update only.
+    `on_bad` is what happens when the loss or the gradient is not finite, or when the loss jumps by
+    more than `spike` nats over its smoothed value (0: never): "stop" keeps the state as it was from
+    that step on; "skip" leaves out that update only.
     """
 
     model: ModelConfig
@@ -60,25 +77,59 @@ class StepConfig:
     spike: float = 0.0
     on_bad: str = "stop"
     sources: int = 1
-    segments: bool = True  # attention keeps to a document; False: only the causal mask
-    most_documents: int = 0  # that a sequence has, as far as known; 0: unknown
+    segments: bool = True  # attention stays inside a document; False: only the causal mask
+    max_segments: int = 0  # in any sequence; 0: unknown
+
+    @classmethod
+    def of(
+        cls, run: RunConfig, model: ModelConfig, sources: int, max_segments: int = 0
+    ) -> "StepConfig":
+        """Returns what the step of a run is compiled for."""
+        return cls(
+            model=model,
+            optimizer=run.optimizer,
+            accumulate=run.accumulate,
+            z_loss=run.z_loss,
+            spike=run.spike,
+            on_bad=run.on_bad,
+            sources=sources,
+            segments=run.segments,
+            max_segments=max_segments,
+        )
 
 
-def state_shardings(config: StepConfig, mesh: Mesh) -> State:
+def backend_of(model: ModelConfig, length: int) -> str:
+    """Returns the sentence that says which attention backend training will use.
+
+    Raises:
+        UserError: one was asked for that cannot run.
+    """
+    return choose_backend(
+        model.attention,
+        dtype=model.dtype,
+        head_dim=model.head_size,
+        dropout=model.attention_dropout,
+        length=length,
+    )[1]
+
+
+def state_shardings(config: StepConfig, mesh: Mesh) -> TrainState:
     """Returns the sharding of every array of the state."""
-    whole = NamedSharding(mesh, PartitionSpec())
+    replicated = NamedSharding(mesh, PartitionSpec())
     by_letters = shardings(mesh, letters(config.model))
     shapes = jax.eval_shape(functools.partial(_init, config), _seed(0), 1)
     of_param = dict(jax.tree_util.tree_flatten_with_path(by_letters)[0])
 
-    def like_its_parameter(path: tuple, _: Any) -> NamedSharding:
-        """Moments lie under the path of the parameter that they belong to; counts do not."""
+    def like_its_parameter(path: tuple[Any, ...], _: Any) -> NamedSharding:
+        """A moment has the path of its parameter at its end; a count does not."""
         ends = (path[i:] for i in range(len(path)))
-        return next((of_param[end] for end in ends if end in of_param), whole)
+        return next((of_param[end] for end in ends if end in of_param), replicated)
 
-    by_optimizer = jax.tree_util.tree_map_with_path(like_its_parameter, shapes["optimizer"])
-    state = dict.fromkeys(shapes, whole)
-    return state | {"params": by_letters, "optimizer": by_optimizer}
+    return dataclasses.replace(
+        jax.tree.map(lambda _: replicated, shapes),
+        params=by_letters,
+        optimizer=jax.tree_util.tree_map_with_path(like_its_parameter, shapes.optimizer),
+    )
 
 
 def _seed(seed: int) -> np.ndarray:
@@ -86,26 +137,26 @@ def _seed(seed: int) -> np.ndarray:
     return np.array([seed >> 32, seed & 0xFFFFFFFF], np.uint32)
 
 
-def _init(config: StepConfig, key_data: jax.Array, steps: jax.Array) -> State:
+def _init(config: StepConfig, key_data: jax.Array, steps: jax.Array) -> TrainState:
     init_key, run_key = jax.random.split(jax.random.wrap_key_data(key_data))
-    params = nnx.to_pure_dict(nnx.split(Llama(config.model, nnx.Rngs(params=init_key)))[1])
+    params = Llama(config.model, nnx.Rngs(params=init_key)).params()
     return _state(config, params, run_key, steps)
 
 
-def _state(config: StepConfig, params: Any, run_key: jax.Array, steps: jax.Array) -> State:
-    return {
-        "params": params,
-        "optimizer": make_optimizer(config.optimizer).init(params),
-        "key": jax.random.key_data(run_key),
-        "step": jnp.zeros((), jnp.int32),
-        "steps": jnp.asarray(steps, jnp.int32),
-        "loss_mean": jnp.zeros((), jnp.float32),
-        "bad_step": jnp.full((), -1, jnp.int32),
-    }
+def _state(config: StepConfig, params: Any, run_key: jax.Array, steps: jax.Array) -> TrainState:
+    return TrainState(
+        params=params,
+        optimizer=make_optimizer(config.optimizer).init(params),
+        key=jax.random.key_data(run_key),
+        step=jnp.zeros((), jnp.int32),
+        steps=jnp.asarray(steps, jnp.int32),
+        loss_mean=jnp.zeros((), jnp.float32),
+        bad_step=jnp.full((), -1, jnp.int32),
+    )
 
 
 @functools.lru_cache(maxsize=16)
-def _compiled_init(config: StepConfig, mesh: Mesh) -> Callable[..., State]:
+def _compiled_init(config: StepConfig, mesh: Mesh) -> Callable[..., TrainState]:
     # It runs once: on the CPU, optimizing its random numbers would take longer than making them.
     on_cpu = mesh.devices.flat[0].platform == "cpu"
     return jax.jit(
@@ -116,37 +167,49 @@ def _compiled_init(config: StepConfig, mesh: Mesh) -> Callable[..., State]:
 
 
 @functools.lru_cache(maxsize=16)
-def _compiled_start(config: StepConfig, mesh: Mesh) -> Callable[..., State]:
-    def start(params, key_data, steps):
+def _compiled_start(config: StepConfig, mesh: Mesh) -> Callable[..., TrainState]:
+    def start(params: Any, key_data: jax.Array, steps: jax.Array) -> TrainState:
         return _state(config, params, jax.random.wrap_key_data(key_data), steps)
 
     return jax.jit(start, out_shardings=state_shardings(config, mesh), donate_argnums=0)
 
 
-def init_state(config: StepConfig, mesh: Mesh, seed: int, steps: int, params: Any = None) -> State:
+def init_state(
+    config: StepConfig, mesh: Mesh, seed: int, steps: int, params: Any = None
+) -> TrainState:
     """Returns the state of a new run, every array created where it belongs on the mesh.
 
     Args:
+        config: what the step is compiled for.
+        mesh: of devices.
+        seed: of the weights and of dropout.
         steps: length of the run, for the learning rate.
         params: the weights to start from (donated); None: random ones from the seed.
     """
     with in_force(mesh):
-        whole = NamedSharding(mesh, PartitionSpec())
-        key_data, steps = jax.device_put((_seed(seed), np.int32(steps)), whole)
+        replicated = NamedSharding(mesh, PartitionSpec())
+        key_data, length = jax.device_put((_seed(seed), np.int32(steps)), replicated)
         if params is None:
-            return _compiled_init(config, mesh)(key_data, steps)
-        params = jax.device_put(params, state_shardings(config, mesh)["params"])
-        return _compiled_start(config, mesh)(params, key_data, steps)
+            return _compiled_init(config, mesh)(key_data, length)
+        params = jax.device_put(params, state_shardings(config, mesh).params)
+        return _compiled_start(config, mesh)(params, key_data, length)
 
 
-def _loss(config: StepConfig, model_graph, params, batch: Batch, key, tokens):
+def _loss(
+    config: StepConfig,
+    model_graph: Any,
+    params: Any,
+    batch: Batch,
+    key: jax.Array,
+    tokens: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
     """Returns the micro-batch's share of the mean loss, and each position's nll, (B, T)."""
     model = nnx.merge(model_graph, params)
     x_BTD = model.hidden(
         batch["tokens"],
         batch["segment_ids"] if config.segments else None,
         batch["positions"] if config.segments else None,
-        most_documents=config.most_documents,
+        max_segments=config.max_segments,
         dropout_key=key if config.model.attention_dropout else None,
     )
     total, nll_BT = cross_entropy(
@@ -161,72 +224,49 @@ def _loss(config: StepConfig, model_graph, params, batch: Batch, key, tokens):
     return total, nll_BT
 
 
-def train_step(config: StepConfig, state: State, batch: Batch) -> tuple[State, dict[str, Any]]:
+def train_step(
+    config: StepConfig, state: TrainState, batch: Batch
+) -> tuple[TrainState, dict[str, Any]]:
     """One update. The loss is the mean over all counted positions of the whole batch.
 
     Returns:
         The new state, and metrics: `loss` (nats a token), `nll`, `tokens` and `bytes` summed by
         source, (sources,), `grad_norm`, `param_norm`, `learning_rate`, `bad` (bool).
     """
-    params, optimizer = state["params"], make_optimizer(config.optimizer)
-    model_graph = graph(config.model)
-    run_key = jax.random.wrap_key_data(state["key"])
-    step_key = jax.random.fold_in(run_key, state["step"])
     tokens = jnp.maximum(jnp.sum(batch["loss_mask"]), 1.0)
-    value_and_grad = jax.value_and_grad(functools.partial(_loss, config, model_graph), has_aux=True)
-
-    if config.accumulate == 1:
-        (loss, nll_BT), grads = value_and_grad(params, batch, step_key, tokens)
-    else:
-        # Row r of every micro-batch comes from the same device: (B,) -> (B/A, A) -> (A, B/A).
-        micro = jax.tree.map(
-            lambda a: jnp.swapaxes(
-                a.reshape(a.shape[0] // config.accumulate, config.accumulate, *a.shape[1:]), 0, 1
-            ),
-            batch,
-        )
-
-        def add(carry, part_and_number):
-            part, number = part_and_number
-            loss, grads = carry
-            (more, nll_BT), part_grads = value_and_grad(
-                params, part, jax.random.fold_in(step_key, number), tokens
-            )
-            return (loss + more, jax.tree.map(jnp.add, grads, part_grads)), nll_BT
-
-        start = (jnp.zeros((), jnp.float32), jax.tree.map(jnp.zeros_like, params))
-        (loss, grads), nll = jax.lax.scan(add, start, (micro, jnp.arange(config.accumulate)))
-        nll_BT = jnp.swapaxes(nll, 0, 1).reshape(batch["tokens"].shape)
+    loss, nll_BT, grads = _gradients(config, state, batch, tokens)
 
     grad_norm = optax.tree_utils.tree_norm(grads)
-    rate = learning_rate(config.optimizer, state["step"], state["steps"])
+    rate = learning_rate(config.optimizer, state.step, state.steps)
     bad = ~(jnp.isfinite(loss) & jnp.isfinite(grad_norm))
     if config.spike:
-        settled = state["step"] >= SETTLING
-        bad |= settled & (loss > state["loss_mean"] + config.spike)
-    held = bad if config.on_bad == "skip" else bad | (state["bad_step"] >= 0)
+        settled = state.step >= SETTLING
+        bad |= settled & (loss > state.loss_mean + config.spike)
+    held = bad if config.on_bad == "skip" else bad | (state.bad_step >= 0)
 
-    updates, new_optimizer = optimizer.update(grads, state["optimizer"], params)
-    new_params = jax.tree.map(lambda p, u: p + rate * u, params, updates)
-    first = state["step"] == 0
-    smoothed = jnp.where(first, loss, SMOOTHING * state["loss_mean"] + (1 - SMOOTHING) * loss)
+    updates, new_optimizer = make_optimizer(config.optimizer).update(
+        grads, state.optimizer, state.params
+    )
+    new_params = jax.tree.map(lambda p, u: p + rate * u, state.params, updates)
+    first = state.step == 0
+    smoothed = jnp.where(first, loss, SMOOTHING * state.loss_mean + (1 - SMOOTHING) * loss)
 
-    def unless_held(new, old):
+    def unless_held(new: Any, old: Any) -> Any:
         return jax.tree.map(lambda n, o: jnp.where(held, o, n), new, old)
 
-    new_state = {
-        "params": unless_held(new_params, params),
-        "optimizer": unless_held(new_optimizer, state["optimizer"]),
-        "key": state["key"],
-        "step": state["step"] + 1,
-        "steps": state["steps"],
-        "loss_mean": jnp.where(held, state["loss_mean"], smoothed),
-        "bad_step": jnp.where(bad & (state["bad_step"] < 0), state["step"], state["bad_step"]),
-    }
+    new_state = TrainState(
+        params=unless_held(new_params, state.params),
+        optimizer=unless_held(new_optimizer, state.optimizer),
+        key=state.key,
+        step=state.step + 1,
+        steps=state.steps,
+        loss_mean=jnp.where(held, state.loss_mean, smoothed),
+        bad_step=jnp.where(bad & (state.bad_step < 0), state.step, state.bad_step),
+    )
     counted_B = jnp.sum(batch["loss_mask"], axis=1)
     nll_B = jnp.sum(nll_BT * batch["loss_mask"], axis=1)
 
-    def by_source(x_B):
+    def by_source(x_B: jax.Array) -> jax.Array:
         return jnp.zeros(config.sources, jnp.float32).at[batch["source"]].add(x_B)
 
     metrics = {
@@ -235,11 +275,43 @@ def train_step(config: StepConfig, state: State, batch: Batch) -> tuple[State, d
         "tokens": by_source(counted_B),
         "bytes": by_source(batch["bytes"].astype(jnp.float32)),
         "grad_norm": grad_norm,
-        "param_norm": optax.tree_utils.tree_norm(params),
+        "param_norm": optax.tree_utils.tree_norm(state.params),
         "learning_rate": rate,
         "bad": bad,
     }
     return new_state, metrics
+
+
+def _gradients(
+    config: StepConfig, state: TrainState, batch: Batch, tokens: jax.Array
+) -> tuple[jax.Array, jax.Array, Any]:
+    """Returns the batch's mean loss, each position's nll (B, T), and the gradients."""
+    model_graph = graph(config.model)
+    step_key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+    value_and_grad = jax.value_and_grad(functools.partial(_loss, config, model_graph), has_aux=True)
+    if config.accumulate == 1:
+        (loss, nll_BT), grads = value_and_grad(state.params, batch, step_key, tokens)
+        return loss, nll_BT, grads
+
+    # Row r of every micro-batch comes from the same device: (B,) -> (B/A, A) -> (A, B/A).
+    micro = jax.tree.map(
+        lambda a: jnp.swapaxes(
+            a.reshape(a.shape[0] // config.accumulate, config.accumulate, *a.shape[1:]), 0, 1
+        ),
+        batch,
+    )
+
+    def add(carry: Any, part_and_number: Any) -> tuple[Any, jax.Array]:
+        part, number = part_and_number
+        loss, grads = carry
+        (more, nll_BT), part_grads = value_and_grad(
+            state.params, part, jax.random.fold_in(step_key, number), tokens
+        )
+        return (loss + more, jax.tree.map(jnp.add, grads, part_grads)), nll_BT
+
+    start = (jnp.zeros((), jnp.float32), jax.tree.map(jnp.zeros_like, state.params))
+    (loss, grads), nll = jax.lax.scan(add, start, (micro, jnp.arange(config.accumulate)))
+    return loss, jnp.swapaxes(nll, 0, 1).reshape(batch["tokens"].shape), grads
 
 
 def batch_shardings(mesh: Mesh) -> dict[str, NamedSharding]:
@@ -247,7 +319,7 @@ def batch_shardings(mesh: Mesh) -> dict[str, NamedSharding]:
     return {name: NamedSharding(mesh, spec(word)) for name, word in BATCH_LETTERS.items()}
 
 
-def abstract_batch(mesh: Mesh, batch_size: int, length: int) -> Batch:
+def abstract_batch(mesh: Mesh, batch_size: int, length: int) -> dict[str, jax.ShapeDtypeStruct]:
     """Returns shapes, dtypes and shardings of a batch."""
     kinds = {"loss_mask": jnp.float32}
     return {
@@ -260,35 +332,53 @@ def abstract_batch(mesh: Mesh, batch_size: int, length: int) -> Batch:
     }
 
 
-@functools.lru_cache(maxsize=16)
-def compiled_step(config: StepConfig, mesh: Mesh) -> Callable[[State, Batch], tuple[State, dict]]:
-    """Returns `train_step` under jit for the mesh; the state it is given is donated.
-
-    The same function comes back for equal arguments, so a process that trains several models of one
-    shape compiles once.
-    """
-    whole = NamedSharding(mesh, PartitionSpec())
-    placed = state_shardings(config, mesh)
-    jitted = jax.jit(
-        functools.partial(train_step, config),
-        in_shardings=(placed, batch_shardings(mesh)),
-        out_shardings=(placed, whole),
-        donate_argnums=0,
-    )
-
-    def step(state: State, batch: Batch) -> tuple[State, dict]:
-        with in_force(mesh):
-            return jitted(state, batch)
-
-    step.jitted = jitted  # type: ignore[attr-defined]  for cost and memory analysis
-    return step
-
-
-def abstract_state(config: StepConfig, mesh: Mesh) -> State:
+def abstract_state(config: StepConfig, mesh: Mesh) -> TrainState:
     """Returns the state's shapes, dtypes and shardings, without computing anything."""
     shapes = jax.eval_shape(functools.partial(_init, config), _seed(0), 1)
     return jax.tree.map(
         lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s),
         shapes,
         state_shardings(config, mesh),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class CompiledStep:
+    """`train_step` for one configuration and mesh; the state that it is given is donated.
+
+    Attributes:
+        mesh: the mesh that it is traced for.
+        jitted: the function under `jax.jit`.
+    """
+
+    mesh: Mesh
+    jitted: Any
+
+    def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Any]]:
+        """Makes one update; see `train_step`."""
+        with in_force(self.mesh):
+            return self.jitted(state, batch)
+
+    def lower(self, state: Any, batch: Any) -> jax.stages.Lowered:
+        """Traces the step for arrays or their shapes, to analyse its cost and memory."""
+        with in_force(self.mesh):
+            return self.jitted.lower(state, batch)
+
+
+@functools.lru_cache(maxsize=16)
+def compiled_step(config: StepConfig, mesh: Mesh) -> CompiledStep:
+    """Returns `train_step`, compiled when it is first called.
+
+    The same object comes back for equal arguments, so a process that trains several models of one
+    shape compiles once.
+    """
+    placed = state_shardings(config, mesh)
+    return CompiledStep(
+        mesh,
+        jax.jit(
+            functools.partial(train_step, config),
+            in_shardings=(placed, batch_shardings(mesh)),
+            out_shardings=(placed, NamedSharding(mesh, PartitionSpec())),
+            donate_argnums=0,
+        ),
     )

@@ -55,10 +55,10 @@ def test_every_token_is_predicted_once(length: int) -> None:
 
 
 @pytest.mark.parametrize("length", [2, 7, 16, 100, 5000])
-def test_most_documents_are_those_of_the_fullest_batch_row(length: int) -> None:
+def test_max_segments_are_those_of_the_fullest_batch_row(length: int) -> None:
     sequences = pack(random_documents(length, 60), length, group=60)
     segments = sequences.batch(np.zeros(len(sequences)))["segment_ids"]
-    assert sequences.most_documents == max(len(np.unique(row)) for row in segments)
+    assert sequences.max_segments == max(len(np.unique(row)) for row in segments)
 
 
 @pytest.mark.parametrize("group", [1, 3, 60])

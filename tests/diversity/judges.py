@@ -13,8 +13,8 @@ from pathlib import Path
 from synthdiv.diversity import ScoreConfig
 from synthdiv.llm import LLMConfig, Session, fenced
 from synthdiv.llm.money import FREE
-from synthdiv.llm.offline.backend import OfflineBackend
 from synthdiv.llm.protocol import Answer, Call, Usage
+from synthdiv.offline.backend import OfflineBackend
 
 # A run of little work, for tests that need a whole one.
 SMALL = ScoreConfig(

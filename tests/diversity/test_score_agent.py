@@ -6,11 +6,11 @@ from collections.abc import Mapping
 import pytest
 
 from synthdiv.diversity.agent import Agent, Round
+from synthdiv.diversity.config import ScoreConfig
 from synthdiv.diversity.criteria import criteria_text, gather_criteria, read_criteria
 from synthdiv.diversity.documents import Shown
 from synthdiv.diversity.prompts import STEPS, Prompts, load_prompts
 from synthdiv.diversity.schemas import Criterion
-from synthdiv.diversity.settings import ScoreConfig
 from synthdiv.errors import UserError
 from synthdiv.llm import unfence
 from tests.diversity.judges import JudgeBackend, cluster_reply, session_of, verdicts_reply

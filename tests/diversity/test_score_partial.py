@@ -15,8 +15,8 @@ import pytest
 
 from synthdiv import cli
 from synthdiv import config as configuration
+from synthdiv.baselines import BaselineConfig
 from synthdiv.diversity import PartialScore, cluster_score, score_corpora
-from synthdiv.diversity.baselines import BaselineConfig
 from synthdiv.diversity.estimate import estimate
 from synthdiv.errors import Paused
 from synthdiv.files import Corpus

@@ -95,7 +95,7 @@ def test_a_score_directory_has_what_it_should(tmp_path, offline):
 
 
 def _light():
-    from synthdiv.diversity.baselines import BaselineConfig
+    from synthdiv.baselines import BaselineConfig
 
     return BaselineConfig(metrics=("context_length", "compression"))
 
@@ -348,7 +348,7 @@ def test_the_plan_counts_what_a_run_then_sends(tmp_path, offline):
 
 def answer_batches(directory: Path) -> int:
     """What `vllm run-batch` would do: answers every request file, here by the offline judge."""
-    from synthdiv.llm.offline.judge import HANDLERS
+    from synthdiv.offline.backend import handlers
 
     answered = 0
     for requests in directory.glob("batch_*_requests.jsonl"):
@@ -357,7 +357,7 @@ def answer_batches(directory: Path) -> int:
             request = json.loads(line)
             body = request["body"]
             schema = body["response_format"]["json_schema"]["schema"]
-            text = HANDLERS[schema["title"]](body["messages"], schema, 0)
+            text = handlers()[schema["title"]](body["messages"], schema, 0)
             choice = {"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
             usage = {"prompt_tokens": 10, "completion_tokens": 5}
             response = {"status_code": 200, "body": {"choices": [choice], "usage": usage}}

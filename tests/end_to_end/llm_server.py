@@ -15,8 +15,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from synthdiv.llm.backends.wire import call_of, completion_of
-from synthdiv.llm.offline.backend import OfflineBackend
 from synthdiv.llm.protocol import Answer, Call
+from synthdiv.offline.backend import OfflineBackend
 
 ASKED: collections.Counter[str] = collections.Counter()
 LATENCY_S = float(sys.argv[1]) if len(sys.argv) > 1 else 0.0

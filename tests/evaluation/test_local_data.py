@@ -125,7 +125,7 @@ def test_a_hellaswag_context_in_one_piece_is_cut_where_a_sentence_was_begun(tmp_
 def test_a_bad_row_is_named_by_file_and_line(tmp_path, task, changes, complaint):
     path = tmp_path / "data.jsonl"
     _write(path, _row(task), _row(task, **changes))
-    with pytest.raises(UserError, match=r"data\.jsonl:2: ") as caught:
+    with pytest.raises(UserError, match=r"data\.jsonl line 2: ") as caught:
         read_rows(path, task)
     assert complaint in str(caught.value)
 
@@ -134,16 +134,16 @@ def test_a_missing_field_names_those_that_are_there(tmp_path):
     row = _row("copa")
     del row["premise"]
     _write(tmp_path / "copa.jsonl", row)
-    with pytest.raises(UserError, match=r"copa\.jsonl:1: no field 'premise'; it has 'choice1', "):
+    with pytest.raises(UserError, match=r"jsonl line 1: no field 'premise'; it has 'choice1', "):
         read_rows(tmp_path / "copa.jsonl", "copa")
 
 
 @pytest.mark.parametrize(
     "text, complaint",
     [
-        ('{"premise": "cut o', r":2: not JSON: .*truncated"),
-        ("[1, 2]\n", r":2: a list, not an object"),
-        ("nonsense\n", r":2: not JSON: Expecting value$"),
+        ('{"premise": "cut o', "line 2 is not JSON: .*truncated"),
+        ("[1, 2]\n", "line 2 is not a JSON object"),
+        ("nonsense\n", "line 2 is not JSON: Expecting value$"),
     ],
 )
 def test_a_line_that_is_no_object(tmp_path, text, complaint):
@@ -162,11 +162,10 @@ def test_a_compressed_file_that_is_cut_short(tmp_path, ending):
     else:
         whole = pytest.importorskip("zstandard").compress(rows.encode())
     path.write_bytes(whole[: len(whole) // 2])
-    # Zstandard ends quietly after a whole block; then the last line is cut.
-    with pytest.raises(UserError, match=r"\.jsonl\.(gz:\d+: cannot be read further|zst:\d+: )"):
+    with pytest.raises(UserError, match=rf"\.jsonl\.{ending} cannot be read( after line \d+)?: "):
         read_rows(path, "piqa")
     path.write_bytes(b"not compressed at all\n")
-    with pytest.raises(UserError, match=rf"\.jsonl\.{ending}:1: cannot be read further"):
+    with pytest.raises(UserError, match=rf"\.jsonl\.{ending} cannot be read"):
         read_rows(path, "piqa")
 
 
@@ -176,7 +175,7 @@ def test_a_line_that_is_not_utf8_is_named_and_a_byte_order_mark_is_not_in_the_wa
     path.write_bytes(b"\xef\xbb\xbf" + good + good)
     assert len(read_rows(path, "copa")) == 2
     path.write_bytes(good + good + b'{"premise": "\xff"}\n' + good)
-    with pytest.raises(UserError, match=r"copa\.jsonl:3: not UTF-8: invalid start byte"):
+    with pytest.raises(UserError, match=r"copa\.jsonl line 3 is not UTF-8 text: invalid start"):
         read_rows(path, "copa")
 
 
@@ -185,10 +184,10 @@ def test_a_parquet_file_or_an_array_that_is_broken(tmp_path):
     with pytest.raises(UserError, match=r"copa\.parquet: cannot be read: "):
         read_rows(tmp_path / "copa.parquet", "copa")
     (tmp_path / "copa.jsonl").write_text("[" * 100_000)
-    with pytest.raises(UserError, match=r"copa\.jsonl:1: nested too deep"):
+    with pytest.raises(UserError, match=r"copa\.jsonl line 1 is nested too deep"):
         read_rows(tmp_path / "copa.jsonl", "copa")
     (tmp_path / "copa.json").write_text('[{"premise": "a"},\n{"premise" "b"},\n{}]')
-    with pytest.raises(UserError, match=r"copa\.json:2: not JSON: Expecting ':' delimiter$"):
+    with pytest.raises(UserError, match=r"copa\.json line 2 is not JSON: Expecting ':' delimiter$"):
         read_rows(tmp_path / "copa.json", "copa")
 
 

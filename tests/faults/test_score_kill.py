@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from synthdiv.llm.backends.wire import call_of, completion_of
-from synthdiv.llm.offline.backend import OfflineBackend
+from synthdiv.offline.backend import OfflineBackend
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -5,6 +5,8 @@ import shlex
 import subprocess
 from pathlib import Path
 
+import pytest
+
 PRETRAIN = ["pretrain", "--config=configs/pretrain/350m.gin", "--workdir=/shared/a run"]
 
 
@@ -116,3 +118,11 @@ def test_no_key_is_written(cluster, monkeypatch) -> None:
         assert printed.returncode == 0, printed.stderr
         assert "a-key-of-a-test" not in printed.stdout
     assert not list(Path(cluster.directory).glob("runs/**/*"))
+
+
+@pytest.mark.parametrize("script", ["local", "slurm", "gke", "tpu_vm"])
+def test_every_launcher_explains_itself(cluster, script) -> None:
+    shown = cluster.launch(script, "--help")
+    assert shown.returncode == 0, shown.stderr
+    assert f"python launch/{script}.py" in shown.stdout and "--max_restarts" in shown.stdout
+    assert list(cluster.directory.glob("*.calls")) == []

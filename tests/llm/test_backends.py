@@ -25,9 +25,9 @@ from synthdiv.llm.backends.wire import (
     scrubbed,
 )
 from synthdiv.llm.conversation import Manners, first_call
-from synthdiv.llm.offline.answer import answer_file
-from synthdiv.llm.offline.backend import OfflineBackend
 from synthdiv.llm.protocol import Answer, Deferred, Permanent, Transient, Usage
+from synthdiv.offline.answer import answer_file
+from synthdiv.offline.backend import OfflineBackend
 from tests.llm.serving import ROOT, environment, question, serving
 
 TEXTS = [

@@ -11,7 +11,7 @@ from synthdiv.diversity import ScoreConfig, score_corpora
 from synthdiv.errors import Paused
 from synthdiv.files import Corpus
 from synthdiv.llm import LLMConfig, open_session
-from synthdiv.llm.offline.answer import answer_file
+from synthdiv.offline.answer import answer_file
 from tests.llm.serving import environment
 
 SUBJECTS = {
@@ -102,7 +102,7 @@ def test_from_the_command_line(tmp_path: Path) -> None:
     answers = requests.replace("_requests", "_answers")
     assert answers in done.stderr
     answered = subprocess.run(
-        [sys.executable, "-m", "synthdiv.llm.offline.answer", requests, answers],
+        [sys.executable, "-m", "synthdiv.offline.answer", requests, answers],
         env=environment(),
         capture_output=True,
         text=True,
@@ -119,7 +119,7 @@ def test_from_the_command_line(tmp_path: Path) -> None:
     (next_requests,) = re.findall(r"\S+_requests\.jsonl", again.stderr)[:1]
     assert next_requests != requests, "it went on to the next step"
     missing = subprocess.run(
-        [sys.executable, "-m", "synthdiv.llm.offline.answer", "none.jsonl", str(tmp_path / "x")],
+        [sys.executable, "-m", "synthdiv.offline.answer", "none.jsonl", str(tmp_path / "x")],
         env=environment(),
         capture_output=True,
         text=True,

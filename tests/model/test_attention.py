@@ -158,7 +158,7 @@ def test_cudnn_masks_segments_as_xla_does(most: int | None) -> None:
     for backend in ("cudnn", "xla"):
 
         def run(*a, backend=backend):
-            return attend(*a, segments, backend=backend, most_documents=most or 0)
+            return attend(*a, segments, backend=backend, max_segments=most or 0)
 
         results.append((run(q, k, v), *_gradients(run, q, k, v, upstream)))
     for a, b in zip(*results, strict=True):
@@ -198,7 +198,7 @@ def test_what_cudnn_is_asked_for(monkeypatch, capability: str, most: int, mask: 
     q, k, v = (jnp.asarray(x, jnp.bfloat16) for x in (q, k, v))
 
     def run(*a):
-        return attend(*a, segments, backend="cudnn", most_documents=most)
+        return attend(*a, segments, backend="cudnn", max_segments=most)
 
     step = jax.jit(lambda *a: jax.vjp(run, *a)[1](q))
     asked = step.trace(q, k, v).lower(lowering_platforms=("cuda",)).as_text()

@@ -19,7 +19,7 @@ import types
 import numpy as np
 import pytest
 
-from synthdiv.diversity.baselines import compression, embeddings, geometry, ngrams, repetition
+from synthdiv.baselines import compression, embeddings, geometry, ngrams, repetition
 
 EXACT = 1e-6
 

@@ -99,7 +99,7 @@ def test_ten_million_parameters_learn_as_under_pytorch(tmp_path, shared_data) ->
         segments=False,
     )
     state = init_state(StepConfig(model, OPTIMIZER), make_mesh(config.mesh), config.seed, STEPS)
-    save_hf(nnx.merge(graph(model), state["params"]), model, None, tmp_path / "first")
+    save_hf(nnx.merge(graph(model), state.params), model, None, tmp_path / "first")
     del state
 
     pretrain(config, tmp_path / "run")

@@ -66,6 +66,7 @@ def test_the_page_stands_alone_and_shows_what_is_measured(tmp_path):
     low, high = study["regression"]["tiny"]["sft"]["ci95"]
     assert f"95% interval {100 * low:+.2f} to {100 * high:+.2f}" in page
     assert "The interval excludes zero." in page
+    assert "<strong>tiny, fine-tuned.</strong>" in page
     assert "written by a stand-in" in page
     assert not re.search(r"(src|href)=\"(https?:)?//", page)
     assert sorted(p.name for p in (tmp_path / "figures").iterdir()) == [

@@ -49,9 +49,9 @@ def batches(steps: int):
 
 def train(mesh, steps: int) -> dict:
     state = init_state(CONFIG, mesh, 0, steps)
-    embedding = state["params"]["embedding"]
+    embedding = state.params["embedding"]
     figures = {"shard": list(embedding.sharding.shard_shape(embedding.shape)), "metrics": []}
-    moments = [a for a in jax.tree.leaves(state["optimizer"]) if a.shape == embedding.shape]
+    moments = [a for a in jax.tree.leaves(state.optimizer) if a.shape == embedding.shape]
     assert len(moments) >= 2
     assert all(a.sharding == embedding.sharding for a in moments)
     figures["first"] = float(np.abs(np.asarray(embedding)).sum())
@@ -60,7 +60,7 @@ def train(mesh, steps: int) -> dict:
         state, metrics = compiled_step(CONFIG, mesh)(state, placed)
         figures["metrics"].append(jax.tree.map(lambda a: np.asarray(a).tolist(), metrics))
     figures["params"] = np.concatenate(
-        [np.asarray(a).ravel() for a in jax.tree.leaves(state["params"])]
+        [np.asarray(a).ravel() for a in jax.tree.leaves(state.params)]
     ).tolist()
     return figures
 

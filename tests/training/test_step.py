@@ -67,7 +67,7 @@ def test_accumulating_changes_nothing(mesh) -> None:
         state = init_state(config, mesh, 0, 10)
         for seed in range(2):
             state, metrics = compiled_step(config, mesh)(state, _batch(mesh, seed=seed))
-        results.append((state["params"], metrics))
+        results.append((state.params, metrics))
     for a, b in zip(*map(jax.tree.leaves, results), strict=True):
         # AdamW divides by the gradient's size, so where that is tiny the sums' order shows.
         np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-5)
@@ -92,31 +92,31 @@ def test_a_fixed_batch_is_learnt(mesh) -> None:
         state, metrics = compiled_step(CONFIG, mesh)(state, batch)
         losses.append(float(metrics["loss"]))
     assert losses[-1] < 0.4 * losses[0]
-    assert int(state["step"]) == 60 and int(state["bad_step"]) == -1
+    assert int(state.step) == 60 and int(state.bad_step) == -1
 
 
 def test_stop_leaves_the_state_as_it_was(mesh) -> None:
     state = init_state(CONFIG, mesh, 0, 10)
     step = compiled_step(CONFIG, mesh)
     state, _ = step(state, _batch(mesh))
-    before = jax.device_get({k: state[k] for k in ("params", "optimizer")})
+    before = jax.device_get((state.params, state.optimizer))
     state, metrics = step(state, _batch(mesh, poison=True))
-    assert bool(metrics["bad"]) and int(state["bad_step"]) == 1
+    assert bool(metrics["bad"]) and int(state.bad_step) == 1
     state, metrics = step(state, _batch(mesh, seed=1))  # a good one, dispatched before we noticed
     assert not bool(metrics["bad"])
-    assert _same(before, jax.device_get({k: state[k] for k in ("params", "optimizer")}))
+    assert _same(before, jax.device_get((state.params, state.optimizer)))
 
 
 def test_skip_leaves_out_one_update(mesh) -> None:
     config = dataclasses.replace(CONFIG, on_bad="skip")
     step = compiled_step(config, mesh)
     state, _ = step(init_state(config, mesh, 0, 10), _batch(mesh))
-    before = jax.device_get(state["params"])
+    before = jax.device_get(state.params)
     state, _ = step(state, _batch(mesh, poison=True))
-    assert _same(before, jax.device_get(state["params"]))
+    assert _same(before, jax.device_get(state.params))
     state, _ = step(state, _batch(mesh, seed=1))
-    assert not _same(before, jax.device_get(state["params"]))
-    assert int(state["step"]) == 3
+    assert not _same(before, jax.device_get(state.params))
+    assert int(state.step) == 3
 
 
 def test_a_jump_of_the_loss_is_a_spike_once_settled(mesh) -> None:
@@ -124,14 +124,15 @@ def test_a_jump_of_the_loss_is_a_spike_once_settled(mesh) -> None:
     step = compiled_step(config, mesh)
     for at, expected in ((3, False), (SETTLING, True)):
         state = init_state(config, mesh, 0, 1000)
-        state |= {"step": jnp.int32(at), "loss_mean": jnp.float32(3.0)}  # it will be about 4.16
+        # The loss will be about 4.16.
+        state = dataclasses.replace(state, step=jnp.int32(at), loss_mean=jnp.float32(3.0))
         _, metrics = step(state, _batch(mesh))
         assert bool(metrics["bad"]) is expected
 
 
 def test_the_state_is_given_away(mesh) -> None:
     state = init_state(CONFIG, mesh, 0, 10)
-    held = jax.tree.leaves(state["params"]) + jax.tree.leaves(state["optimizer"])
+    held = jax.tree.leaves(state.params) + jax.tree.leaves(state.optimizer)
     compiled_step(CONFIG, mesh)(state, _batch(mesh))
     assert all(a.is_deleted() for a in held if a.ndim)
 

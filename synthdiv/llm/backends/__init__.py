@@ -1,5 +1,10 @@
-"""Who can answer, by name. A backend is one file here; nothing it needs is imported before use."""
+"""Who can answer, by name. A backend is one file here; nothing it needs is imported before use.
 
+Other packages add backends as entry points of the group "synthdiv.backends": a callable that is
+given the LLMConfig and the directory for the user's files. The offline stand-in is one of them.
+"""
+
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +14,8 @@ from synthdiv.llm.protocol import Backend
 if TYPE_CHECKING:
     from synthdiv.llm.session import LLMConfig
 
-NAMES = ("offline", "openai", "gemini", "batch")
+NAMES = ("openai", "gemini", "batch")
+GROUP = "synthdiv.backends"
 
 
 def make_backend(config: "LLMConfig", directory: Path | None) -> Backend:
@@ -23,12 +29,12 @@ def make_backend(config: "LLMConfig", directory: Path | None) -> Backend:
         UserError: there is no such backend, or it lacks a model, a key or a package.
     """
     if config.backend not in NAMES:
-        hint = closest(config.backend, NAMES)
-        raise UserError(f"no LLM backend {config.backend!r}{hint}; there are {', '.join(NAMES)}")
-    if config.backend == "offline":
-        from synthdiv.llm.offline.backend import OfflineBackend
-
-        return OfflineBackend()
+        added = entry_points(group=GROUP)
+        if config.backend in added.names:
+            return added[config.backend].load()(config, directory)
+        known = sorted({*NAMES, *added.names})
+        hint = closest(config.backend, known)
+        raise UserError(f"no LLM backend {config.backend!r}{hint}; there are {', '.join(known)}")
     if not config.model:
         raise UserError(f"--llm={config.backend} needs --model (LLM.model): the model's name there")
     if config.backend == "openai":

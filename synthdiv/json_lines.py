@@ -1,0 +1,105 @@
+"""Text and JSON lines from outside, compressed or not: every fault names its file and line.
+
+Lines end at a line feed alone, as JSON lines do: U+2028 and its kind may stand inside a text.
+"""
+
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from synthdiv.errors import UserError
+
+
+def open_bytes(path: str | Path) -> BinaryIO:
+    """Opens a file to read, through gzip or zstd where its name says so.
+
+    Reading raises what `READ_FAULTS` names, of a compressed file that was cut short too.
+    """
+    path = Path(path)
+    if path.suffix == ".gz":
+        return cast(BinaryIO, gzip.open(path, "rb"))
+    if path.suffix == ".zst":
+        # zstandard's own reader ends in silence where a file was cut short; this one does not.
+        import pyarrow as pa
+
+        return cast(BinaryIO, io.BufferedReader(pa.input_stream(path, compression="zstd"), 1 << 17))
+    return open(path, "rb")
+
+
+READ_FAULTS = (EOFError, OSError, zlib.error)
+
+
+def text_lines(path: str | Path) -> Iterator[tuple[int, str]]:
+    """Yields the lines of a UTF-8 text file with their numbers, from 1; also `.gz` and `.zst`.
+
+    Raises:
+        UserError: the file cannot be opened or read to its end, or a line is not UTF-8.
+    """
+    number = 0
+    try:
+        with open_bytes(path) as file:
+            for number, line in enumerate(file, 1):
+                yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} line {number} is not UTF-8 text: {error.reason}") from None
+    except FileNotFoundError:
+        raise UserError(f"no file {str(path)!r}") from None
+    except READ_FAULTS as error:
+        words = error.strerror if isinstance(error, OSError) and error.strerror else error
+        after = f" after line {number}" if number else ""
+        raise UserError(f"{path} cannot be read{after}: {words}") from None
+
+
+def json_lines(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yields the objects of a JSON lines file, or of a file that is one JSON array of objects.
+
+    Args:
+        path: the file; also `.gz` and `.zst`.
+
+    Yields:
+        the number of the line, from 1 (in an array, of the element), and the object.
+
+    Raises:
+        UserError: as `text_lines`; a line is not JSON, or not an object.
+    """
+    lines = text_lines(path)
+    for number, line in lines:
+        if number == 1 and line.lstrip().startswith("["):
+            array = parse_json(line + "".join(rest for _, rest in lines), path)
+            for element, row in enumerate(array, 1):
+                yield element, _object(row, f"{path} element {element}")
+        elif line.strip():
+            yield number, _object(parse_json(line, path, number), f"{path} line {number}")
+
+
+def parse_json(text: str, path: str | Path, line: int = 1) -> Any:
+    """Parses JSON that begins at a line of a file.
+
+    Raises:
+        UserError: it is not JSON, nested too deep, or holds a number of absurd length.
+    """
+    ends = text.endswith("\n")
+    text = text.rstrip()
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        at_end = not ends and error.lineno == text.count("\n") + 1
+        cut = " (the file's last line looks truncated)" if at_end else ""
+        # What ends with a line feed goes wrong in its last line, not in the one after it.
+        fault = min(error.lineno, text.removesuffix("\n").count("\n") + 1)
+        place = f"{path} line {line + fault - 1}"
+        raise UserError(f"{place} is not JSON: {error.msg}{cut}") from None
+    except RecursionError:
+        raise UserError(f"{path} line {line} is nested too deep") from None
+    except ValueError:  # Python refuses to read thousands of digits
+        raise UserError(f"{path} line {line} holds a number of too many digits") from None
+
+
+def _object(row: Any, where: str) -> dict[str, Any]:
+    if not isinstance(row, dict):
+        raise UserError(f"{where} is not a JSON object")
+    return row

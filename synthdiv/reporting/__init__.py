@@ -1,0 +1,1 @@
+"""Pages and charts out of results: one stylesheet, one template environment, one file a page."""

@@ -1,0 +1,114 @@
+"""What every page shares: the stylesheet, the template environment, and how figures are written.
+
+A page is one file that needs no network. Its content security policy names its stylesheet and its
+script by their hashes, so nothing else is applied or run. Text of other people enters a page
+escaped, or as JSON that the page's own script reads as text.
+"""
+
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from synthdiv.reporting import charts
+
+if TYPE_CHECKING:
+    import jinja2
+
+_ROOM = Path(__file__).parent
+DIRECTIONS = {1: "higher", -1: "lower", 0: "neither"}
+
+
+class Metric(Protocol):
+    """A baseline metric as a page explains it.
+
+    Attributes:
+        title: its name in the field.
+        direction: +1 higher = more diverse, -1 higher = less diverse, 0 neither.
+        what: the formula in words.
+        confounds: what else moves it.
+    """
+
+    @property
+    def title(self) -> str: ...
+    @property
+    def direction(self) -> int: ...
+    @property
+    def what(self) -> str: ...
+    @property
+    def confounds(self) -> str: ...
+
+
+def stylesheet() -> str:
+    """Returns the CSS of all pages and their charts, light and dark."""
+    return (_ROOM / "page.css").read_text(encoding="utf-8")
+
+
+@cache
+def environment() -> "jinja2.Environment":
+    """Returns the one Jinja environment: it escapes everything and writes figures for people."""
+    import jinja2
+
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_ROOM / "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.ChainableUndefined,
+    )
+    made.filters["number"] = lambda value: (
+        charts.number(value) if isinstance(value, (int, float)) else "-"
+    )
+    made.filters["percent"] = lambda share: (
+        f"{100 * share:.1f}%" if isinstance(share, (int, float)) else "-"
+    )
+    made.filters["interval"] = interval
+    made.filters["percents"] = lambda ends: (
+        " to ".join(f"{100 * end:.1f}%" for end in ends) if ends and None not in ends else "-"
+    )
+    return made
+
+
+def render(template: str, script: str | None = None, **values: Any) -> str:
+    """Returns a page as text.
+
+    Args:
+        template: a file of `templates/` that extends base, without ".html.jinja".
+        script: the file of the page's script, if it has one.
+        **values: what the template names; text is escaped, markup passes as `markupsafe.Markup`.
+    """
+    from markupsafe import Markup
+
+    style = stylesheet()
+    code = (_ROOM / script).read_text(encoding="utf-8") if script else ""
+    page = environment().get_template(f"{template}.html.jinja")
+    return page.render(
+        style=Markup(style),
+        style_hash=_sha256(style),
+        script=Markup(code),
+        script_hash=_sha256(code) if script else "",
+        **values,
+    )
+
+
+def _sha256(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def interval(ends: Sequence[float | None] | None) -> str:
+    """Returns an interval in words; an end that is not known is a dash."""
+    if not ends:
+        return "-"
+    low, high = ("-" if end is None else charts.number(end) for end in ends)
+    return f"{low} to {high}"
+
+
+def inline_json(value: Any) -> str:
+    """Returns JSON for a script element: no tag, no entity and no comment can form in it."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text.encode("utf-8", "replace").decode()

@@ -1,0 +1,168 @@
+"""Reads a score directory back: score.json, its rounds and the documents that were in them."""
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from synthdiv.errors import UserError
+from synthdiv.files import Corpus, Document, read_json
+
+
+@dataclasses.dataclass(frozen=True)
+class Cluster:
+    """One cluster of one round, as rounds.parquet has it.
+
+    Attributes:
+        round: number of the round.
+        name, reason: the judge's words.
+        documents: indices in the corpus.
+        valid: what self-verification said.
+    """
+
+    round: int
+    name: str
+    reason: str
+    documents: tuple[int, ...]
+    valid: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Round:
+    """One row of rounds.parquet; figures that the file leaves out are 0.
+
+    Attributes:
+        number: of the round.
+        criteria_set: number of the criteria set that it was judged under.
+        indices: its documents in the corpus.
+        clusters: none where the round failed.
+        C: accepted clusters.
+        S: mean documents in an accepted cluster.
+        score: of the round.
+        repaired: whether the judge's clustering had to be completed or corrected.
+        failed: whether the round counts for nothing.
+    """
+
+    number: int
+    criteria_set: int
+    indices: tuple[int, ...]
+    clusters: tuple[Cluster, ...]
+    C: float
+    S: float
+    score: float
+    repaired: bool
+    failed: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoreFiles:
+    """What a score directory holds.
+
+    Attributes:
+        score: the content of score.json.
+        rounds: all rows of rounds.parquet.
+        documents: by index; empty where neither the directory nor the corpus can tell.
+    """
+
+    score: Mapping[str, Any]
+    rounds: tuple[Round, ...]
+    documents: Mapping[int, Document]
+
+    @property
+    def clusters(self) -> list[Cluster]:
+        """The clusters of all rounds, in order."""
+        return [cluster for round_ in self.rounds for cluster in round_.clusters]
+
+
+def read_score_files(score_dir: str | Path, corpus: Corpus | None = None) -> ScoreFiles:
+    """Reads a score directory.
+
+    Args:
+        score_dir: a directory with score.json and rounds.parquet.
+        corpus: where the documents are; by default documents.parquet of the directory, else the
+            corpus that score.json names.
+
+    Raises:
+        UserError: score.json or rounds.parquet is missing.
+    """
+    score_dir = Path(score_dir)
+    score = read_json(score_dir / "score.json")
+    rounds = tuple(map(_round, _read_rows(score_dir / "rounds.parquet")))
+    wanted = sorted({index for round_ in rounds for index in round_.indices})
+    return ScoreFiles(score, rounds, _documents(score_dir, score, corpus, wanted))
+
+
+def _read_rows(path: Path) -> list[dict[str, Any]]:
+    import pyarrow.parquet as pq
+
+    if not path.exists():
+        raise UserError(f"no file {str(path)!r}")
+    rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+    return rows
+
+
+def _documents(
+    score_dir: Path, score: Mapping[str, Any], corpus: Corpus | None, wanted: Sequence[int]
+) -> dict[int, Document]:
+    kept = score_dir / "documents.parquet"
+    if corpus is None and kept.exists():
+        return {
+            row["index"]: Document(row["id"], row["text"], json.loads(row["provenance"] or "{}"))
+            for row in _read_rows(kept)
+        }
+    if corpus is None:
+        about = score.get("corpus", {})
+        path = about.get("path")
+        if not path or not Path(path).exists():
+            return {}
+        corpus = Corpus(path, about.get("text_column", "text"))
+    return dict(zip(wanted, corpus.take(wanted), strict=True))
+
+
+def _round(row: Mapping[str, Any]) -> Round:
+    failed = bool(row.get("failed"))
+    return Round(
+        number=row["round"],
+        criteria_set=int(_figure(row, "criteria_set")),
+        indices=tuple(row.get("indices") or ()),
+        clusters=() if failed else _clusters(row),
+        C=_figure(row, "C"),
+        S=_figure(row, "S"),
+        score=_figure(row, "score"),
+        repaired=bool(row.get("repaired")),
+        failed=failed,
+    )
+
+
+def _figure(row: Mapping[str, Any], name: str) -> float:
+    value = row.get(name)
+    return value if value is not None and math.isfinite(value) else 0
+
+
+def _clusters(row: Mapping[str, Any]) -> tuple[Cluster, ...]:
+    """The clusters of a row; names, reasons and verdicts may be shorter lists or missing."""
+    places = row.get("clusters") or []
+
+    def described(column: str, otherwise: Any) -> list[Any]:
+        values = list(row.get(column) or [])[: len(places)]
+        return values + [otherwise] * (len(places) - len(values))
+
+    columns = zip(
+        places,
+        described("names", ""),
+        described("reasons", ""),
+        described("verdicts", True),
+        strict=True,
+    )
+    return tuple(
+        Cluster(
+            round=row["round"],
+            name=name or "",
+            reason=reason or "",
+            documents=tuple(row["indices"][place] for place in members),
+            valid=bool(valid),
+        )
+        for members, name, reason, valid in columns
+    )
