@@ -11,16 +11,16 @@ _SAMPLE = 24  # documents, more than a round holds
 
 
 def preview(plan: Plan) -> str:
-    """The plan in words and tables, for --dry_run. Sends nothing and leaves nothing behind.
+    """Returns the plan in words and tables. Sends nothing and leaves nothing behind.
 
-    A corpus that is not there yet is stood in for by a few texts of the offline writer, so that
-    the judge's prompts have about the length that they will have.
+    In the place of a corpus that is yet to be generated, a few texts of the offline writer give the
+    judge's prompts about the length that they will have.
     """
     from synthdiv.diversity.planning import plan_score
     from synthdiv.generation import plan_generation
     from synthdiv.llm import open_session
 
-    parts = [
+    parts: list[str] = [
         f"{len(plan.cells)} corpora x {len(plan.models)} models; written by {plan.writer.backend}, "
         f"judged by {plan.judge.backend}"
     ]
@@ -28,12 +28,12 @@ def preview(plan: Plan) -> str:
         for cell in plan.cells:
             if not cell.config.corpus:
                 with open_session(plan.writer, None) as session:
-                    needed = plan_generation(plan.topics, cell.generate, session)
-                parts.append(f"{cell.name}: generate\n{needed}")
+                    writing = plan_generation(plan.topics, cell.generate, session)
+                parts.append(f"{cell.name}: generate\n{writing}")
             corpus = _like(plan, cell, Path(scratch) / cell.name)
             with open_session(plan.judge, None) as session:
-                needed = plan_score([corpus], plan.score, session)
-            parts.append(f"{cell.name}: score\n{needed}")
+                judging = plan_score([corpus], plan.score, session)
+            parts.append(f"{cell.name}: score\n{judging}")
     tokens = plan.config.real_tokens + plan.config.synthetic_tokens
     for model in plan.models:
         sizes = model.pretrain.model
@@ -46,7 +46,7 @@ def preview(plan: Plan) -> str:
 
 
 def _like(plan: Plan, cell: Cell, scratch: Path) -> files.Corpus:
-    """The cell's corpus, or a small one of the same kind."""
+    """Returns the cell's corpus, or a small one of the same kind."""
     from synthdiv.generation import generate
     from synthdiv.llm import LLMConfig, open_session
 
