@@ -106,9 +106,7 @@ def main() -> None:
                 cli.open_session(FLAGS, config, directory, FLAGS.second_judge)
             )
         result = score_corpora(corpora, directory, settings, session, FLAGS.compare, second)
-    for name, one in result.get("corpora", {corpora[0].name: result}).items():
-        low, high = one["score"]["ci95"]
-        print(f"{name}: {one['score']['mean']:.3f} [{low:.3f}, {high:.3f}]")
+    print(result)
     if session.backend == "offline":
         print(f"judged by {session.model}")
 

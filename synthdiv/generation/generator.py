@@ -18,6 +18,7 @@ from synthdiv import __version__, files
 from synthdiv.claims import FINGERPRINT, check_claim, claim
 from synthdiv.errors import Paused, UserError
 from synthdiv.generation.plan import STAGE, CorpusPlan, GenerateConfig
+from synthdiv.generation.schemas import AnyLesson
 from synthdiv.llm import Reply, Stage
 from synthdiv.progress import Progress
 
@@ -70,20 +71,23 @@ def _write(plan: CorpusPlan, output: Path, session: Session) -> dict[str, Any]:
     tally = _Tally.of_shards(writer.shards)
     rows: list[dict[str, Any]] = []
     label = f"generating {output.name}"
+
+    async def write(number: int) -> Reply[AnyLesson]:
+        return await session.ask(plan.request(number))
+
     with (
         _leaving(plan, tally, session, writer, rows),
         Progress(len(plan), label, "requests") as progress,
     ):
         progress.update(tally.requests)
         while wave := _wave(plan, tally):
-            requests = (plan.request(number) for number in wave)
-            with contextlib.closing(session.iter(requests, check=plan.check)) as replies:
+            with contextlib.closing(session.map(write, wave)) as replies:
                 for number, reply in _in_order(replies, tally.requests):
                     if _budget_spent(plan, tally):
                         break
                     tally.requests += 1
-                    if reply.failure is None:
-                        rows.append(plan.document(number, reply, session.model))
+                    if reply.failure is None and reply.value is not None:
+                        rows.append(plan.document(number, reply.value, session.model))
                         tally.add(rows[-1]["text"])
                     else:
                         tally.failure = tally.failure or reply.failure
@@ -220,9 +224,11 @@ def _wave(plan: CorpusPlan, tally: _Tally) -> range:
     return range(start, start + rest)
 
 
-def _in_order(replies: Iterable[tuple[int, Reply]], start: int) -> Iterator[tuple[int, Reply]]:
+def _in_order(
+    replies: Iterable[tuple[int, Reply[AnyLesson]]], start: int
+) -> Iterator[tuple[int, Reply[AnyLesson]]]:
     """Replies in the order of their requests, numbered from `start`; early ones wait their turn."""
-    waiting: dict[int, Reply] = {}
+    waiting: dict[int, Reply[AnyLesson]] = {}
     turn = 0
     for index, reply in replies:
         waiting[index] = reply
