@@ -26,19 +26,23 @@ class Plan:
         return "\n\n".join(block for block in ("\n".join(facts), *parts) if block)
 
 
-def text_table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
+def text_table(
+    head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1, rule: bool = False
+) -> str:
     """Returns a table for the terminal: two spaces between columns, no trailing ones.
 
     Args:
         head: names of the columns.
         rows: a cell for every column.
         left: columns, from the first, that are aligned to the left; the others to the right.
+        rule: whether a line of dashes stands below the names.
     """
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    ruled = [["-" * width for width in widths]] if rule else []
     return "\n".join(
         "  ".join(
             cell.ljust(width) if number < left else cell.rjust(width)
             for number, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
-        for row in (head, *rows)
+        for row in (head, *ruled, *rows)
     )

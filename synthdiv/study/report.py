@@ -60,4 +60,4 @@ def _fitted_line(study: dict[str, Any], model: str, phase: str) -> Series:
 def results_table(study: dict[str, Any]) -> str:
     """The main table as plain text, for the terminal."""
     table = study_table(study)
-    return text_table(table["head"], table["rows"])
+    return text_table(table["head"], table["rows"], rule=True)
