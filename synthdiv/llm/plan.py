@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from synthdiv import plans
 from synthdiv.llm.conversation import first_call
 from synthdiv.llm.money import PICO, Price, likely_tokens, most_input_tokens
 from synthdiv.llm.protocol import Request, Usage
@@ -41,10 +42,10 @@ class StagePlan:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(plans.Plan):
     """What all stages would take; printed, it is a table."""
 
-    stages: tuple[StagePlan, ...]
+    stages: tuple[StagePlan, ...] = ()
 
     @property
     def calls(self) -> int:
@@ -93,14 +94,7 @@ class Plan:
                     _usd(self.most_cost_usd),
                 )
             )
-        widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
-        return "\n".join(
-            "  ".join(
-                cell.rjust(width) if i else cell.ljust(width)
-                for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-            ).rstrip()
-            for row in (head, *rows)
-        )
+        return plans.text_table(head, rows)
 
 
 def make_plan(
@@ -118,14 +112,14 @@ def make_plan(
             written = dict(kept.execute("SELECT stage, avg(output) FROM answers GROUP BY stage"))
         except sqlite3.Error:
             kept = None
-    plans = []
+    planned = []
     for name, stage in stages.items():
         if not isinstance(stage, Stage):
             stage = Stage(stage, len(stage))
-        plans.append(_plan_stage(name, stage, asked_of, price, None if fresh else kept, written))
+        planned.append(_plan_stage(name, stage, asked_of, price, None if fresh else kept, written))
     if kept is not None:
         kept.close()
-    return Plan(tuple(plans))
+    return Plan(stages=tuple(planned))
 
 
 def _plan_stage(

@@ -28,7 +28,7 @@ flags.DEFINE_list(
 def main() -> None:
     cli.required(FLAGS, "workdir", "config")
     from synthdiv.study.config import TARGETS, read_plan
-    from synthdiv.study.report import text_table
+    from synthdiv.study.report import results_table
     from synthdiv.study.run import run_study
 
     plan = read_plan(cli.load(FLAGS, *TARGETS), tuple(FLAGS.input) if FLAGS.input else None)
@@ -42,7 +42,7 @@ def main() -> None:
         return
     command = shlex.join(["synthdiv", "study", *sys.argv[1 + (sys.argv[1:2] == ["study"]) :]])
     study = run_study(plan, FLAGS.workdir, command)
-    print(text_table(study))
+    print(results_table(study))
 
 
 if __name__ == "__main__":
