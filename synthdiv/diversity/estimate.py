@@ -14,6 +14,7 @@ is narrow enough: the mixture of one-sample t statistics over effect sizes (Lai 
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -200,7 +201,7 @@ def pair_probability(shared: np.ndarray, pairs: np.ndarray) -> np.ndarray:
         return np.where(pairs > 0, shared / np.maximum(pairs, 1), np.nan)
 
 
-def effective_clusters(pair: Estimate) -> dict[str, float | None]:
+def effective_clusters(pair: Estimate) -> dict[str, Any]:
     """The effective number of clusters of the corpus: 1 / P(two random documents share one).
 
     This is Simpson's inverse, the number of equal clusters that would give the same probability.

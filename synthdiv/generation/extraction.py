@@ -50,7 +50,7 @@ class TopicsConfig:
             raise UserError("Topics.same_keywords must be above 0 and at most 1")
 
 
-def page_requests(pages: files.Corpus, config: TopicsConfig) -> Iterator[Request]:
+def page_requests(pages: files.Corpus, config: TopicsConfig) -> Iterator[Request[TopicList]]:
     """One request a page, in the pages' order; empty pages are passed over."""
     prompts = Prompts(config.prompts)
     sampling = Sampling(config.temperature, max_tokens=config.max_tokens, seed=config.seed)
@@ -82,13 +82,13 @@ def make_topics(
     answered: dict[int, list[Topic]] = {}
     failed = 0
     requests = page_requests(pages, config)
-    for index, reply in session.iter(requests, label="reading pages"):
-        if reply.failure is None:
-            found = [_clean(t.path, t.keywords) for t in reply.value.topics]
-            answered[index] = [topic for topic in found[: config.most_per_page] if topic]
+    for index, reply in session.map(session.ask, requests, "reading pages"):
+        if reply.failure is None and reply.value is not None:
+            named = [_clean(t.path, t.keywords) for t in reply.value.topics[: config.most_per_page]]
+            answered[index] = [topic for topic in named if topic is not None]
         else:
             failed += 1
-    # In the pages' order, so that what is merged into what does not hang on who answered first.
+    # In the pages' order, so that what is merged into what does not depend on who answered first.
     found = [topic for index in sorted(answered) for topic in answered[index]]
     if not found:
         raise UserError(f"no topic found in {len(answered) + failed} pages of {pages.path}")

@@ -8,15 +8,13 @@ file answered, and the same command run again finds the answers and goes on.
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from synthdiv.errors import UserError
 from synthdiv.llm.backends.batch_files import RequestFiles, lines
 from synthdiv.llm.backends.wire import answer_of, chat_body, failure_of, scrubbed
+from synthdiv.llm.config import LLMConfig
 from synthdiv.llm.protocol import Answer, BackendError, Call, Deferred, Permanent, Transient
-
-if TYPE_CHECKING:
-    from synthdiv.llm.session import LLMConfig
 
 _URL = "/v1/chat/completions"
 
@@ -30,7 +28,7 @@ class BatchBackend:
 
     name = "batch"
 
-    def __init__(self, config: "LLMConfig", directory: Path | None) -> None:
+    def __init__(self, config: LLMConfig, directory: Path | None) -> None:
         self.model = config.model or ""
         if directory is None:
             raise UserError("--llm=batch needs a directory for its files")
