@@ -51,6 +51,7 @@ TRAIN = [
     "array_record>=0.8.1",
     "flax>=0.12.8",
     "grain>=0.2.18",
+    "importlib_resources>=6.0",  # tensorflow-datasets builds data sets with it and does not say so
     "jax>=0.10.2",
     "ml_dtypes>=0.5",
     "optax>=0.2.8",
