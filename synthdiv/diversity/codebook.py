@@ -10,14 +10,18 @@ A codebook can be kept, published and used again: scores under one codebook can 
 """
 
 import dataclasses
+import functools
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from synthdiv.config import find
-from synthdiv.errors import UserError
+from synthdiv.diversity.schemas import Criterion
+from synthdiv.errors import UserError, closest
 from synthdiv.files import read_json
+
+Label = tuple[int, ...]  # the place of a value; () or a last 0 is "other"
 
 _CODE = re.compile(r"([A-Z])(\d+(?:\.\d+)*)")
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -94,16 +98,50 @@ class Codebook:
     Attributes:
         facets: the first one's levels carry the headline score.
         name, version: of a published codebook; "" for one that was gathered from a corpus.
+        coverage: share of documents it was not made from that had a value at the headline's level;
+            None where nobody looked.
     """
 
     facets: tuple[Facet, ...]
     name: str = ""
     version: str = ""
+    coverage: float | None = None
+
+    @functools.cached_property
+    def criteria(self) -> tuple[Criterion, ...]:
+        """The facets at each level as criteria, for whoever asks what documents were judged by."""
+        return tuple(
+            Criterion(
+                name=f"{facet.name}: {level.name}",
+                kind="metadata",
+                sentence=f"{facet.question} At this level: {level.meaning}.",
+            )
+            for facet in self.facets
+            for level in facet.levels
+        )
+
+    def find(self, level: str) -> tuple[int, int]:
+        """Facet number and depth of a level named as "subject.discipline".
+
+        Raises:
+            UserError: there is no such level.
+        """
+        names = {
+            f"{facet.name}.{one.name}": (number, depth)
+            for number, facet in enumerate(self.facets)
+            for depth, one in enumerate(facet.levels)
+        }
+        if level not in names:
+            raise UserError(
+                f"no level {level!r}{closest(level, names)}; there are {', '.join(names)}"
+            )
+        return names[level]
 
     def letter(self, number: int) -> str:
         """The letter that the codes of facet `number` begin with."""
         return _LETTERS[number]
 
+    @functools.cached_property
     def text(self) -> str:
         """The codebook as a prompt shows it."""
         parts = []
@@ -124,9 +162,8 @@ class Codebook:
             return f"{len(codes)} codes where {len(self.facets)} facets need one each"
         for number, code in enumerate(codes):
             if self.place(number, code) is None:
-                return (
-                    f"{code!r} is no code of facet {self.letter(number)} ({self.facets[number].name})"
-                )
+                name = self.facets[number].name
+                return f"{code!r} is no code of facet {self.letter(number)} ({name})"
         return None
 
     def place(self, facet: int, code: str) -> tuple[int, ...] | None:
@@ -144,13 +181,13 @@ class Codebook:
             values = values[number - 1].values
         return place
 
-    def labels(self, facet: int, place: tuple[int, ...]) -> list[tuple[int, ...]]:
+    def labels(self, facet: int, place: Label) -> list[Label]:
         """The value of a document at each level of a facet, as the place that stands for it.
 
         A place that ends early is a value of its own at the finer levels: a value without finer
         ones is itself there, and one with finer ones is "other" of it (0 says so).
         """
-        labels: list[tuple[int, ...]] = []
+        labels: list[Label] = []
         values = self.facets[facet].values
         at: tuple[int, ...] = ()
         for depth in range(len(self.facets[facet].levels)):
@@ -162,7 +199,11 @@ class Codebook:
             labels.append(at)
         return labels
 
-    def called(self, facet: int, label: tuple[int, ...]) -> str:
+    def label(self, facet: int, code: str, depth: int) -> Label:
+        """The value that a code stands for at one level."""
+        return self.labels(facet, self.place(facet, code) or ())[depth]
+
+    def called(self, facet: int, label: Label) -> str:
         """A value's name in words."""
         values, names = self.facets[facet].values, []
         for number in label:
@@ -172,9 +213,23 @@ class Codebook:
             values = values[number - 1].values
         return names[-1] if names else "other"
 
+    def meaning(self, facet: int, label: Label) -> str:
+        """What belongs under a value, in words; "" for "other"."""
+        if is_other(label):
+            return ""
+        values = self.facets[facet].values
+        for number in label[:-1]:
+            values = values[number - 1].values
+        return values[label[-1] - 1].meaning
+
     def as_json(self) -> dict[str, Any]:
         """The codebook as files and score.json hold it."""
         return dataclasses.asdict(self)
+
+
+def is_other(label: Label) -> bool:
+    """Whether a label says that no value of its level fits."""
+    return not label or label[-1] == 0
 
 
 def read_facets(path: str | Path) -> tuple[Facet, ...]:
@@ -195,14 +250,14 @@ def read_facets(path: str | Path) -> tuple[Facet, ...]:
 
 
 def read_codebook(path: str | Path) -> Codebook:
-    """Reads a codebook: a JSON file of `facets`, or a score.json that has a `codebook`.
+    """Reads a codebook: a JSON file with `facets`, or a score.json that has `codebooks`.
 
     Raises:
         UserError: there is no such file, or a facet in it has no values.
     """
     content = read_json(find(path))
-    if isinstance(content, dict) and "codebook" in content:
-        content = content["codebook"]
+    if isinstance(content, dict) and content.get("codebooks"):
+        content = content["codebooks"][0]
     if not isinstance(content, dict) or not content.get("facets"):
         raise UserError(f"{path} holds no codebook: an object with `facets`")
     try:

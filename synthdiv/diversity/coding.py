@@ -1,8 +1,8 @@
 """Describing documents by values at levels: how a codebook is made, and how documents get codes.
 
 The second way of asking beside the paper's clusters. A few documents at a time are described in
-free words; the words of all are gathered, facet by facet, into a closed list of nested values; every
-document of a round then gets one code a facet. A document's code does not depend on its round, a
+free words; the words of all are gathered, facet by facet, into a closed list of nested values; then
+every document of a round gets one code a facet. A document's code does not depend on its round, a
 reply takes some ten tokens a document, and every level gives a clustering of the round.
 """
 
@@ -12,7 +12,13 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, Field
 
-from synthdiv.diversity.codebook import Codebook, Facet, Value
+from synthdiv.diversity.codebook import Codebook, Facet, Value, is_other
+from synthdiv.diversity.config import ScoreConfig
+from synthdiv.diversity.criteria import sampling
+from synthdiv.diversity.documents import Shown
+from synthdiv.diversity.prompts import Prompts
+from synthdiv.errors import UserError
+from synthdiv.llm import Request, Session, fence, together
 
 _MOST_NOTES = 400  # different notes of one facet shown to one gathering
 
@@ -55,6 +61,209 @@ class Codes(BaseModel):
     """The codes of a round's documents."""
 
     documents: list[DocumentCodes]
+
+
+@dataclasses.dataclass(frozen=True)
+class Handful:
+    """Documents that are shown together, and the number that makes it a question of its own."""
+
+    number: int
+    documents: Sequence[Shown]
+
+
+def fenced_documents(documents: Sequence[Shown]) -> str:
+    """Documents as prompts show them; those that were cut say so."""
+    cut = ["yes" if document.cut else None for document in documents]
+    return fence("document", [document.text for document in documents], cut=cut)
+
+
+def note_request(
+    handful: Handful, prompts: Prompts, config: ScoreConfig, stage: str = "notes"
+) -> Request[Notes]:
+    """A handful of documents in free words."""
+    count = len(handful.documents)
+
+    def check(notes: Notes) -> str | None:
+        return fault_of_notes(notes, count, prompts.facets)
+
+    messages = prompts.messages(
+        "note",
+        facets="\n\n".join(facet.described() for facet in prompts.facets),
+        documents=fenced_documents(handful.documents),
+        levels=", ".join(level.name for facet in prompts.facets for level in facet.levels),
+        count=count,
+    )
+    how = sampling(config)
+    return Request(messages, Notes, how, stage, repeat=handful.number, check=check)
+
+
+def gather_request(
+    notes: Sequence[Notes], facet: int, prompts: Prompts, config: ScoreConfig
+) -> Request[GatheredValues]:
+    """The notes of one facet, to be made a closed list."""
+    described = prompts.facets[facet]
+
+    def check(gathered: GatheredValues) -> str | None:
+        return fault_of_values(gathered, described)
+
+    messages = prompts.messages(
+        "gather",
+        facet=described.described(),
+        limits=", ".join(f"{level.most} of level {level.name}" for level in described.levels),
+        notes=fence("note", noted(notes, prompts.facets, facet)),
+        name=described.name,
+    )
+    return Request(messages, GatheredValues, sampling(config), "values", check=check)
+
+
+def assign_request(
+    documents: Sequence[Shown],
+    codebook: Codebook,
+    prompts: Prompts,
+    config: ScoreConfig,
+    stage: str,
+) -> Request[Codes]:
+    """The codes of some documents."""
+
+    def check(codes: Codes) -> str | None:
+        return fault_of_codes(codes, len(documents), codebook)
+
+    messages = prompts.messages(
+        "assign",
+        codebook=codebook.text,
+        documents=fenced_documents(documents),
+        letters=", ".join(
+            f"{codebook.letter(n)} ({facet.name})" for n, facet in enumerate(codebook.facets)
+        ),
+        count=len(documents),
+    )
+    return Request(messages, Codes, sampling(config), stage, check=check)
+
+
+async def gather_codebook(
+    session: Session,
+    handfuls: Sequence[Sequence[Shown]],
+    first: int,
+    unseen: Sequence[Shown],
+    prompts: Prompts,
+    config: ScoreConfig,
+) -> Codebook:
+    """Makes a codebook: notes, closed lists, and a look at whether they cover the corpus.
+
+    Args:
+        session: who answers.
+        handfuls: the documents of each note.
+        first: number of the first handful among those of all codebooks.
+        unseen: documents that made no note.
+        prompts: the templates and facets.
+        config: how replies are drawn; what coverage is enough.
+
+    Raises:
+        UserError: the judge noted nothing of use, or gave no usable list of values.
+    """
+    asked = [Handful(number, documents) for number, documents in enumerate(handfuls, first)]
+    notes = await _noted_of(session, asked, prompts, config)
+    if not notes:
+        raise UserError(f"no usable notes for codebook {first // max(len(handfuls), 1)}")
+    codebook = await _codebook_of(session, notes, prompts, config)
+    if not unseen:
+        return codebook
+    missed = await _missed(session, codebook, unseen, prompts, config)
+    share = 1 - len(missed) / len(unseen)
+    if share >= config.least_coverage:
+        return dataclasses.replace(codebook, coverage=share)
+    size = config.criteria_documents
+    # Numbers below those of all handfuls: what was missed may hold a handful's documents again.
+    again = [
+        Handful(-1 - first - place, missed[place : place + size])
+        for place in range(0, len(missed), size)
+    ]
+    notes += await _noted_of(session, again, prompts, config)
+    codebook = await _codebook_of(session, notes, prompts, config)
+    missed = await _missed(session, codebook, unseen, prompts, config)
+    return dataclasses.replace(codebook, coverage=1 - len(missed) / len(unseen))
+
+
+async def _noted_of(
+    session: Session, handfuls: Sequence[Handful], prompts: Prompts, config: ScoreConfig
+) -> list[Notes]:
+    replies = await together(
+        *(session.ask(note_request(handful, prompts, config)) for handful in handfuls)
+    )
+    return [reply.value for reply in replies if reply.value is not None and not reply.failure]
+
+
+async def _codebook_of(
+    session: Session, notes: Sequence[Notes], prompts: Prompts, config: ScoreConfig
+) -> Codebook:
+    replies = await together(
+        *(
+            session.ask(gather_request(notes, number, prompts, config))
+            for number in range(len(prompts.facets))
+        )
+    )
+    facets = []
+    for facet, reply in zip(prompts.facets, replies, strict=True):
+        if reply.value is None or not reply.value.values:
+            raise UserError(f"the judge gave no values of {facet.name!r}: {reply.failure}")
+        facets.append(nested(reply.value, facet))
+    return Codebook(tuple(facets))
+
+
+async def _missed(
+    session: Session,
+    codebook: Codebook,
+    documents: Sequence[Shown],
+    prompts: Prompts,
+    config: ScoreConfig,
+) -> list[Shown]:
+    """Those of some documents that have no value at the headline's level."""
+    size = config.documents_per_round
+    parts = [documents[i : i + size] for i in range(0, len(documents), size)]
+    replies = await together(
+        *(
+            session.ask(assign_request(part, codebook, prompts, config, "coverage"))
+            for part in parts
+        )
+    )
+    facet, depth = codebook.find(config.level)
+    missed: list[Shown] = []
+    for part, reply in zip(parts, replies, strict=True):
+        given, _ = codes_of(reply.value, len(part), codebook)
+        missed += [
+            document
+            for document, codes in zip(part, given, strict=True)
+            if is_other(codebook.label(facet, codes[facet], depth))
+        ]
+    return missed
+
+
+def codes_of(
+    reply: Codes | None, count: int, codebook: Codebook
+) -> tuple[list[tuple[str, ...]], int]:
+    """The codes of a round's documents, a code that leads nowhere replaced by "other".
+
+    Args:
+        reply: as the judge gave it.
+        count: documents of the round.
+        codebook: what the codes are of.
+
+    Returns:
+        a tuple of codes for each document, `[K]`; how many documents had one replaced.
+    """
+    others = tuple(f"{codebook.letter(n)}0" for n in range(len(codebook.facets)))
+    given = {d.document: d.codes for d in reversed(reply.documents)} if reply else {}
+    found, mended = [], 0
+    for number in range(1, count + 1):
+        codes = [code.strip() for code in given.get(number, ())]
+        codes += list(others[len(codes) :])
+        sound = tuple(
+            code if codebook.place(facet, code) is not None else others[facet]
+            for facet, code in enumerate(codes[: len(others)])
+        )
+        mended += codebook.fault(given.get(number, ())) is not None
+        found.append(sound)
+    return found, mended
 
 
 def fault_of_numbers(numbers: Sequence[int], count: int) -> str | None:

@@ -1,4 +1,4 @@
-"""The score at each level of each facet: at which scale, and in which direction, a corpus is diverse.
+"""The score at each level of each facet: at which scale and in which direction a corpus is diverse.
 
 Documents with the same value at a level are a cluster there, so every round has a C / S at every
 level, and the same estimator as for the judge's own clusters gives its interval. A document's value
@@ -7,20 +7,20 @@ probability that Simpson's index estimates, and its inverse is the effective num
 """
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from synthdiv.diversity.agent import Round
 from synthdiv.diversity.arithmetic import round_score
-from synthdiv.diversity.codebook import Codebook
+from synthdiv.diversity.codebook import Codebook, Label, is_other
 from synthdiv.diversity.estimate import Estimate, estimate
 
 COMMONEST = 12  # values of a level that score.json lists
 SATURATED, FLAT = 0.85, 1.5  # mean clusters above this share of K, or below this number
-
-Label = tuple[int, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,13 +48,13 @@ class LevelScore:
 
     def as_json(self) -> dict[str, Any]:
         """The level as score.json has it."""
-        finite = np.isfinite(self.effective_values)
+        finite = math.isfinite(self.effective_values)
         return {
             "facet": self.facet,
             "level": self.level,
             "mean": self.score.mean,
-            "ci95": [self.score.low, self.score.high],
-            "standard_error": self.score.standard_error,
+            "ci95": [_known(self.score.low), _known(self.score.high)],
+            "standard_error": _known(self.score.standard_error),
             "clusters": self.clusters,
             "effective_values": self.effective_values if finite else None,
             "other": self.other,
@@ -63,91 +63,87 @@ class LevelScore:
         }
 
 
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
 def level_scores(
-    rounds: Sequence[Sequence[Sequence[str]]],
-    codebooks: Sequence[Codebook],
-    sets: Sequence[int],
-    resamples: int = 2000,
-    seed: int = 0,
+    rounds: Sequence[Round], size: int, resamples: int = 2000, seed: int = 0
 ) -> list[LevelScore]:
     """Scores every level of every facet.
 
     Args:
-        rounds: the codes of each document of each round, `[N][K][facets]`.
-        codebooks: all of the same facets and levels, with values of their own.
-        sets: which of them each round was coded by, `[N]`.
+        rounds: judged by codebooks of the same facets; failed ones are left out.
+        size: documents of a round (K).
         resamples, seed: of the bootstrap.
 
     Returns:
         the levels of the first facet from broad to fine, then those of the next.
     """
-    found = []
-    for facet, described in enumerate(codebooks[0].facets):
-        labelled = [
-            [
-                codebooks[number].labels(facet, codebooks[number].place(facet, codes[facet]) or ())
-                for codes in documents
-            ]
-            for documents, number in zip(rounds, sets, strict=True)
-        ]
-        for depth, level in enumerate(described.levels):
-            at_level = [[labels[depth] for labels in documents] for documents in labelled]
-            found.append(
-                _level(at_level, codebooks, sets, facet, level.name, resamples, seed)
-            )
-    return found
+    judged = [
+        (one, codebook)
+        for one in rounds
+        if not one.failed and (codebook := one.criteria.codebook) is not None
+    ]
+    if not judged:
+        return []
+    return [
+        _level(judged, facet, depth, size, resamples, seed)
+        for facet, described in enumerate(judged[0][1].facets)
+        for depth in range(len(described.levels))
+    ]
 
 
 def _level(
-    labels: Sequence[Sequence[Label]],
-    codebooks: Sequence[Codebook],
-    sets: Sequence[int],
+    judged: Sequence[tuple[Round, Codebook]],
     facet: int,
-    level: str,
+    depth: int,
+    size: int,
     resamples: int,
     seed: int,
 ) -> LevelScore:
-    sizes = [list(Counter(documents).values()) for documents in labels]
-    scores = np.array([round_score(one) for one in sizes])
-    clusters = float(np.mean([len(one) for one in sizes]))
-    size = float(np.mean([sum(one) for one in sizes]))
+    scores, clusters = [], []
+    found: dict[int, Counter[Label]] = {}  # documents of each value, by criteria set
+    codebooks: dict[int, Codebook] = {}
+    for one, codebook in judged:
+        labels = Counter(codebook.label(facet, codes[facet], depth) for codes in one.codes)
+        scores.append(round_score(list(labels.values())))
+        clusters.append(len(labels))
+        codebooks[one.criteria.number] = codebook
+        found.setdefault(one.criteria.number, Counter()).update(labels)
+    same = sum(n * (n - 1) for counts in found.values() for n in counts.values())
+    totals = [counts.total() for counts in found.values()]
     names: Counter[str] = Counter()
-    other = total = same = pairs = 0
-    for number in sorted(set(sets)):
-        mine = [
-            label
-            for documents, of in zip(labels, sets, strict=True)
-            if of == number
-            for label in documents
-        ]
-        counts = Counter(mine)
-        same += sum(n * (n - 1) for n in counts.values())
-        pairs += len(mine) * (len(mine) - 1)
-        total += len(mine)
+    for number, counts in found.items():
         for label, count in counts.items():
             names[codebooks[number].called(facet, label)] += count
-            other += count if not label or 0 in label else 0
+    other = sum(
+        count for counts in found.values() for label, count in counts.items() if is_other(label)
+    )
+    described = judged[0][1].facets[facet]
+    mean = float(np.mean(clusters))
+    sets = np.array([one.criteria.number for one, _ in judged])
     return LevelScore(
-        facet=codebooks[0].facets[facet].name,
-        level=level,
-        score=estimate(scores, np.asarray(sets), resamples, seed),
-        clusters=clusters,
-        effective_values=pairs / same if same else float("inf"),
-        other=other / max(total, 1),
-        values=tuple((name, count / total) for name, count in names.most_common(COMMONEST)),
-        warning=_warning(clusters, size),
+        facet=described.name,
+        level=described.levels[depth].name,
+        score=estimate(np.array(scores), sets, resamples, seed),
+        clusters=mean,
+        effective_values=sum(n * (n - 1) for n in totals) / same if same else math.inf,
+        other=other / sum(totals),
+        values=tuple((name, n / sum(totals)) for name, n in names.most_common(COMMONEST)),
+        warning=_warning(mean, size),
     )
 
 
-def _warning(clusters: float, size: float) -> str | None:
+def _warning(clusters: float, size: int) -> str | None:
     if clusters > SATURATED * size:
         return (
-            f"{clusters:.1f} of {size:.0f} documents of a round differ: more diverse corpora would"
+            f"{clusters:.1f} of {size} documents of a round differ: more diverse corpora would"
             " score the same; take a broader level, or more documents a round"
         )
     if clusters < FLAT:
         return (
-            f"{clusters:.1f} different values in a round of {size:.0f}: less diverse corpora would"
+            f"{clusters:.1f} different values in a round of {size}: less diverse corpora would"
             " score the same; take a finer level"
         )
     return None

@@ -19,10 +19,11 @@ import numpy as np
 from synthdiv.diversity.agent import Round
 from synthdiv.diversity.arithmetic import shared_pairs
 from synthdiv.diversity.config import POLICIES, ScoreConfig
-from synthdiv.diversity.criteria import Criteria
+from synthdiv.diversity.criteria import Basis, Criteria, criteria_of
 from synthdiv.diversity.documents import Shown
 from synthdiv.diversity.estimate import Estimate, effective_clusters, estimate, pair_probability
 from synthdiv.diversity.figures import Figures, interval
+from synthdiv.diversity.prompts import load_prompts
 from synthdiv.files import atomic_path, output_dir, write_json
 
 _POLICY_WORDS = {
@@ -39,13 +40,13 @@ class ScoreResult:
     Attributes:
         content: what score.json holds; `result["facets"]` is `result.content["facets"]`.
         rounds: what the judge made of each round.
-        sets: the criteria of each set.
+        sets: the criteria of each set, or its codebook.
         documents: those that rounds showed, by index.
     """
 
     content: Mapping[str, Any]
     rounds: tuple[Round, ...]
-    sets: tuple[Criteria, ...]
+    sets: tuple[Basis, ...]
     documents: Mapping[int, Shown]
 
     @property
@@ -79,7 +80,18 @@ class ScoreResult:
     @property
     def criteria(self) -> Criteria:
         """The criteria of the first set."""
-        return self.sets[0]
+        return criteria_of(self.sets[0])
+
+    @property
+    def levels(self) -> Mapping[str, tuple[float, float, float]]:
+        """Score and 95% interval at each level, "subject.field": (mean, low, high).
+
+        Empty where the judge sorted documents into clusters.
+        """
+        return {
+            f"{one['facet']}.{one['level']}": (one["mean"], *one["ci95"])
+            for one in self.content.get("levels", ())
+        }
 
     @property
     def judge(self) -> str:
@@ -205,6 +217,13 @@ def _number(value: float | None) -> float:
 def definition(config: ScoreConfig) -> str:
     """`score.definition`: the score in words."""
     size = config.documents_per_round
+    if load_prompts(config.prompts).facets:
+        return (
+            f"Mean over rounds of C / S, where a round is {size} documents drawn at random, C the "
+            f"number of different values that they have at the level {config.level} and S the mean "
+            f"number of documents of a value. Between {1 / size:g} (all alike) and {size} (all "
+            "different)."
+        )
     return (
         f"Mean over rounds of C / S, where a round is {size} documents drawn at random, C the "
         f"number of clusters that the judge sorts them into and S the mean number of documents in "
