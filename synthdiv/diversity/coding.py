@@ -113,7 +113,7 @@ def gather_request(
         notes=fence("note", noted(notes, prompts.facets, facet)),
         name=described.name,
     )
-    return Request(messages, GatheredValues, sampling(config), "values", check=check)
+    return Request(messages, GatheredValues, sampling(config), "gathering", check=check)
 
 
 def assign_request(

@@ -226,7 +226,8 @@ class Inquiry:
             Paused: as `ask`.
         """
         label = f"judging {self.sample.corpus.name}"
-        agent = Agent(self._session, self.sample.documents, self._prompts, self.config)
+        stage = self._prompts.stage
+        agent = Agent(self._session, self.sample.documents, self._prompts, self.config, stage)
         try:
             for look in looks(self.config, len(self._given), self._session.capped):
                 drawn = self._draw(look)
@@ -264,12 +265,15 @@ class Inquiry:
                         dataclasses.replace(r, documents=tuple(r.documents[p] for p in order(r.id)))
                         for r in drawn
                     ]
-                    agent = Agent(self._session, documents, self._prompts, config)
+                    stage = self._prompts.stage
+                    agent = Agent(self._session, documents, self._prompts, config, stage)
                     self.again = _all_of(agent, turned, "judging again") if turned else None
                 if self._second is not None:
                     with piece():
                         drawn = self._chosen(config.second_fraction, 1)
-                        stage = "second_clustering"  # its batch file is for another model
+                        stage = (
+                            f"second_{self._prompts.stage}"  # its batch file is for another model
+                        )
                         agent = Agent(self._second, documents, self._prompts, config, stage)
                         self.theirs = _all_of(agent, drawn, "the second judge")
             except Paused as pause:

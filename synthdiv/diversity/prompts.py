@@ -64,6 +64,11 @@ class Prompts:
             digest.update(f"{FACETS}\n".encode() + facets.read_bytes() + b"\0")
         self.sha256 = digest.hexdigest()
 
+    @property
+    def stage(self) -> str:
+        """What the rounds are called in plans and batch files."""
+        return "values" if self.facets else "clustering"
+
     def messages(self, step: str, **values: Any) -> tuple[dict[str, str], ...]:
         """Returns the messages of one step, with `values` in place.
 

@@ -181,14 +181,15 @@ def _assign(messages: Sequence[Mapping[str, str]], schema: Mapping[str, Any], se
 
 
 def _nearest(reading: Reading, values: Sequence[tuple[str, str, str]]) -> str | None:
-    """The code of the value whose words a document has most of; None if it has none."""
+    """The code of the finest value whose words a document has most of; None if it has none."""
     terms = {stem(word): 1.0 / (place + _NAMED) for place, word in enumerate(reading.terms)}
-    best, most = None, 0.0
+    best, most = None, (0.0, 0)
     for code, name, meaning in values:
         words = {stem(word) for word in re.findall(r"[^\W\d_]+", f"{name} {meaning}".lower())}
         shared = sum(weight for word, weight in terms.items() if word in words)
-        if (score := shared / math.sqrt(len(words) or 1)) > most:
-            best, most = code, score
+        fit = (shared / math.sqrt(len(words) or 1), code.count("."))
+        if shared and fit > most:
+            best, most = code, fit
     return best
 
 
