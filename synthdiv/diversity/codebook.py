@@ -205,7 +205,8 @@ class Codebook:
 
     def called(self, facet: int, label: Label) -> str:
         """A value's name in words."""
-        values, names = self.facets[facet].values, []
+        values = self.facets[facet].values
+        names: list[str] = []
         for number in label:
             if number == 0:
                 return f"other ({names[-1]})" if names else "other"

@@ -11,10 +11,11 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel
 
 from synthdiv.diversity.coding import Codes, GatheredValues, Notes
 from synthdiv.diversity.reading import MANNER_NAMES, Reading, commonness_weight, read, stem
@@ -193,4 +194,8 @@ def _nearest(reading: Reading, values: Sequence[tuple[str, str, str]]) -> str | 
     return best
 
 
-HANDLERS = {Notes: _note, GatheredValues: _gather, Codes: _assign}
+HANDLERS: dict[type[BaseModel], Callable[..., str]] = {
+    Notes: _note,
+    GatheredValues: _gather,
+    Codes: _assign,
+}
