@@ -10,7 +10,7 @@ from synthdiv.diversity.config import ScoreConfig
 from synthdiv.diversity.criteria import CriteriaSet, criteria_text, read_criteria
 from synthdiv.diversity.documents import Shown
 from synthdiv.diversity.inquiry import gather_sets
-from synthdiv.diversity.prompts import STEPS, Prompts, load_prompts
+from synthdiv.diversity.prompts import CLUSTER_STEPS, Prompts, load_prompts
 from synthdiv.diversity.schemas import Criterion
 from synthdiv.errors import UserError
 from synthdiv.llm import unfence
@@ -251,7 +251,7 @@ def test_criteria_from_a_file(tmp_path):
 
 def test_a_changed_prompt_changes_the_hash_and_a_broken_one_is_named(tmp_path):
     installed = load_prompts("prompts/score")
-    for step in STEPS:
+    for step in CLUSTER_STEPS:
         text = (installed.directory / f"{step}.jinja").read_text()
         (tmp_path / f"{step}.jinja").write_text(text)
     assert Prompts(tmp_path).sha256 == installed.sha256
