@@ -28,7 +28,6 @@ def main() -> None:
     from pathlib import Path
 
     from synthdiv import training
-    from synthdiv.training.plan import in_words
 
     cli.required(FLAGS, "init_from", "input")
     config = cli.load(FLAGS, training.SFTConfig)
@@ -36,7 +35,7 @@ def main() -> None:
         training.join_processes()
     settings = config.get(training.SFTConfig)
     if FLAGS.dry_run:
-        print(in_words(training.plan_sft(settings, FLAGS.init_from, FLAGS.input)))
+        print(training.plan_sft(settings, FLAGS.init_from, FLAGS.input))
         return
     cli.required(FLAGS, "workdir")
     span = training.step_span(FLAGS.profile_steps)

@@ -25,6 +25,7 @@ flags.DEFINE_integer("workers", None, "Processes; 0 for none.", lower_bound=0, f
 
 def main() -> None:
     from synthdiv import data
+    from synthdiv.plans import Plan
 
     cli.required(FLAGS, "input", "output", "tokenizer")
     config = cli.load(FLAGS, data.TokenizeConfig, data.TokenizerConfig)
@@ -42,13 +43,16 @@ def main() -> None:
         done = data.estimate_tokens(corpora, tokenizer, settings)
     else:
         done = data.tokenize_corpora(corpora, FLAGS.output, tokenizer, settings)
-    for tokens in done:
-        print(
-            f"{tokens['corpus_name']}: {'about ' * FLAGS.dry_run}{tokens['tokens']:,} tokens in "
+    facts = {
+        tokens["corpus_name"]: (
+            f"{'about ' * FLAGS.dry_run}{tokens['tokens']:,} tokens in "
             f"{tokens['sequences']:,} sequences of {settings.sequence_length}, out of "
             f"{tokens['documents']:,} documents of {tokens['bytes']:,} bytes"
             + (f", in about {tokens['seconds']:,.0f} s" if tokens.get("seconds") else "")
         )
+        for tokens in done
+    }
+    print(Plan(facts))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ reads. Answers are kept in OUTPUT.answers/ until you remove it, so the same comm
 was. --dry_run tells calls, tokens and money beforehand.
 """
 
+import dataclasses
+
 from absl import flags
 
 from synthdiv import cli
@@ -22,7 +24,7 @@ def main() -> None:
     """Parses, reads the configuration, and calls `make_topics`."""
     from pathlib import Path
 
-    from synthdiv.files import output_dir
+    from synthdiv.claims import FINGERPRINT, check_claim, claim
     from synthdiv.generation import TopicsConfig, make_topics, plan_topics
     from synthdiv.llm import LLMConfig
 
@@ -31,12 +33,24 @@ def main() -> None:
     settings = config.get(TopicsConfig)
     [pages], output = cli.open_corpora(FLAGS, [FLAGS.input]), Path(FLAGS.output)
     answers = Path(f"{output}.answers")
+    judge = cli.judge_settings(FLAGS, config)
+    work = {
+        "kind": "topics",
+        "pages": pages.sha256,
+        "text": FLAGS.text_template or FLAGS.text_column,
+        "topics": dataclasses.asdict(settings),
+        "judge": {"backend": judge.backend, "model": judge.model},
+    }
     len(pages)  # reads them through: a broken line is refused before anything is written
-    with cli.open_session(FLAGS, config, answers) as session:
-        if FLAGS.dry_run:
+    if FLAGS.dry_run:
+        check_claim(answers / FINGERPRINT, work, "list of topics")
+        with cli.open_session(FLAGS, config, answers) as session:
             print(plan_topics(pages, settings, session))
-            return
-        output_dir(answers)
+        return
+    with (
+        claim(answers / FINGERPRINT, work, "list of topics"),
+        cli.open_session(FLAGS, config, answers) as session,
+    ):
         counts = make_topics(pages, output, settings, session)
     print(
         f"{output}: {counts['topics']:,} topics out of {counts['found']:,} found on "

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from synthdiv.baselines.catalogue import METRICS
+from synthdiv.plans import text_table
 from synthdiv.reporting.figures import Series
 from synthdiv.reporting.plots import plot
 from synthdiv.reporting.study_page import PHASES, study_panels, study_table, write_study_page
@@ -56,14 +57,7 @@ def _fitted_line(study: dict[str, Any], model: str, phase: str) -> Series:
     return Series("least squares", grid, line, low, high)
 
 
-def text_table(study: dict[str, Any]) -> str:
+def results_table(study: dict[str, Any]) -> str:
     """The main table as plain text, for the terminal."""
     table = study_table(study)
-    rows = [table["head"], *table["rows"]]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        cells = [v.rjust(w) for v, w in zip(row, widths, strict=True)]
-        lines.append("  ".join([row[0].ljust(widths[0]), *cells[1:]]))
-    lines.insert(1, "  ".join("-" * w for w in widths))
-    return "\n".join(lines)
+    return text_table(table["head"], table["rows"], rule=True)

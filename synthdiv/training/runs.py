@@ -13,6 +13,7 @@ import jax
 from synthdiv.errors import UserError
 from synthdiv.files import atomic_path, output_dir, read_json, write_json, write_text
 from synthdiv.model import weights
+from synthdiv.plans import Plan
 from synthdiv.progress import say
 from synthdiv.training.config import PretrainConfig, SFTConfig
 from synthdiv.training.host import prepare
@@ -52,7 +53,7 @@ def pretrain(
     )
 
 
-def plan_pretrain(config: PretrainConfig) -> dict[str, Any]:
+def plan_pretrain(config: PretrainConfig) -> Plan:
     """Returns what `pretrain` would take; see `synthdiv.training.plan`. Writes nothing.
 
     Before the tokens are there, a run whose length is bound (`tokens`) can be planned all the same,
@@ -109,7 +110,7 @@ def sft(
 
 def plan_sft(
     config: SFTConfig, init_from: str | Path, input: str | Path | Sequence[str | Path]
-) -> dict[str, Any]:
+) -> Plan:
     """Returns what `sft` would take; see `synthdiv.training.plan`. Writes nothing."""
     return _plan(_open_sft(config, init_from, input))
 
@@ -189,7 +190,7 @@ def _start(run: Run, workdir: Path) -> Path:
     return train(run, workdir)
 
 
-def _plan(run: Run) -> dict[str, Any]:
+def _plan(run: Run) -> Plan:
     return plan(run.step, run.mesh, run.config.batch_size, run.data.sequence_length, run.steps)
 
 

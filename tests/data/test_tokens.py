@@ -106,10 +106,10 @@ def test_finished_tokens_are_not_made_again(
 
 def test_other_settings_are_refused(corpus: Corpus, tokenizer: Tokenizer, tmp_path: Path) -> None:
     tokenize_corpus(corpus, tmp_path / "out", tokenizer, 32)
-    with pytest.raises(UserError, match="another sequence length"):
+    with pytest.raises(UserError, match="sequence_length was 32 and is now 64"):
         tokenize_corpus(corpus, tmp_path / "out", tokenizer, 64)
     other = write_corpus(tmp_path / "other.jsonl", ["other text"])
-    with pytest.raises(UserError, match="another corpus"):
+    with pytest.raises(UserError, match="corpus was"):
         tokenize_corpus(other, tmp_path / "out", tokenizer, 32)
     with pytest.raises(UserError, match="too short"):
         tokenize_corpus(corpus, tmp_path / "new", tokenizer, 1)
