@@ -70,7 +70,9 @@ def _under_faults(path: Path, calls: int, concurrency: int) -> None:
         assert connection.execute("SELECT count(*) FROM claims").fetchone() == (0,)
     connection.close()
     assert kept == len(seen["answered"]), "the store holds each answer exactly once"
-    assert sent == sum(seen["asked"].values())
+    # On a busy machine an attempt can run out of time before the server has read it; it counts.
+    asked = sum(seen["asked"].values())
+    assert asked <= sent <= asked + counts["retried"]
 
 
 @pytest.mark.usefixtures("impatient")
@@ -466,7 +468,7 @@ def test_the_settings_are_checked() -> None:
         open_session(LLMConfig(backend="openai", model="gpt-4o"), None)
     with pytest.raises(UserError, match="http://"):
         open_session(LLMConfig(backend="openai", model="m", base_url="localhost:8000"), None)
-    with pytest.raises(ValueError, match="json_mode"):
+    with pytest.raises(UserError, match="json_mode"):
         LLMConfig(json_mode="always")
 
 
