@@ -5,7 +5,7 @@ import dataclasses
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from synthdiv.corpora import Corpus
 from synthdiv.errors import UserError
@@ -13,63 +13,8 @@ from synthdiv.errors import UserError
 if TYPE_CHECKING:
     from synthdiv.baselines.compute import BaselineConfig
     from synthdiv.corpora.sources import Data
-    from synthdiv.diversity import ScoreConfig
+    from synthdiv.diversity import ComparisonResult, ScoreConfig, ScoreResult
     from synthdiv.llm import LLMConfig, Session
-
-
-@dataclasses.dataclass(frozen=True)
-class ScoreResult:
-    """A corpus's diversity score; `content` is what score.json holds."""
-
-    content: Mapping[str, Any]
-
-    @property
-    def mean(self) -> float:
-        """The score."""
-        return float(self.content["score"]["mean"])
-
-    @property
-    def ci95(self) -> tuple[float, float]:
-        """Its 95% interval."""
-        low, high = self.content["score"]["ci95"]
-        return float(low), float(high)
-
-    @property
-    def criteria(self) -> list[dict[str, str]]:
-        """What the documents were clustered by: `name`, `kind` and `sentence` of each criterion."""
-        return list(self.content["criteria"])
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns what score.json holds."""
-        return dict(self.content)
-
-    def __str__(self) -> str:
-        low, high = self.ci95
-        return f"{self.mean:.3f} [{low:.3f}, {high:.3f}]"
-
-
-@dataclasses.dataclass(frozen=True)
-class ComparisonResult:
-    """Several corpora judged alike; `content` is what comparison.json holds.
-
-    Attributes:
-        scores: of each corpus, by name.
-    """
-
-    scores: Mapping[str, ScoreResult]
-    content: Mapping[str, Any]
-
-    @property
-    def differences(self) -> list[dict[str, Any]]:
-        """Of every pair of corpora: `corpora`, `mean` and `ci95` of the difference, and more."""
-        return list(self.content["differences"])
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns what comparison.json holds."""
-        return dict(self.content)
-
-    def __str__(self) -> str:
-        return "\n".join(f"{name}: {score}" for name, score in self.scores.items())
 
 
 def diversity_score(
@@ -81,7 +26,7 @@ def diversity_score(
     config: "ScoreConfig | None" = None,
     judge: "LLMConfig | Session | None" = None,
     output: str | Path | None = None,
-) -> ScoreResult:
+) -> "ScoreResult":
     """Scores how diverse a corpus is, by the LLM cluster-agent.
 
     Args:
@@ -105,7 +50,7 @@ def diversity_score(
 
     corpus = Corpus.of(data, text_column, text_template=text_template)
     with _session(judge, output) as session:
-        return ScoreResult(cluster_score(corpus, _settings(config, rounds), session, output))
+        return cluster_score(corpus, _settings(config, rounds), session, output)
 
 
 def compare_corpora(
@@ -117,7 +62,7 @@ def compare_corpora(
     config: "ScoreConfig | None" = None,
     judge: "LLMConfig | Session | None" = None,
     output: str | Path | None = None,
-) -> ComparisonResult:
+) -> "ComparisonResult":
     """Scores several corpora by one set of criteria and at matched lengths, to be compared.
 
     Args:
@@ -129,7 +74,7 @@ def compare_corpora(
         PartialScore: as `diversity_score`.
         Paused: as `diversity_score`.
     """
-    from synthdiv.diversity import score_corpora
+    from synthdiv.diversity import ComparisonResult, score_corpora
 
     if len(corpora) < 2:
         raise UserError("a comparison needs two corpora or more")
@@ -140,9 +85,9 @@ def compare_corpora(
     with contextlib.ExitStack() as stack:
         directory = output or stack.enter_context(tempfile.TemporaryDirectory())
         session = stack.enter_context(_session(judge, output))
-        content = score_corpora(opened, directory, _settings(config, rounds), session, compare=True)
-    scores = {name: ScoreResult(one) for name, one in content["corpora"].items()}
-    return ComparisonResult(scores, content)
+        result = score_corpora(opened, directory, _settings(config, rounds), session, compare=True)
+    assert isinstance(result, ComparisonResult)  # there are two corpora or more
+    return result
 
 
 def baseline_metrics(

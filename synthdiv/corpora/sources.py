@@ -5,15 +5,12 @@ import glob
 import urllib.parse
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from synthdiv.corpora import formats
 from synthdiv.corpora.formats import Row
 from synthdiv.corpora.names import corpus_name
 from synthdiv.errors import UserError, closest
-
-if TYPE_CHECKING:
-    import datasets
 
 HUB = "hf://"
 TFDS = "tfds:"
@@ -25,8 +22,14 @@ class ArrowTable(Protocol):
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
 
 
+class HubDataset(Protocol):
+    """A `datasets.Dataset`, which has no types of its own."""
+
+    def with_format(self, type: str | None = None) -> Any: ...
+
+
 Data: TypeAlias = (
-    "str | Path | Iterable[str] | Iterable[Mapping[str, Any]] | ArrowTable | datasets.Dataset"
+    "str | Path | Iterable[str] | Iterable[Mapping[str, Any]] | ArrowTable | HubDataset"
 )
 
 
@@ -191,7 +194,7 @@ def _arrow_rows(table: Any) -> Iterator[Row]:
             yield {k: v for k, v in row.items() if not k.startswith("__index_level_")}
 
 
-def dataset_rows(dataset: "datasets.Dataset") -> Iterator[Row]:
+def dataset_rows(dataset: HubDataset) -> Iterator[Row]:
     """Yields the rows of a data set of the library `datasets`."""
     for batch in dataset.with_format(None).iter(batch_size=1024):
         for values in zip(*batch.values(), strict=True):

@@ -5,7 +5,6 @@ array_record file of `tf.train.Example`, with or without the description of its 
 """
 
 import contextlib
-import itertools
 import json
 import sys
 from collections.abc import Iterator, Mapping
@@ -102,7 +101,7 @@ def file_rows(path: Path) -> Iterator[tuple[int, Row]]:
     try:
         if not reader.ok():
             raise UserError(f"{path} cannot be read: it is cut off, or no array_record file")
-        count, number = reader.num_records(), itertools.count(1)
+        count = reader.num_records()
         for start in range(0, count, _BATCH):
             with _readable(str(path)):
                 rows = [
@@ -111,9 +110,10 @@ def file_rows(path: Path) -> Iterator[tuple[int, Row]]:
                     else _plain_row(features.deserialize_example_np(record), as_json)
                     for record in reader.read(start, min(start + _BATCH, count))
                 ]
-            yield from zip(number, rows, strict=False)
+            yield from enumerate(rows, start=start + 1)
     finally:
-        reader.close()
+        with contextlib.suppress(RuntimeError):  # a broken file's second complaint
+            reader.close()
 
 
 @contextlib.contextmanager

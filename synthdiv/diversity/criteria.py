@@ -170,7 +170,7 @@ async def _gathered(
     prompts: Prompts,
     config: ScoreConfig,
 ) -> list[Entry]:
-    """Step 2 of one kind; where the reply is of no use, the names proposed most often."""
+    """Step 2 of one kind; without a usable reply, the names proposed most often."""
     request = gather_request(pool, kind, prompts, config)
     value = None if request is None else (await session.ask(request)).value
     if value is not None:

@@ -38,7 +38,7 @@ def cluster_score(
         second: another judge, asked a share of the same rounds, to measure agreement.
 
     Raises:
-        UserError: the corpus is smaller than a round, or the judge's replies were of no use.
+        UserError: the corpus is smaller than a round, or the judge gave no usable reply.
         PartialScore: a cap was reached and the rounds so far make a score; call again to go on.
         Paused: the session stopped before that; call again to go on.
     """

@@ -30,7 +30,7 @@ class TopicsConfig:
     """How topics are taken from pages; gin scope `Topics`.
 
     Raises:
-      UserError: a value out of range.
+        UserError: a value out of range.
     """
 
     most_per_page: int = 3
@@ -67,17 +67,17 @@ def make_topics(
     """Writes the topics that `pages` teach as topic seeds (JSONL), each once.
 
     Args:
-      pages: any corpus.
-      output: the JSONL file, written when all pages were asked about.
-      config: how topics are taken and merged.
-      session: who reads, and where answers are kept.
+        pages: any corpus.
+        output: the JSONL file, written when all pages were asked about.
+        config: how topics are taken and merged.
+        session: who reads, and where answers are kept.
 
     Returns:
-      Counts: `pages`, `failed`, `found`, `topics` (kept), and the session's `usage`.
+        Counts: `pages`, `failed`, `found`, `topics` (kept), and the session's `usage`.
 
     Raises:
-      UserError: no page gave a topic.
-      Paused: the money is spent or a batch is to be answered; the same call goes on from there.
+        UserError: no page gave a topic.
+        Paused: the money is spent or a batch is to be answered; the same call goes on from there.
     """
     answered: dict[int, list[Topic]] = {}
     failed = 0
@@ -122,9 +122,9 @@ def merge_duplicates(
     (Jaccard; topics of fewer than three keywords are not compared by them).
 
     Args:
-      topics: in order of preference.
-      same_keywords: share of keywords, above 0 and at most 1.
-      most_keywords: a topic keeps at most so many.
+        topics: in order of preference.
+        same_keywords: share of keywords, above 0 and at most 1.
+        most_keywords: a topic keeps at most so many.
     """
     kept: list[Topic] = []
     words: list[dict[str, str]] = []  # of each kept topic: normal form -> keyword as written

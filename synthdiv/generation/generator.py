@@ -43,18 +43,19 @@ def generate(
     """Generates a corpus; one that is complete is left alone, an unfinished one goes on.
 
     Args:
-      topics: JSONL of topic seeds.
-      output: directory of the corpus.
-      config: what to generate.
-      session: who writes, and where answers are kept.
+        topics: JSONL of topic seeds.
+        output: directory of the corpus.
+        config: what to generate.
+        session: who writes, and where answers are kept.
 
     Returns:
-      The corpus's manifest.
+        The corpus's manifest.
 
     Raises:
-      UserError: bad seeds or configuration, `output` holds another corpus, or every request failed.
-      Paused: the money is spent, what there is is left marked as partial, or a batch is to be
-        answered; the same call goes on from there.
+        UserError: bad seeds or configuration, `output` holds another corpus, or every request
+            failed.
+        Paused: a cap was reached, and what there is was left marked as partial; or a batch is to be
+            answered. The same call goes on from there.
     """
     plan = CorpusPlan(topics, config)
     with claim(Path(output) / FINGERPRINT, plan.fingerprint(session), "corpus"):
@@ -111,7 +112,7 @@ def plan_generation(
     A token budget is left out of account, as nobody knows yet how long the texts will be.
 
     Raises:
-      UserError: bad seeds or configuration, or `output` holds another corpus.
+        UserError: bad seeds or configuration, or `output` holds another corpus.
     """
     plan = CorpusPlan(topics, config)
     if output is not None:

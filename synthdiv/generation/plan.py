@@ -48,7 +48,7 @@ class GenerateConfig:
     """What to generate; gin scope `Generate`.
 
     Raises:
-      UserError: a value that makes no corpus.
+        UserError: a value that makes no corpus.
     """
 
     family: str = "topic"  # one of FAMILIES
@@ -96,11 +96,11 @@ class CorpusPlan:
     """A planned corpus: its requests, in order, without any of them sent.
 
     Args:
-      topics: JSONL of topic seeds.
-      config: what to generate.
+        topics: JSONL of topic seeds.
+        config: what to generate.
 
     Raises:
-      UserError: a file cannot be read, or asks for more topics or styles than there are.
+        UserError: a file cannot be read, or asks for more topics or styles than there are.
     """
 
     def __init__(self, topics: Path, config: GenerateConfig):
@@ -213,6 +213,6 @@ class CorpusPlan:
         return [styles[name] for name in self.config.styles or styles]
 
     def _random(self, purpose: str, assignment: _Assignment) -> Random:
-        """Randomness that hangs on the topic, not on its place: the same in a corpus of more."""
+        """Randomness by the topic itself and not its place, so that a larger corpus agrees."""
         key = assignment.topics[0].key
         return Random(f"{purpose}/{self.config.seed}/{key}/{assignment.generation}")

@@ -26,7 +26,7 @@ class LLMConfig:
         retries: attempts after the first for what may pass.
         patience: seconds without any success until the run is paused.
         reasks: times that a reply with a fault is asked for again, with the fault quoted.
-        more_room: a reply that was cut off is asked for with up to so many times its max_tokens.
+        more_room: factor by which max_tokens may grow for a reply that was cut off.
         json_mode: how a server is told the schema: "schema" (response_format json_schema),
             "object" (any JSON object, the schema in words), "off" (in words only), or "auto": the
             first of these that it takes.

@@ -309,7 +309,7 @@ class Exchange:
         return price.most(prompt, call.max_tokens)
 
     def _halt(self, reason: Paused | UserError) -> Paused | UserError:
-        """Sends nothing more until `resume`; what is in flight comes home."""
+        """Sends nothing more until `resume`; calls in flight are waited for."""
         self._halted = reason
         return reason
 

@@ -100,7 +100,7 @@ class Answer:
     """A server's answer to one call, as it is stored.
 
     `finish_reason` is "stop", "length" (cut off), "refusal" (the text holds the model's words), or
-    whatever else the server says. `counted` is False where the server did not count the tokens.
+    another word of the server's. `counted` is False where the server did not count the tokens.
     """
 
     text: str
@@ -111,7 +111,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One question as a backend sees it: all that a server is told, and nothing else.
+    """One question as a backend sees it: exactly what a server is sent.
 
     `schema` is the JSON schema of the wanted reply, with the pydantic class's name as its title.
     `key` is what the answer is stored under.

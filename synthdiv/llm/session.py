@@ -131,8 +131,8 @@ class Session:
     async def ask(self, request: Request[T]) -> Reply[T]:
         """Asks one question; to be awaited in a coroutine that `map` runs.
 
-        Every answer is kept, so a coroutine that is begun anew comes to where it was without a call
-        being sent twice. It should do nothing else that must not happen twice.
+        Every answer is kept, so a coroutine that starts over gets back to where it was without
+        sending a call twice. Anything else it does will happen again.
 
         Raises:
             Paused: a cap was reached, or the server is away.

@@ -41,7 +41,9 @@ def run_study(plan: Plan, workdir: str | Path, command: str) -> dict[str, Any]:
     """
     workdir = Path(workdir)
     with claim(record_of(workdir), fingerprint(plan.settings), "study"):
-        files.write_text(workdir / "study.gin", plan.settings)
+        settings = workdir / "study.gin"
+        if not settings.exists() or settings.read_text(encoding="utf-8") != plan.settings:
+            files.write_text(settings, plan.settings)
         return _run(plan, workdir, command)
 
 

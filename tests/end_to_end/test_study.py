@@ -116,14 +116,13 @@ def test_a_finished_study_is_not_done_again(finished, home):
 @pytest.mark.parametrize(
     ("other", "named"),
     [
-        ("--bind=Study.seed=1", "Study.seed was None and is now '1'"),
-        ("--bind=T8/Generate.topics=9", "T8/Generate.topics was '8' and is now '9'"),
-        ("--input=configs/topics/seeds.jsonl", "Study.real was None and is now "),
+        (["--bind=Study.seed=1"], "Study.seed was None and is now '1'"),
+        (["--input=configs/topics/seeds.jsonl", "--dry_run"], "Study.real was None and is now "),
     ],
+    ids=["run", "dry_run"],
 )
-@pytest.mark.parametrize("dry_run", [(), ("--dry_run",)], ids=["run", "dry_run"])
-def test_another_study_is_refused_the_directory(finished, home, other, named, dry_run):
-    run = study(finished, home, other, *dry_run)
+def test_another_study_is_refused_the_directory(finished, home, other, named):
+    run = study(finished, home, *other)
     _, err = run.communicate(timeout=60)
     assert run.returncode == 2 and err.count("\n") == 1 and named in err
 

@@ -34,6 +34,7 @@ class BatchBackend:
         self._extra = config.extra
         self._answers: dict[str, dict[bytes, tuple[Path, int]]] = {}
         self._files: dict[str, RequestFiles] = {}
+        self._written: set[bytes] = set()  # keys of what is in the files
 
     def prepare(self) -> None:
         """Refuses to write files where there is no place for them."""
@@ -51,6 +52,9 @@ class BatchBackend:
                 return self._answer(*found)
             except Transient:
                 pass  # it expired, or the server stumbled: ask again
+        if call.key in self._written:
+            raise Deferred(f"waits for the answers of the {stage} batch")
+        self._written.add(call.key)
         if stage not in self._files:
             self._files[stage] = RequestFiles(self._directory, stage, self._lines)
         # Both OpenAI and vLLM take max_completion_tokens; vLLM wants the temperature said.
@@ -74,6 +78,7 @@ class BatchBackend:
             + ["--model", self.model]
         )
         self._files.clear()
+        self._written.clear()
         self._answers.clear()
         return (
             f"{counted} are written; have {'each file' if len(paths) > 1 else 'them'} answered"
