@@ -54,7 +54,8 @@ def _under_faults(path: Path, calls: int, concurrency: int) -> None:
         # Once more: everything that was answered comes from the store.
         with open_session(config, path) as session:
             again = session.ask_all(requests)
-            assert session.stats["calls"]["sent"] == counts["sent"] - len(seen["answered"])
+            later = session.stats["calls"]
+            assert later["sent"] == counts["sent"] - len(seen["answered"])
         assert [(r.value, r.failure) for r in again] == [(r.value, r.failure) for r in replies]
     failed = [reply for reply in replies if reply.failure]
     for request, reply in zip(requests, replies, strict=True):
@@ -70,9 +71,9 @@ def _under_faults(path: Path, calls: int, concurrency: int) -> None:
         assert connection.execute("SELECT count(*) FROM claims").fetchone() == (0,)
     connection.close()
     assert kept == len(seen["answered"]), "the store holds each answer exactly once"
-    # On a busy machine an attempt can run out of time before the server has read it; it counts.
-    asked = sum(seen["asked"].values())
-    assert asked <= sent <= asked + counts["retried"]
+    # On a busy machine a call may time out before the server has read it: it counts all the same.
+    assert sent == sum(c["sent"] + c["retried"] for c in (counts, later))
+    assert sum(seen["asked"].values()) <= sent
 
 
 @pytest.mark.usefixtures("impatient")
