@@ -1,9 +1,11 @@
 """Values at levels: codebooks, what is made of replies, and the score at each level."""
 
+import dataclasses
 import json
 import math
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from synthdiv.diversity import ScoreConfig, cluster_score
@@ -207,12 +209,15 @@ def test_a_codebook_of_one_score_scores_another_corpus(corpora, tmp_path) -> Non
         with_baselines=False,
     )
     first = cluster_score(corpora[4], config, output=tmp_path / "four")
-    import dataclasses
-
     fixed = dataclasses.replace(config, criteria=str(tmp_path / "four" / "score.json"))
     again = cluster_score(corpora[4], fixed)
     assert again.mean == first.mean
     assert again["calls"]["sent"] == config.rounds  # no notes, no gathering
+    values = pq.read_table(tmp_path / "four" / "values.parquet").to_pylist()
+    assert len(values) == config.rounds * config.documents_per_round
+    one = values[0]
+    book = read_codebook(tmp_path / "four" / "score.json")
+    assert one["subject.field"] == book.called(0, book.label(0, one["codes"][0], 0))
     page = (tmp_path / "four" / "report.html").read_text()
     assert "subject: discipline" in page
     with pytest.raises(UserError, match="sort into clusters"):

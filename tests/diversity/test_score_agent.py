@@ -9,7 +9,7 @@ from synthdiv.diversity.agent import Agent, DrawnRound, Round
 from synthdiv.diversity.config import ScoreConfig
 from synthdiv.diversity.criteria import CriteriaSet, criteria_text, read_criteria
 from synthdiv.diversity.documents import Shown
-from synthdiv.diversity.inquiry import gather_sets
+from synthdiv.diversity.inquiry import Share, gather_sets
 from synthdiv.diversity.prompts import CLUSTER_STEPS, Prompts, load_prompts
 from synthdiv.diversity.schemas import Criterion
 from synthdiv.errors import UserError
@@ -46,10 +46,11 @@ def verdicts(found: Round) -> list[bool]:
 
 def gather_all(backend: JudgeBackend, handfuls: list[list[Shown]], sets: int) -> list:
     share = len(handfuls) // sets
-    firsts = range(0, len(handfuls), share)
-    dealt = [handfuls[first : first + share] for first in firsts]
+    shares = [
+        Share(first, handfuls[first : first + share]) for first in range(0, len(handfuls), share)
+    ]
     with session_of(backend) as session:
-        return gather_sets(session, dealt, firsts, load_prompts(CONFIG.prompts), CONFIG)
+        return gather_sets(session, shares, load_prompts(CONFIG.prompts), CONFIG)
 
 
 def always(reply) -> JudgeBackend:
