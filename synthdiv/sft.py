@@ -36,7 +36,8 @@ def main() -> None:
         training.join_processes()
     settings = config.get(training.SFTConfig)
     if FLAGS.dry_run:
-        print(in_words(training.plan_sft(settings, FLAGS.init_from, FLAGS.input)))
+        figures = training.plan_sft(settings, FLAGS.init_from, FLAGS.input, FLAGS.workdir)
+        print(in_words(figures))
         return
     cli.required(FLAGS, "workdir")
     span = training.step_span(FLAGS.profile_steps)

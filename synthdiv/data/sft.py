@@ -181,6 +181,11 @@ class PackedExamples:
         return len(self.sequences)
 
     @property
+    def content(self) -> str:
+        """The SHA-256 of the packed tokens."""
+        return hashlib.sha256(self.sequences.tokens.tobytes()).hexdigest()
+
+    @property
     def tokens(self) -> int:
         return int(self.sequences.targets.sum())
 
@@ -264,6 +269,7 @@ def sft_batches(
     *,
     template: ChatTemplate = ChatTemplate(),  # noqa: B008  frozen
     format: str = "auto",
+    epochs: int = 0,
     seed: int = 0,
     process_index: int = 0,
     process_count: int = 1,
@@ -278,11 +284,12 @@ def sft_batches(
         batch_size: sequences in the global batch.
         template: how a conversation is written out.
         format: of the inputs.
+        epochs: how many of them count: the sequences that fill the last batch have no loss. 0: all.
         seed: of packing and order.
         process_index, process_count: which part of each global batch is this process's.
 
     Returns:
-        Batches whose `steps` are one epoch.
+        Batches whose `steps` are `epochs`, or one.
 
     Raises:
         UserError: an input that cannot be read, or none of whose answers fits.
@@ -320,6 +327,7 @@ def sft_batches(
         process_index=process_index,
         process_count=process_count,
         identity=f"{digest.hexdigest()}/{sequence_length}",
+        passes=epochs,
     )
 
 

@@ -113,6 +113,22 @@ def tokenizer_digests(directory: Path) -> dict[str, str]:
     return {path.name: sha256_file(path) for path in files if path.name != COMMIT_MARK}
 
 
+def content_digest(checkpoint: Path) -> str:
+    """Returns a digest of a checkpoint's weights, the same wherever the checkpoint lies.
+
+    The one that was saved with the weights, or where none was, that of their files.
+    """
+    if (checkpoint / ABOUT).exists():
+        saved = read_about(checkpoint).get("digests")
+        if saved is not None:
+            return saved["params"]
+        files = [p for p in (checkpoint / "params").rglob("*") if p.is_file()]
+    else:
+        files = [checkpoint / "config.json", *checkpoint.glob("*.safetensors")]
+    words = [(str(file.relative_to(checkpoint)), sha256_file(file)) for file in sorted(files)]
+    return digests.digest_of_json(words)
+
+
 def read_params(checkpoint: Path, config: ModelConfig, shardings: Any = None) -> dict[str, Any]:
     """Reads the parameters, float32, of one of our checkpoints, placed as `shardings` says.
 

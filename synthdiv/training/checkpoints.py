@@ -88,8 +88,21 @@ class Checkpoints:
         """Returns the directory of the checkpoint after `step` updates."""
         return self.directory / str(step)
 
-    def save(self, step: int, state: TrainState, position: dict[str, Any]) -> None:
-        """Starts to save; returns when the state has been copied and may be overwritten."""
+    def save(
+        self,
+        step: int,
+        state: TrainState,
+        position: dict[str, Any],
+        skipped: dict[str, int] | None = None,
+    ) -> None:
+        """Starts to save; returns when the state has been copied and may be overwritten.
+
+        Args:
+            step: number of updates made.
+            state: what to save.
+            position: in the data, after those updates.
+            skipped: how many updates were left out.
+        """
         if step in self._manager.all_steps():
             return
         contents = _items(state)
@@ -99,11 +112,12 @@ class Checkpoints:
             saved["tokenizer"] = tokenizer_digests(self._tokenizer)
             items["tokenizer"] = _FolderSave(self._tokenizer)
         about = {"format": FORMAT, "step": step, "position": position, "digests": saved}
+        about |= {"skipped": skipped} if skipped else {}
         items["about"] = ocp.args.JsonSave(seal(self._about | about))
         self._manager.save(step, args=ocp.args.Composite(**items))
 
     def restore(self, abstract: TrainState) -> tuple[TrainState, dict[str, Any]] | None:
-        """Returns (state, data position) of the newest checkpoint that can be read, or None.
+        """Returns the state of the newest readable checkpoint, and what it says of itself, or None.
 
         A damaged one is set aside as `workdir/damaged-STEP`, with a warning, and the one before it
         is taken.
@@ -123,7 +137,7 @@ class Checkpoints:
                 continue
             self._check_architecture(about, step)
             try:
-                return self._read(step, abstract, about.get("digests")), about["position"]
+                return self._read(step, abstract, about.get("digests")), about
             except Exception as error:  # Orbax and TensorStore raise many kinds
                 self._set_aside(step, error)
         return None

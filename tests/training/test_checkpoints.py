@@ -61,12 +61,12 @@ def test_a_flipped_bit_is_noticed_or_changes_nothing(run, tmp_path, part) -> Non
         restored = checkpoints.restore(abstract)
         checkpoints.close()
         assert restored is not None
-        state, position = restored
+        state, about = restored
         if int(state.step) == 4:
             jax.tree.map(
                 np.testing.assert_array_equal, jax.device_get(state.params), whole["params"]
             )
-            assert position["sequences"] == 32
+            assert about["position"]["sequences"] == 32
         else:
             noticed += 1
             assert int(state.step) == 2 and (workdir / "damaged-4").is_dir()

@@ -130,11 +130,26 @@ def test_divergence_stops_with_step_and_position(config, tmp_path) -> None:
     assert not list((tmp_path / "checkpoints").iterdir())
 
 
-def test_bad_batches_can_be_skipped(config, tmp_path) -> None:
+def test_bad_batches_can_be_skipped_and_are_counted(config, tmp_path, capsys) -> None:
     wild = OptimizerConfig(learning_rate=1e30, clip_norm=0.0, warmup=0.0)
-    config = dataclasses.replace(config, optimizer=wild, on_bad="skip")
+    config = dataclasses.replace(config, optimizer=wild, on_bad="skip", max_skipped=11)
     pretrain(config, tmp_path)
     assert sum(line.get("bad_steps", 0) for line in lines(tmp_path)) == 11
+    assert json.loads((tmp_path / "done.json").read_text())["skipped"] == 11
+    assert "warning: 11 of 12 updates were bad and were left out" in capsys.readouterr().err
+
+
+def test_too_many_skips_in_a_row_stop_the_run(config, tmp_path) -> None:
+    """The count goes on over an interruption."""
+    wild = OptimizerConfig(learning_rate=1e30, clip_norm=0.0, warmup=0.0)
+    config = dataclasses.replace(
+        config, optimizer=wild, on_bad="skip", max_skipped=8, checkpoint_every=6, log_every=1
+    )
+    with pytest.raises(UserError, match="step 10 of 12 .* is number 9 in a row") as stop:
+        pretrain(config, tmp_path)
+    assert "left out in all: 9" in str(stop.value) and not (tmp_path / "done.json").exists()
+    with pytest.raises(UserError, match="step 10 of 12 .* is number 9 in a row"):
+        pretrain(config, tmp_path)
 
 
 def test_another_run_in_the_same_place_is_refused(config, tmp_path) -> None:
@@ -142,11 +157,13 @@ def test_another_run_in_the_same_place_is_refused(config, tmp_path) -> None:
     pretrain(config, tmp_path)
     (tmp_path / "done.json").unlink()
     wider = dataclasses.replace(config, model=dataclasses.replace(TINY, hidden=64))
-    with pytest.raises(UserError, match="has Model.hidden=32 and this run 64"):
+    with pytest.raises(
+        UserError, match=r"another training run \(Model.hidden was 32 and is now 64"
+    ):
         pretrain(wider, tmp_path)
-    with pytest.raises(UserError, match="a run of 12 steps, not 24"):
+    with pytest.raises(UserError, match=r"another training run \(steps was 12 and is now 24"):
         pretrain(dataclasses.replace(config, tokens=2 * config.tokens), tmp_path)
-    with pytest.raises(UserError, match="another data mixture"):
+    with pytest.raises(UserError, match=r"another training run \(Pretrain.seed was 0 and is now 1"):
         pretrain(dataclasses.replace(config, seed=1), tmp_path)
 
 
