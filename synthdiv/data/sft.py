@@ -40,7 +40,12 @@ _SPEAKERS = {
 
 
 def _first(row: Mapping[str, Any], *names: str) -> str:
-    texts = (row[n].strip() for n in names if isinstance(row.get(n), str))
+    return _first_answer(row, *names).strip()
+
+
+def _first_answer(row: Mapping[str, Any], *names: str) -> str:
+    """The first text that is there, with the spaces that it begins with: it may be code."""
+    texts = (row[n].rstrip() for n in names if isinstance(row.get(n), str))
     return next(filter(None, texts), "")
 
 
@@ -53,15 +58,15 @@ def _asked(prompt: str, answer: str, system: str = "") -> Messages:
 
 def _alpaca(row: Mapping[str, Any]) -> Messages:
     parts = (_first(row, "instruction"), _first(row, "input", "context"))
-    answer = _first(row, "output", "response", "completion")
+    answer = _first_answer(row, "output", "response", "completion")
     return _asked("\n\n".join(filter(None, parts)), answer, _first(row, "system"))
 
 
 def _flan(row: Mapping[str, Any]) -> Messages:
-    answer = _first(row, "answer", "targets", "target", "completion")
+    answer = _first_answer(row, "answer", "targets", "target", "completion")
     reasoning = _first(row, "cot", "rationale", "explanation")
     if reasoning and answer:
-        answer = f"{reasoning}\nThe answer is {answer.rstrip('.')}."
+        answer = f"{reasoning}\nThe answer is {answer.strip().rstrip('.')}."
     return _asked(_first(row, "question", "inputs", "input", "prompt"), answer)
 
 
@@ -75,7 +80,8 @@ def _turns(turns: Any, role_key: str, text_key: str) -> Messages:
             return []
         if not text.strip():
             break  # a turn without words: what follows has lost its context
-        messages.append({"role": role, "content": text.strip()})
+        content = text.rstrip() if role == "assistant" else text.strip()
+        messages.append({"role": role, "content": content})
     while messages and messages[-1]["role"] != "assistant":
         messages.pop()
     return messages

@@ -22,8 +22,9 @@ class Checkpoint:
         path: where it was loaded from.
         model: its parameters, placed.
         tokenizer: its own.
-        template: the chat template and system prompt that it was fine-tuned with; None if it is not
-            a checkpoint that we fine-tuned.
+        template: the chat template and system prompt that it was fine-tuned with, or the template
+            beside its tokenizer; None if it has none.
+        tuned: whether it is a checkpoint that we fine-tuned.
         fingerprint: hex; equal for equal parameters, configuration, tokenizer and dtype.
     """
 
@@ -31,6 +32,7 @@ class Checkpoint:
     model: Model
     tokenizer: Tokenizer
     template: ChatTemplate | None
+    tuned: bool
     fingerprint: str
 
 
@@ -69,15 +71,17 @@ def load_checkpoint(
     fingerprint = digest_of_json([dataclasses.asdict(config), loaded.sha256, digest(params)])
     batch_tokens = batch_tokens or (4096 if jax.default_backend() == "cpu" else 32_768)
     model = Model(params, config, batch_tokens, max_length or None)
-    return Checkpoint(Path(path), model, loaded, _template(path), fingerprint)
+    template, tuned = _template(find_checkpoint(path), tokenizer_dir)
+    return Checkpoint(Path(path), model, loaded, template, tuned, fingerprint)
 
 
-def _template(path: str | Path) -> ChatTemplate | None:
-    """The template of the fine-tuning, out of what the checkpoint says about its run."""
-    checkpoint = find_checkpoint(path)
+def _template(checkpoint: Path, tokenizer: Path | None) -> tuple[ChatTemplate | None, bool]:
+    """Returns the template that belongs to a checkpoint, and whether we fine-tuned with it."""
     about = read_about(checkpoint) if (checkpoint / ABOUT).exists() else {}
     used = about.get("run", {}).get("template")
-    saved = checkpoint / "tokenizer" / "chat_template.jinja"
+    own = ChatTemplate(system=used["system"] if used else "").of_model(tokenizer)
+    if own.text:
+        return own, used is not None
     if used is None:
-        return None
-    return ChatTemplate(str(saved) if saved.exists() else used["path"], used["system"])
+        return None, False
+    return ChatTemplate(used["path"], used["system"]), True

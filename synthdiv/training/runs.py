@@ -10,6 +10,8 @@ from typing import Any
 
 import jax
 
+from synthdiv.data import tokenizer_files
+from synthdiv.data.chat import TEMPLATE_FILE
 from synthdiv.errors import UserError
 from synthdiv.files import atomic_path, output_dir, read_json, write_json, write_text
 from synthdiv.model import weights
@@ -98,12 +100,13 @@ def sft(
         Paused: SIGTERM came and all is saved.
     """
     workdir, inputs = Path(workdir), _paths(input)
-    checkpoint = weights.find_checkpoint(init_from)
+    checkpoint, config = _begin(config, init_from)
     with claimed(workdir, fine_tuning(config, checkpoint, inputs, config.template)):
         finished = _finished(workdir)
         if finished:
             return finished
         run = _open_sft(config, checkpoint, inputs)
+        say(f"chat template: {config.template.path}")
         run = dataclasses.replace(
             run,
             tokenizer=_with_template(run.tokenizer, config.template.source, workdir),
@@ -124,10 +127,18 @@ def plan_sft(
     Raises:
         UserError: what `sft` would refuse, with that workdir.
     """
-    checkpoint, inputs = weights.find_checkpoint(init_from), _paths(input)
+    inputs = _paths(input)
+    checkpoint, config = _begin(config, init_from)
     if workdir is not None:
         check(Path(workdir), fine_tuning(config, checkpoint, inputs, config.template))
     return _plan(_open_sft(config, checkpoint, inputs))
+
+
+def _begin(config: SFTConfig, init_from: str | Path) -> tuple[Path, SFTConfig]:
+    """Returns the checkpoint to start from, and the settings with the chat template to use."""
+    checkpoint = weights.find_checkpoint(init_from)
+    template = config.template.of_model(weights.describe(checkpoint)[1])
+    return checkpoint, dataclasses.replace(config, template=template)
 
 
 def _paths(input: str | Path | Sequence[str | Path]) -> list[Path]:
@@ -218,11 +229,10 @@ def _with_template(tokenizer: Path, template: str, workdir: Path) -> Path:
     """Copies a tokenizer, the chat template beside it, where `transformers` looks for it."""
     output = output_dir(workdir / "tokenizer")
     if jax.process_index() == 0:
-        for file in sorted(tokenizer.iterdir()):
-            if file.is_file() and file.name != weights.COMMIT_MARK:
-                with atomic_path(output / file.name) as temporary:
-                    shutil.copyfile(file, temporary)
-        write_text(output / "chat_template.jinja", template)
+        for file in tokenizer_files(tokenizer):
+            with atomic_path(output / file.name) as temporary:
+                shutil.copyfile(file, temporary)
+        write_text(output / TEMPLATE_FILE, template)
     return output
 
 

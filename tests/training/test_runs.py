@@ -286,6 +286,20 @@ def test_fine_tuning_starts_from_the_model_and_learns(config, tmp_path, instruct
     )
 
 
+def test_epochs_of_a_set_smaller_than_a_batch_are_those_asked_for(
+    config, tmp_path, instructions
+) -> None:
+    pretrain(config, tmp_path / "pretrained")
+    settings = SFTConfig(batch_size=64, epochs=3, log_every=1, tensorboard=False, compile_cache="")
+    sft(settings, tmp_path / "pretrained", instructions, tmp_path / "tuned")
+    log = lines(tmp_path / "tuned")
+    about = json.loads((tmp_path / "tuned/run.json").read_text())
+    sequences = about["sources"]["instructions"]["sequences"]
+    assert sequences % 64 and sequences < 3 * 64
+    assert [line["step"] for line in log] == list(range(1, -(-sequences // 64) + 1))
+    assert log[-1]["epochs"]["instructions"] == 3
+
+
 def test_fine_tuning_starts_from_a_hugging_face_llama(config, tmp_path, instructions) -> None:
     start = pretrain(config, tmp_path / "pretrained")
     llama = export(start, tmp_path / "llama")
@@ -300,6 +314,29 @@ def test_fine_tuning_starts_from_a_hugging_face_llama(config, tmp_path, instruct
     jax.tree.map(
         np.testing.assert_array_equal, state_of(start)["params"], state_of(unmoved)["params"]
     )
+
+
+def test_a_models_own_chat_template_is_used_and_goes_along(config, tmp_path, instructions) -> None:
+    """From a Hugging Face directory, of which the checkpoints keep the tokenizer's files alone."""
+    llama = export(pretrain(config, tmp_path / "pretrained"), tmp_path / "llama")
+    template = (
+        "{% for m in messages %}{{ '[' + m.role + ']' + m.content + eos_token }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '[assistant]' }}{% endif %}"
+    )
+    settings = json.loads((llama / "tokenizer_config.json").read_text())
+    extra = {"chat_template": template, "model_max_length": 77}
+    (llama / "tokenizer_config.json").write_text(json.dumps(settings | extra))
+    tuning = SFTConfig(batch_size=8, epochs=1, tensorboard=False, compile_cache="")
+    final = sft(tuning, llama, instructions, tmp_path / "tuned")
+    kept = {p.name for p in (final / "tokenizer").iterdir()}
+    assert kept >= {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}
+    assert not kept & {"config.json", "model.safetensors"}
+    assert (final / "tokenizer/chat_template.jinja").read_text() == template
+    about = json.loads((final / "about/metadata").read_text())
+    assert about["run"]["template"]["path"] == str(llama / "tokenizer_config.json")
+    out = export(tmp_path / "tuned", tmp_path / "out")
+    assert (out / "chat_template.jinja").read_text() == template
+    assert json.loads((out / "tokenizer_config.json").read_text())["model_max_length"] == 77
 
 
 def test_the_export_loads_in_transformers(config, tmp_path) -> None:
