@@ -41,6 +41,8 @@ BASE = [
     "openai>=1.60",
     "pyarrow>=18",
     "pydantic>=2.10",
+    "rensa>=0.5,<0.6",
+    "scikit-learn>=1.6",
     "scipy>=1.14",
     "tqdm>=4.66",
     "zstandard>=0.23",
@@ -49,6 +51,7 @@ TRAIN = [
     "array_record>=0.8.1",
     "flax>=0.12.8",
     "grain>=0.2.18",
+    "importlib_resources>=6.0",  # tensorflow-datasets builds data sets with it and does not say so
     "jax>=0.10.2",
     "ml_dtypes>=0.5",
     "optax>=0.2.8",
@@ -56,9 +59,12 @@ TRAIN = [
     "safetensors>=0.5",
     "sentencepiece>=0.2",
     "tensorboardX>=2.6",
+    "tensorflow-datasets>=4.9.9",
     "tokenizers>=0.21",
 ]
-EVAL = [*TRAIN, "datasets>=3.0", "lm_eval>=0.4.13", "transformers>=5.0"]
+# Data sets, tokenizers and models of the Hugging Face hub.
+HUB = ["datasets>=3.0", "huggingface_hub>=0.30"]
+EVAL = [*TRAIN, *HUB, "lm_eval>=0.4.13", "transformers>=5.0"]
 # Before 3.0 it sends calls again by itself when a connection breaks: caps would not hold.
 GEMINI = ["google-genai>=3.0"]
 # PyPI's default build of torch brings several GB of CUDA; launch/test.sh looks for the CPU build.
@@ -66,15 +72,21 @@ PARITY = [*EVAL, "torch>=2.6"]
 # Embeddings of documents by a pre-trained model; brings PyTorch too.
 EMBEDDINGS = ["sentence-transformers>=3.0"]
 WANDB = ["wandb>=0.18"]
+# Figures for a paper; pages draw theirs without it.
+PLOTS = ["matplotlib>=3.9"]
 # The site is built by mkdocs 1.x; 2.0 drops the themes and plugins that it is made of.
 DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.7", "mkdocstrings[python]>=1.0"]
 DEV = [
     *EVAL,
     *GEMINI,
     *DOCS,
+    *PLOTS,
     "axe-playwright-python>=0.1.4",
     "import-linter>=2.5",
+    "ipykernel>=6.29",
     "mypy>=2.0",
+    "nbclient>=0.10",
+    "pandas>=2.2",
     "pre-commit>=4.0",
     "playwright>=1.50",
     "pytest>=8.3",
@@ -107,12 +119,14 @@ setup(
         "cuda": [*TRAIN, "jax[cuda12]>=0.10.2; sys_platform == 'linux'"],
         "tpu": [*TRAIN, "jax[tpu]>=0.10.2; sys_platform == 'linux'"],
         "eval": EVAL,
+        "hub": HUB,
         "gemini": GEMINI,
         # The retired SDK holds protobuf below 6, which the other extras do not: on its own only.
         "gemini-retired": ["google-generativeai>=0.8.5"],
         "parity": PARITY,
         "embeddings": EMBEDDINGS,
         "wandb": WANDB,
+        "plots": PLOTS,
         "docs": DOCS,
         "dev": DEV,
     },

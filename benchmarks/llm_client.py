@@ -218,7 +218,7 @@ def memory(url: str, calls: int, concurrency: int) -> dict[str, float]:
     ):
         marks = [calls * share // 10 for share in (1, 3, 5, 7, 9)]
         start = time.perf_counter()
-        for count, (_, reply) in enumerate(asking.iter(requests(calls)), 1):
+        for count, (_, reply) in enumerate(asking.map(asking.ask, requests(calls)), 1):
             assert reply.failure is None
             if count in marks:
                 measured[f"after {count}"] = round(_resident(), 1)

@@ -71,6 +71,12 @@ def stop(processes: list[subprocess.Popen]) -> None:
             process.wait()
 
 
+def failure(processes: list[subprocess.Popen]) -> int:
+    """The code of the first process that has failed, or 0."""
+    codes = (process.poll() for process in processes)
+    return next((code for code in codes if code and code != PAUSED_EXIT), 0)
+
+
 def start(words: list[str], told: threading.Event) -> int:
     """Runs all processes once; returns the code of the first to fail, or 75 or 0 of all."""
     port = free_port()
@@ -92,17 +98,17 @@ def start(words: list[str], told: threading.Event) -> int:
     ]
     for reader in readers:
         reader.start()
-    failed = 0
-    while not failed and not told.is_set() and any(p.poll() is None for p in processes):
-        failed = next((p.poll() for p in processes if p.poll() not in (None, 0, PAUSED_EXIT)), 0)
+    while any(process.poll() is None for process in processes):
+        if failure(processes) or told.is_set():
+            break
         time.sleep(POLL_SECONDS)
+    failed = failure(processes)  # before the others are stopped
     if failed or told.is_set():
         stop(processes)
     for reader in readers:
         reader.join()
     codes = [process.wait() for process in processes]
-    failed = failed or next((code for code in codes if code not in (0, PAUSED_EXIT)), 0)
-    return failed or max(codes)
+    return failed or failure(processes) or max(codes)
 
 
 def main(rest: list[str]) -> int:

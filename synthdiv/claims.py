@@ -28,8 +28,8 @@ _held: set[str] = set()  # locks of this process, which the system would give it
 def claim(record: str | Path, work: Mapping[str, Any], what: str) -> Iterator[None]:
     """Claims the directory of `record` for one piece of work, for as long as the context lasts.
 
-    The directory is made if it is not there. Where `work` ends with a `UserError` before it wrote
-    anything, the claim is taken back, so that the mistake can be mended in the same directory.
+    The directory is made if it is not there. Where the work ends with a `UserError` before it wrote
+    anything, all is as it was before, so that the mistake can be mended in the same directory.
 
     Args:
         record: the file that says what the directory is for, by habit `DIR/fingerprint.json`; for
@@ -43,18 +43,26 @@ def claim(record: str | Path, work: Mapping[str, Any], what: str) -> Iterator[No
             working in it, or it cannot be written.
     """
     record = Path(record)
+    is_new = not record.parent.exists()
     directory = output_dir(record.parent)
-    with _locked(record.with_name(f".{record.name}.lock"), directory):
-        check_claim(record, work, what)
-        before = None if record.exists() else _names(directory)
-        if before is not None:
-            write_json(record, _plain(work))
-        try:
-            yield
-        except UserError:
-            if before is not None and not _names(directory) - before - {record.name, *_UNCLAIMED}:
-                record.unlink(missing_ok=True)
-            raise
+    try:
+        with _locked(record.with_name(f".{record.name}.lock"), directory):
+            check_claim(record, work, what)
+            before = None if record.exists() else _names(directory)
+            if before is not None:
+                write_json(record, _plain(work))
+            try:
+                yield
+            except UserError:
+                kept = {record.name, *_UNCLAIMED}
+                if before is not None and not _names(directory) - before - kept:
+                    record.unlink(missing_ok=True)
+                raise
+    except UserError:
+        if is_new:
+            with contextlib.suppress(OSError):  # something is in it
+                directory.rmdir()
+        raise
 
 
 def check_claim(record: str | Path, work: Mapping[str, Any], what: str) -> None:

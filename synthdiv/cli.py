@@ -10,7 +10,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
@@ -21,6 +21,7 @@ from synthdiv import config as configuration
 from synthdiv.errors import Paused, UserError, closest, needs_extra
 
 if TYPE_CHECKING:
+    from synthdiv.corpora import Corpus
     from synthdiv.llm import LLMConfig, Session
 
 COMMANDS = {
@@ -57,6 +58,62 @@ def command(doc: str) -> flags.FlagValues:
     flags.DEFINE_bool("dry_run", False, "Print the plan and touch nothing.", flag_values=values)
     flags.DEFINE_bool("help", False, "Print this.", flag_values=values, short_name="h")
     return values
+
+
+class _PathsParser(flags.ArgumentParser[list[str]]):
+    """Paths between commas; one that exists may hold commas itself."""
+
+    syntactic_help = "paths or addresses, separated by commas"
+
+    def parse(self, argument: str | list[str]) -> list[str]:
+        from synthdiv.corpora import split_paths
+
+        return split_paths(argument) if isinstance(argument, str) else argument
+
+    def flag_type(self) -> str:
+        return "paths"
+
+
+def corpora_flag(values: flags.FlagValues, name: str, what: str) -> None:
+    """Adds a flag that names corpora: files, directories, patterns, addresses."""
+    flag: flags.Flag[list[str]] = flags.Flag(
+        _PathsParser(), flags.ListSerializer(","), name, [], what
+    )
+    flags.DEFINE_flag(flag, values)
+
+
+def text_flags(values: flags.FlagValues) -> None:
+    """Adds the flags that say where a corpus's rows have their text."""
+    flags.DEFINE_string("text_column", "text", "Column that holds the text.", flag_values=values)
+    flags.DEFINE_string(
+        "text_template",
+        None,
+        "Text out of several columns, as '{instruction}\\n{output}', or out of conversations, "
+        "as '{messages}'.",
+        flag_values=values,
+    )
+
+
+def open_corpora(
+    values: flags.FlagValues, data: Sequence[str], names: Sequence[str] | None = None
+) -> "list[Corpus]":
+    """Opens the corpora that a flag names, with the text that `text_flags` say.
+
+    Args:
+        values: flags of the command.
+        data: paths and addresses.
+        names: what to call them; None for the names of their files.
+    """
+    from synthdiv.corpora import Corpus, check_names
+
+    template = values.text_template
+    if template is not None:
+        template = template.replace("\\n", "\n").replace("\\t", "\t")
+    called = check_names(names, len(data)) if names else [None] * len(data)
+    return [
+        Corpus(one, values.text_column, text_template=template, name=name)
+        for one, name in zip(data, called, strict=True)
+    ]
 
 
 def judge_flags(values: flags.FlagValues) -> None:

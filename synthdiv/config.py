@@ -12,6 +12,7 @@ import re
 import types
 import typing
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -77,7 +78,7 @@ class Config:
     def __init__(self, text: str) -> None:
         self.text = text  # every binding in force, as a gin file: kept beside results
 
-    def get(self, target: type[T], scope: str = "", **overrides: Any) -> T:
+    def get(self, target: type[T], scope: str = "", /, **overrides: Any) -> T:
         """Builds `target` from its bindings.
 
         Args:
@@ -135,11 +136,11 @@ def load(
     for file in files:
         path = find(file)
         _check_includes(path)
-        _parse(known, str(file), lambda path=path: gin.parse_config_file(str(path)))
+        _parse(known, str(file), partial(gin.parse_config_file, str(path)))
     for binding in bindings:
         if "=" not in binding:
             raise UserError(f"--bind={binding!r} is not of the form Scope.parameter=value")
-        _parse(known, f"--bind={binding!r}", lambda binding=binding: gin.parse_config(binding))
+        _parse(known, f"--bind={binding!r}", partial(gin.parse_config, binding))
     return Config(gin.config_str())
 
 

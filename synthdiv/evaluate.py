@@ -4,7 +4,8 @@
     synthdiv evaluate --checkpoint=DIR --corpus=CORPUS --output=FILE
     synthdiv evaluate --compare=A.json,B.json --output=DIR
 
-DIR is one of our checkpoints, a workdir (its newest), or a Hugging Face Llama. Tasks are
+DIR is one of our checkpoints, a workdir (its newest), a Hugging Face Llama, or ORG/NAME on the hub.
+Tasks are
 `synthdiv_paper` (the paper's eight), `world_facts`, or any of lm-eval's; their questions come from
 files in --data_dir, else from the hub's cache. Interrupted and run again, it goes on from the
 answers that it has. --compare puts results side by side, with intervals over the same questions.
@@ -18,8 +19,8 @@ FLAGS = cli.command(__doc__)
 flags.DEFINE_string("checkpoint", None, "What to evaluate.", flag_values=FLAGS)
 flags.DEFINE_list("tasks", [], "Tasks and groups.", flag_values=FLAGS)
 flags.DEFINE_string("data_dir", None, "Directory of the tasks' data files.", flag_values=FLAGS)
-flags.DEFINE_list("corpus", [], "Corpora to measure bits per byte on.", flag_values=FLAGS)
-flags.DEFINE_string("text_column", "text", "Their column that holds the text.", flag_values=FLAGS)
+cli.corpora_flag(FLAGS, "corpus", "Corpora to measure bits per byte on.")
+cli.text_flags(FLAGS)
 flags.DEFINE_string("tokenizer", None, "For a checkpoint that has none.", flag_values=FLAGS)
 flags.DEFINE_string("output", None, "JSON file of the results.", flag_values=FLAGS)
 flags.DEFINE_bool(
@@ -30,7 +31,6 @@ flags.DEFINE_list("compare", [], "Results of several checkpoints to compare.", f
 
 def main() -> None:
     from synthdiv import evaluation
-    from synthdiv.files import Corpus
 
     cli.required(FLAGS, "output")
     if FLAGS.compare:
@@ -40,7 +40,7 @@ def main() -> None:
         return
     cli.required(FLAGS, "checkpoint")
     config = cli.load(FLAGS, evaluation.EvaluateConfig).get(evaluation.EvaluateConfig)
-    corpora = [Corpus(path, FLAGS.text_column) for path in FLAGS.corpus]
+    corpora = cli.open_corpora(FLAGS, FLAGS.corpus)
     if FLAGS.distributed:
         from synthdiv.training import join_processes
 

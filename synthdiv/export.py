@@ -1,24 +1,34 @@
-"""Writes a checkpoint as a Hugging Face Llama: safetensors, config.json and the tokenizer.
+"""Writes a checkpoint as a Hugging Face Llama, or a corpus as TFDS, `datasets` or JSON lines.
 
     synthdiv export --checkpoint=DIR --output=DIR
+    synthdiv export --corpus=CORPUS --format=tfds --output=DIR
 
-The checkpoint is one of ours or a workdir, whose newest one is taken. `transformers` and vLLM load
-the output; in float32, the default, the weights are exactly those of the checkpoint.
+The checkpoint is one of ours, a workdir (its newest), or ORG/NAME on the hub. `transformers` and
+vLLM load the output; in float32, the default, the weights are exactly those of the checkpoint.
+The corpus is whatever the other commands read; `tfds.data_source(NAME, data_dir=DIR)` reads the
+output of --format=tfds, `datasets.load_from_disk(DIR/NAME)` that of --format=hf.
 """
 
 from absl import flags
 
 from synthdiv import cli
+from synthdiv.errors import UserError
 
 FLAGS = cli.command(__doc__)
 flags.DEFINE_string("checkpoint", None, "The checkpoint, or its workdir.", flag_values=FLAGS)
-flags.DEFINE_string("output", None, "Directory for the Llama.", flag_values=FLAGS)
+flags.DEFINE_string("corpus", None, "A corpus to write instead.", flag_values=FLAGS)
+flags.DEFINE_enum("format", None, ["tfds", "jsonl", "hf"], "Of the corpus.", flag_values=FLAGS)
+cli.text_flags(FLAGS)
+flags.DEFINE_string("output", None, "Directory to write to.", flag_values=FLAGS)
 flags.DEFINE_enum(
     "dtype", "float32", ["float32", "bfloat16", "float16"], "Of the weights.", flag_values=FLAGS
 )
 
 
 def main() -> None:
+    if FLAGS.corpus:
+        _export_corpus()
+        return
     from synthdiv import training
     from synthdiv.model import weights
 
@@ -32,6 +42,20 @@ def main() -> None:
         print(f"{checkpoint}: {config.parameters:,} parameters, {size / 1e9:.2f} GB, {words}")
         return
     print(training.export(FLAGS.checkpoint, FLAGS.output, FLAGS.dtype))
+
+
+def _export_corpus() -> None:
+    from synthdiv.data.corpus_export import export_corpus
+
+    cli.required(FLAGS, "format", "output")
+    cli.load(FLAGS)
+    if FLAGS.checkpoint:
+        raise UserError("--checkpoint and --corpus are two exports: give one of them")
+    [corpus] = cli.open_corpora(FLAGS, [FLAGS.corpus])
+    if FLAGS.dry_run:
+        print(f"{corpus.name}: {len(corpus):,} documents as {FLAGS.format}")
+    else:
+        print(export_corpus(corpus, FLAGS.format, FLAGS.output))
 
 
 if __name__ == "__main__":

@@ -1,21 +1,36 @@
-"""Files that are whole or absent: atomic writes, manifests, and corpora read and written.
+"""Files that are whole or absent: atomic writes, manifests, and corpora written.
 
 A file that matters is written under a temporary name, fsynced and renamed. A directory is complete
 when its `manifest.json` is there, which is always written last. Formats: docs/formats.md.
 """
 
 import contextlib
-import dataclasses
 import hashlib
 import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from synthdiv.errors import UserError, closest
+from synthdiv.corpora import Corpus, Document
+from synthdiv.errors import UserError
+
+__all__ = [
+    "MANIFEST",
+    "Corpus",
+    "CorpusWriter",
+    "Document",
+    "atomic_path",
+    "output_dir",
+    "read_json",
+    "read_manifest",
+    "sha256_file",
+    "sha256_text",
+    "write_json",
+    "write_manifest",
+    "write_text",
+]
 
 MANIFEST = "manifest.json"
 
@@ -115,108 +130,6 @@ def sha256_file(path: str | Path) -> str:
 def sha256_text(text: str) -> str:
     """Returns the hex SHA-256 of a text's UTF-8 bytes."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-@dataclasses.dataclass(frozen=True)
-class Document:
-    """One text of a corpus, with where it came from."""
-
-    id: str
-    text: str
-    provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-
-
-class Corpus:
-    """Documents on disk, read as a stream; nothing is held in memory.
-
-    Reads a directory of Parquet shards (ours), `.parquet`, `.jsonl`/`.json` (one object a line, or
-    one array), `.txt` (paragraphs between blank lines) - each also as `.gz` or `.zst` -, a Hugging
-    Face `datasets` directory (`.arrow`), a TFDS dataset prepared as array_record, or a directory of
-    such files.
-
-    Args:
-        path: the file or directory.
-        text_column: the column or key that holds the text.
-
-    Raises:
-        UserError: there is nothing at `path`, it is of no known format, it has no such column, or
-            it has no documents.
-    """
-
-    def __init__(self, path: str | Path, text_column: str = "text") -> None:
-        from synthdiv import corpus_formats
-
-        self.path = Path(path)
-        self.text_column = text_column
-        if not self.path.exists():
-            near = self.path.parent.iterdir() if self.path.parent.is_dir() else ()
-            raise UserError(f"no corpus {str(path)!r}{closest(str(path), map(str, near))}")
-        self.shards = corpus_formats.find_shards(self.path)
-        first = next(self._rows(), None)
-        if first is None:
-            raise UserError(f"corpus {str(path)!r} is empty")
-        self.columns = tuple(first)
-        if text_column not in first:
-            names = ", ".join(map(repr, first))
-            raise UserError(
-                f"corpus {str(path)!r} has no column {text_column!r}; it has {names}: "
-                "name the one that holds the text with --text_column"
-            )
-
-    @property
-    def name(self) -> str:
-        """The file's or directory's name without its endings."""
-        return self.path.resolve().name.split(".")[0]
-
-    def _rows(self) -> Iterator[dict[str, Any]]:
-        from synthdiv import corpus_formats
-
-        for shard in self.shards:
-            yield from corpus_formats.rows(shard)
-
-    def __iter__(self) -> Iterator[Document]:
-        for index, row in enumerate(self._rows()):
-            text = row.get(self.text_column)
-            if not isinstance(text, str):
-                if text is not None:
-                    raise UserError(
-                        f"document {index} of {str(self.path)!r}: {self.text_column!r} is "
-                        f"{type(text).__name__}, not text"
-                    )
-                text = ""
-            provenance = {k: v for k, v in row.items() if k not in ("id", self.text_column)}
-            yield Document(str(row.get("id", index)), text, provenance)
-
-    @cached_property
-    def _scan(self) -> tuple[int, str]:
-        """Number of documents and the SHA-256 of their texts, in one pass."""
-        count, digest = 0, hashlib.sha256()
-        for document in self:
-            encoded = document.text.encode("utf-8", "surrogatepass")
-            digest.update(len(encoded).to_bytes(8, "little"))
-            digest.update(encoded)
-            count += 1
-        return count, digest.hexdigest()
-
-    def __len__(self) -> int:
-        return self._scan[0]
-
-    @property
-    def sha256(self) -> str:
-        """SHA-256 over the documents' texts with their lengths: equal texts, equal hash."""
-        return self._scan[1]
-
-    def take(self, indices: Sequence[int]) -> list[Document]:
-        """Returns the documents at `indices`, in that order, in one pass over the corpus."""
-        wanted = set(map(int, indices))
-        found: dict[int, Document] = {}
-        last = max(wanted, default=-1)
-        for index, document in enumerate(self):
-            if index in wanted:
-                found[index] = document
-            if index >= last:
-                break
-        return [found[int(i)] for i in indices]
 
 
 class CorpusWriter:

@@ -42,7 +42,7 @@ def main() -> None:
     topics, output = find(FLAGS.topics), Path(FLAGS.output)
     with cli.open_session(FLAGS, config, output) as session:
         if FLAGS.dry_run:
-            print(plan_generation(topics, settings, session))
+            print(plan_generation(topics, settings, session, output))
             return
         manifest = generate(topics, output, settings, session)
     print(

@@ -89,7 +89,9 @@ def parse_json(text: str, path: str | Path, line: int = 1) -> Any:
     except json.JSONDecodeError as error:
         at_end = not ends and error.lineno == text.count("\n") + 1
         cut = " (the file's last line looks truncated)" if at_end else ""
-        place = f"{path} line {line + error.lineno - 1}"
+        # What ends with a line feed goes wrong in its last line, not in the one after it.
+        fault = min(error.lineno, text.removesuffix("\n").count("\n") + 1)
+        place = f"{path} line {line + fault - 1}"
         raise UserError(f"{place} is not JSON: {error.msg}{cut}") from None
     except RecursionError:
         raise UserError(f"{path} line {line} is nested too deep") from None

@@ -27,14 +27,13 @@ def main() -> None:
     from pathlib import Path
 
     from synthdiv import training
-    from synthdiv.training.plan import in_words
 
     config = cli.load(FLAGS, training.PretrainConfig)
     if FLAGS.distributed:
         training.join_processes()
     settings = config.get(training.PretrainConfig)
     if FLAGS.dry_run:
-        print(in_words(training.plan_pretrain(settings, FLAGS.workdir)))
+        print(training.plan_pretrain(settings, FLAGS.workdir))
         return
     cli.required(FLAGS, "workdir")
     span = training.step_span(FLAGS.profile_steps)

@@ -9,15 +9,24 @@ each and comparison.json. Killed at any moment, the same command goes on where i
 cap, it writes a result of the rounds so far, marked as partial.
 """
 
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
 from absl import flags
 
 from synthdiv import cli
 
+if TYPE_CHECKING:
+    from synthdiv.diversity import ScoreConfig
+    from synthdiv.files import Corpus
+    from synthdiv.llm import LLMConfig
+
 FLAGS = cli.command(__doc__)
 cli.judge_flags(FLAGS)
-flags.DEFINE_list("input", None, "Corpora: files or directories.", flag_values=FLAGS)
+cli.corpora_flag(FLAGS, "input", "Corpora: files, directories, patterns, addresses.")
+flags.DEFINE_list("names", None, "What to call them; else as their files.", flag_values=FLAGS)
 flags.DEFINE_string("output", None, "Directory to write to.", flag_values=FLAGS)
-flags.DEFINE_string("text_column", "text", "Column that holds the text.", flag_values=FLAGS)
+cli.text_flags(FLAGS)
 flags.DEFINE_integer("rounds", None, "Clustering rounds (N).", lower_bound=1, flag_values=FLAGS)
 flags.DEFINE_string(
     "criteria", None, "JSON file of criteria to use instead of asking for some.", flag_values=FLAGS
@@ -38,30 +47,58 @@ flags.DEFINE_string(
 )
 
 
+# What refines a score, or only adds to it, may change between two runs in one directory.
+_MAY_CHANGE = (
+    *("rounds", "target_ci", "repeat_fraction", "second_fraction", "labels"),
+    *("bootstrap", "with_baselines", "baselines"),
+)
+
+
+def _work(corpora: "list[Corpus]", settings: "ScoreConfig", judge: "LLMConfig") -> dict[str, Any]:
+    """What makes the score what it is, for the claim on its directory."""
+    from synthdiv.config import find
+    from synthdiv.files import sha256_file
+
+    asked = dataclasses.asdict(settings)
+    if settings.criteria:
+        asked["criteria"] = sha256_file(find(settings.criteria))
+    return {
+        "kind": "score",
+        "corpora": {corpus.name: corpus.sha256 for corpus in corpora},
+        "text": FLAGS.text_template or FLAGS.text_column,
+        "score": {name: value for name, value in asked.items() if name not in _MAY_CHANGE},
+        "judge": {"backend": judge.backend, "model": judge.model},
+        "compare": FLAGS.compare,
+    }
+
+
 def main() -> None:
     """Parses, reads the configuration, and calls `score_corpora`."""
     from contextlib import ExitStack
     from pathlib import Path
 
+    from synthdiv.claims import FINGERPRINT, check_claim, claim
     from synthdiv.diversity import ScoreConfig, score_corpora
     from synthdiv.diversity.planning import plan_score
-    from synthdiv.files import Corpus, output_dir
     from synthdiv.llm import LLMConfig
 
     cli.required(FLAGS, "input", "output")
     config = cli.load(FLAGS, ScoreConfig, LLMConfig)
     names = ("rounds", "criteria", "target_ci", "labels", "repeat_fraction", "seed")
-    settings = config.get(ScoreConfig, **{name: FLAGS[name].value for name in names})
-    cli.judge_settings(FLAGS, config)  # refuses what it must before a directory is made
-    corpora = [Corpus(path, FLAGS.text_column) for path in FLAGS.input]
+    given: dict[str, Any] = {name: FLAGS[name].value for name in names}
+    settings = config.get(ScoreConfig, **given)
+    judge = cli.judge_settings(FLAGS, config)
+    corpora = cli.open_corpora(FLAGS, FLAGS.input, FLAGS.names)
+    work, record = _work(corpora, settings, judge), Path(FLAGS.output) / FINGERPRINT
     if FLAGS.dry_run:
+        check_claim(record, work, "score")
         with cli.open_session(FLAGS, config, Path(FLAGS.output)) as session:
             print(plan_score(corpora, settings, session))
         return
     for corpus in corpora:
         len(corpus)  # reads it through: a broken line is refused before anything is written
-    directory = output_dir(FLAGS.output)
-    with ExitStack() as stack:
+    directory = record.parent
+    with claim(record, work, "score"), ExitStack() as stack:
         session = stack.enter_context(cli.open_session(FLAGS, config, directory))
         second = None
         if FLAGS.second_judge:
@@ -69,9 +106,7 @@ def main() -> None:
                 cli.open_session(FLAGS, config, directory, FLAGS.second_judge)
             )
         result = score_corpora(corpora, directory, settings, session, FLAGS.compare, second)
-    for name, one in result.get("corpora", {corpora[0].name: result}).items():
-        low, high = one["score"]["ci95"]
-        print(f"{name}: {one['score']['mean']:.3f} [{low:.3f}, {high:.3f}]")
+    print(result)
     if session.backend == "offline":
         print(f"judged by {session.model}")
 

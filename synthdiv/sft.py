@@ -3,9 +3,9 @@
     synthdiv sft --init_from=CHECKPOINT --input=FILE[,FILE...] --workdir=DIR
 
 CHECKPOINT is one of ours, a workdir of `synthdiv pretrain` (its newest checkpoint is taken), or a
-Hugging Face Llama. A FILE holds Alpaca, FLAN, ShareGPT or chat-messages rows. DIR is written, and
-the run goes on after an interruption, as with `synthdiv pretrain`. --dry_run prints parameters,
-FLOPs, memory a device and the largest batch that fits.
+Hugging Face Llama, here or as ORG/NAME on the hub. A FILE holds Alpaca, FLAN, ShareGPT or
+chat-messages rows. DIR is written, and the run goes on after an interruption, as with `synthdiv
+pretrain`. --dry_run prints parameters, FLOPs, memory a device and the largest batch that fits.
 """
 
 from absl import flags
@@ -28,7 +28,6 @@ def main() -> None:
     from pathlib import Path
 
     from synthdiv import training
-    from synthdiv.training.plan import in_words
 
     cli.required(FLAGS, "init_from", "input")
     config = cli.load(FLAGS, training.SFTConfig)
@@ -36,8 +35,7 @@ def main() -> None:
         training.join_processes()
     settings = config.get(training.SFTConfig)
     if FLAGS.dry_run:
-        figures = training.plan_sft(settings, FLAGS.init_from, FLAGS.input, FLAGS.workdir)
-        print(in_words(figures))
+        print(training.plan_sft(settings, FLAGS.init_from, FLAGS.input, FLAGS.workdir))
         return
     cli.required(FLAGS, "workdir")
     span = training.step_span(FLAGS.profile_steps)

@@ -7,6 +7,8 @@ reads. Answers are kept in OUTPUT.answers/ until you remove it, so the same comm
 was. --dry_run tells calls, tokens and money beforehand.
 """
 
+import dataclasses
+
 from absl import flags
 
 from synthdiv import cli
@@ -15,28 +17,40 @@ FLAGS = cli.command(__doc__)
 cli.judge_flags(FLAGS)
 flags.DEFINE_string("input", None, "Pages: a corpus, file or directory.", flag_values=FLAGS)
 flags.DEFINE_string("output", None, "JSONL file to write.", flag_values=FLAGS)
-flags.DEFINE_string("text_column", "text", "Column that holds the text.", flag_values=FLAGS)
+cli.text_flags(FLAGS)
 
 
 def main() -> None:
     """Parses, reads the configuration, and calls `make_topics`."""
     from pathlib import Path
 
-    from synthdiv.files import Corpus, output_dir
+    from synthdiv.claims import FINGERPRINT, check_claim, claim
     from synthdiv.generation import TopicsConfig, make_topics, plan_topics
     from synthdiv.llm import LLMConfig
 
     cli.required(FLAGS, "input", "output")
     config = cli.load(FLAGS, TopicsConfig, LLMConfig)
     settings = config.get(TopicsConfig)
-    pages, output = Corpus(FLAGS.input, FLAGS.text_column), Path(FLAGS.output)
+    [pages], output = cli.open_corpora(FLAGS, [FLAGS.input]), Path(FLAGS.output)
     answers = Path(f"{output}.answers")
+    judge = cli.judge_settings(FLAGS, config)
+    work = {
+        "kind": "topics",
+        "pages": pages.sha256,
+        "text": FLAGS.text_template or FLAGS.text_column,
+        "topics": dataclasses.asdict(settings),
+        "judge": {"backend": judge.backend, "model": judge.model},
+    }
     len(pages)  # reads them through: a broken line is refused before anything is written
-    with cli.open_session(FLAGS, config, answers) as session:
-        if FLAGS.dry_run:
+    if FLAGS.dry_run:
+        check_claim(answers / FINGERPRINT, work, "list of topics")
+        with cli.open_session(FLAGS, config, answers) as session:
             print(plan_topics(pages, settings, session))
-            return
-        output_dir(answers)
+        return
+    with (
+        claim(answers / FINGERPRINT, work, "list of topics"),
+        cli.open_session(FLAGS, config, answers) as session,
+    ):
         counts = make_topics(pages, output, settings, session)
     print(
         f"{output}: {counts['topics']:,} topics out of {counts['found']:,} found on "

@@ -1,11 +1,13 @@
 """A directory is one piece of work's, and one process's at a time."""
 
+import json
 import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ import pytest
 from synthdiv.claims import FINGERPRINT, check_claim, claim
 from synthdiv.errors import UserError
 from synthdiv.files import read_json, write_json
+from tests.conftest import Ended
 
 WORK = {"kind": "pretrain", "run": {"learning_rate": 0.1, "layers": (2, 3)}, "seed": 0}
 
@@ -65,6 +68,10 @@ def test_a_mistake_before_anything_is_written_leaves_the_directory_free(tmp_path
     with pytest.raises(UserError, match="no such model"), claim(record, {"model": "a"}, "corpus"):
         (tmp_path / "answers.sqlite").touch()
         raise UserError("no such model")
+    new = tmp_path / "new" / "place" / FINGERPRINT
+    with pytest.raises(UserError, match="no such model"), claim(new, {"model": "a"}, "corpus"):
+        raise UserError("no such model")
+    assert not new.parent.exists()
     with pytest.raises(UserError, match="odd"), claim(record, {"model": "b"}, "corpus"):
         (tmp_path / "shard").touch()
         raise UserError("odd")
@@ -140,3 +147,73 @@ def test_no_two_ever_hold_it_though_the_lock_file_comes_and_goes(tmp_path: Path)
         assert process.exitcode == 0
     assert counter.read_text() == "300"
     assert os.listdir(tmp_path / "d") == [FINGERPRINT]
+
+
+SMALL = ["--rounds=4", "--bind=Score.criteria_rounds=2", "--bind=Score.with_baselines=False"]
+
+
+@pytest.fixture
+def corpora(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name in ("rivers", "bridges"):
+        rows = [{"text": f"{name} of the north, number {i}, and their names"} for i in range(20)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ("--seed=5", "score.seed was 0 and is now 5"),
+        ("--input=bridges.jsonl", "corpora.rivers was '"),
+        ("--bind=Score.policy='split'", "score.policy was 'drop' and is now 'split'"),
+        ("--bind=Score.document_words=7", "score.document_words was 600 and is now 7"),
+        ("--llm=batch", "judge.backend was 'offline' and is now 'batch'"),
+    ],
+)
+def test_a_score_directory_answers_for_one_score(
+    corpora: Path, run_command: Callable[..., Ended], changed: str, named: str
+) -> None:
+    arguments = ["score", "--input=rivers.jsonl", "--output=out", *SMALL]
+    assert run_command(*arguments).code == 0
+    found = (corpora / "out/score.json").read_bytes()
+    for dry in ([], ["--dry_run"]):
+        refused = run_command(*arguments, "--model=m", changed, *dry)
+        assert refused.code == 2 and named in refused.stderr, refused
+        assert refused.stderr.count("\n") == 1
+    assert (corpora / "out/score.json").read_bytes() == found
+    more = run_command(*arguments, "--rounds=6", "--max_calls=500", "--concurrency=3")
+    assert more.code == 0, "more rounds of the same go on"
+
+
+def test_a_list_of_topics_answers_for_its_pages(
+    corpora: Path, run_command: Callable[..., Ended]
+) -> None:
+    (corpora / "topics.jsonl.answers").mkdir()
+    write_json(corpora / "topics.jsonl.answers" / FINGERPRINT, {"kind": "topics", "pages": "other"})
+    for dry in ([], ["--dry_run"]):
+        refused = run_command("topics", "--input=rivers.jsonl", "--output=topics.jsonl", *dry)
+        assert refused.code == 2 and "pages was 'other' and is now '" in refused.stderr
+    assert not (corpora / "topics.jsonl").exists()
+
+
+def test_a_corpus_that_is_being_written_is_left_alone(
+    corpora: Path, run_command: Callable[..., Ended]
+) -> None:
+    arguments = ["generate", "--output=out", "--bind=Generate.topics=2"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(corpora / "out" / FINGERPRINT)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    worker = int(process.stdout.readline())
+    try:
+        refused = run_command(*arguments)
+        assert refused.code == 2 and f"process {process.pid} on " in refused.stderr
+        assert not list((corpora / "out").glob("shard*"))
+    finally:
+        process.kill()
+        process.wait()
+        os.kill(worker, signal.SIGKILL)
+        process.stdout.close()

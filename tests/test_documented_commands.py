@@ -4,12 +4,14 @@ README's are run one after the other by tests/end_to_end/test_study.py; here no 
 work.
 """
 
+import ast
 import copy
 import importlib
 import re
 import shlex
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -126,3 +128,26 @@ def test_programs_and_paths_in_the_text() -> None:
                 flags = [word.split("=")[0] for word in words if word.startswith("--")]
                 wrong += [f"{page.name}: {flag}" for flag in flags if f'"{flag}"' not in source]
     assert wrong == []
+
+
+def python_blocks() -> list[tuple[str, str]]:
+    """Page and code of all Python that the pages show."""
+    pages = [*PAGES, *sorted(ROOT.glob("docs/reference/*.md"))]
+    shown = [(page, page.read_text(encoding="utf-8")) for page in pages]
+    blocks = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+    return [(page.name, code) for page, text in shown for code in blocks.findall(text)]
+
+
+@pytest.mark.parametrize(("page", "code"), python_blocks())
+def test_python(page: str, code: str) -> None:
+    """What it imports is there, and so is what it takes from a module."""
+    pytest.importorskip("jax")
+    names: dict[str, object] = {}
+    tree = ast.parse(code)
+    for node in tree.body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            exec(compile(ast.Module([node], []), page, "exec"), names)
+    for part in ast.walk(tree):
+        if isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name):
+            owner = names.get(part.value.id)
+            assert not isinstance(owner, types.ModuleType) or hasattr(owner, part.attr)

@@ -1,16 +1,23 @@
 """Compression ratios: original bytes over compressed bytes, as a stream.
 
-gzip looks back 32 KiB, so it hardly sees that a corpus repeats itself from one document to
-another; zstd here looks back 128 MiB by default. Both are one unbroken stream, whatever the size.
+gzip looks back 32 KiB, so it hardly sees that one document repeats another; zstd looks back 128 MiB
+by default. Each is a single unbroken stream, whatever the size of the corpus.
 """
 
 import lzma
 import zlib
 from collections.abc import Iterable
+from typing import Protocol
 
 from synthdiv.errors import UserError, closest
 
 ALGORITHMS = ("gzip", "zstd", "xz")
+
+
+class _Stream(Protocol):
+    def compress(self, data: bytes, /) -> bytes: ...
+
+    def flush(self) -> bytes: ...
 
 
 class Compressor:
@@ -28,7 +35,7 @@ class Compressor:
         self.original = 0
         self.compressed = 0
         if algorithm == "gzip":
-            self._stream = zlib.compressobj(9, zlib.DEFLATED, 31)
+            self._stream: _Stream = zlib.compressobj(9, zlib.DEFLATED, 31)
         elif algorithm == "xz":
             self._stream = lzma.LZMACompressor()
         elif algorithm == "zstd":
@@ -45,13 +52,14 @@ class Compressor:
             )
 
     def feed(self, text: bytes) -> None:
+        """Compresses the next part of the corpus."""
         self.original += len(text)
         self.compressed += len(self._stream.compress(text))
 
     def close(self) -> float:
         """Ends the stream and returns the ratio, 0 for an empty corpus."""
         self.compressed += len(self._stream.flush())
-        self._stream = None  # lets go of the window
+        del self._stream  # frees the window
         return self.original / self.compressed if self.original else 0.0
 
 

@@ -1,9 +1,9 @@
 """All baselines of a corpus in one pass over its documents.
 
-The reader cuts the corpus into batches. Threads hash them (NumPy lets go of the interpreter lock),
-one more thread feeds the compressors, and the results are added in the order of the corpus, so
-the figures do not depend on the number of threads. Embeddings are made of a random subset, drawn
-in the same pass.
+The corpus is read in batches. A pool of threads hashes them (NumPy releases the interpreter lock),
+each compressor has a thread of its own, and results are added in the order of the corpus, so that
+the figures do not depend on the number of threads. The documents to embed are a random subset,
+drawn in the same pass.
 """
 
 import dataclasses
@@ -56,8 +56,9 @@ class BaselineConfig:
             the gap is between the two. The paper's: ("gpt2-large", "gpt2-xl"). None by default.
         perplexity_documents: documents that are scored, drawn at random.
         memory_mb: bound of the n-gram counters; they are exact up to it.
-        temporary_dir: where self-repetition spills beyond half of that; the system's by default.
-        threads: for hashing; 0 takes all cores.
+        temporary_dir: where self-repetition keeps what exceeds half of that; by default the
+            system's temporary directory.
+        threads: number that hash; 0 takes all cores.
         seed: of every random draw.
     """
 
@@ -117,8 +118,8 @@ class _Drawn:
     def add(self, first: int, texts: Sequence[str]) -> None:
         indices = np.arange(first, first + len(texts), dtype=np.uint64)
         draws = mix(indices ^ self._salt)
-        for place in np.flatnonzero(draws <= self._limit):
-            self._held.append((draws[place], first + int(place), texts[place]))
+        for place in np.flatnonzero(draws <= self._limit).tolist():
+            self._held.append((draws[place], first + place, texts[place]))
         if len(self._held) > 2 * self.size:
             self._cut()
 
@@ -201,7 +202,7 @@ class _Pass:
 
     def read(self, stream: Iterable[tuple[int, list[str]]]) -> None:
         threads = self.config.threads or os.cpu_count() or 1
-        # One thread a compressor and no more: a stream is compressed in order.
+        # A stream is compressed in order: one thread for each compressor.
         compressing = {name: ThreadPoolExecutor(1) for name in self.compressors}
         waiting: deque[tuple[Future, list[Future]]] = deque()
         with ThreadPoolExecutor(threads) as hashing:
@@ -255,7 +256,7 @@ class _Pass:
             self.near.add(prepared["near"])
 
     def results(self) -> dict[str, float]:
-        """All but what looks at embeddings; ends the counting."""
+        """Returns all metrics but those based on embeddings; ends the counting."""
         found: dict[str, float] = {
             "documents": self.documents,
             "empty_documents": self.empty,
@@ -290,8 +291,9 @@ def compare_baselines(
 ) -> list[dict[str, float]]:
     """Computes the baselines of several corpora so that they can be held against each other.
 
-    They share one embedding and one set of K-means clusters, made of all of them. Every lexical
-    baseline moves with the size of a corpus: give corpora of equal documents and equal tokens.
+    One embedding and one set of K-means clusters are fitted to all of them together. Every lexical
+    baseline moves with the size of a corpus, so their documents and tokens should be equal in
+    number (`matched_baselines` sees to it).
 
     Args:
         corpora: each is read once.
@@ -317,7 +319,7 @@ def compare_baselines(
 def embedding_metrics(
     corpora: Sequence[Sequence[str]], config: BaselineConfig
 ) -> list[dict[str, float]]:
-    """The metrics that look at embeddings, of each corpus, in one embedding of all."""
+    """Computes the metrics that are based on embeddings, in one embedding of all corpora."""
     texts = list(itertools.chain.from_iterable(corpora))
     embedded = embed(texts, config.embedding, config.dimensions, config.seed)
     owners = np.repeat(np.arange(len(corpora)), list(map(len, corpora)))
@@ -327,15 +329,15 @@ def embedding_metrics(
     clusters = max(min(config.kmeans_clusters, len(kept) // 10), 1)
     assigned = np.full(len(texts), -1)
     if len(kept):
-        assigned[kept] = kmeans(embedded.vectors[kept], clusters, config.seed)[1]
-    found = []
+        assigned[kept] = kmeans(embedded.vectors[kept], clusters, config.seed)
+    found: list[dict[str, float]] = []
     for number in range(len(corpora)):
         own = np.flatnonzero(owners == number)
         if not len(own):
             found.append({"embedded_documents": 0})
             continue
         used, entropy = cluster_usage(assigned[own])
-        # Drawn at random, in the order of the corpus: every so-manieth is a random subset again.
+        # The documents were drawn at random, so evenly spaced ones are a random subset too.
         few = own[np.linspace(0, len(own) - 1, min(len(own), config.spread_documents)).astype(int)]
         spread = embedded.cosines[few]
         found.append(

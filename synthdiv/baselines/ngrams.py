@@ -1,16 +1,17 @@
 """Distinct n-grams: exact within a memory bound, beyond it estimated with a stated error.
 
 A counter keeps the distinct hashes in rising order. When all counters of a run together hold more
-than the bound, the largest keeps only the hashes below half of its limit: a random half of the
-distinct n-grams, whichever they are, so the count divided by the sampled share stays unbiased.
+than the bound allows, the largest keeps only the hashes below half of its limit. Hashes are random,
+so this is a random half of the distinct n-grams, and twice its size is an unbiased count.
 """
 
+import dataclasses
 import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from synthdiv.baselines.words import batches, distinct_sorted, hash_batch, ngram_hashes
+from synthdiv.baselines.words import Batch, batches, distinct_sorted, hash_batch, ngram_hashes
 
 PIECE_ORDERS = (1, 2, 3, 4)  # n-gram diversity sums over these
 
@@ -30,7 +31,7 @@ class DistinctCounter:
         self._pending_size = 0
 
     def prepare(self, hashes: np.ndarray) -> np.ndarray:
-        """Returns the distinct kept hashes of a part, which `add` takes; for any thread."""
+        """Returns what `add` takes: the distinct hashes of a part that are kept. For any thread."""
         if self.halvings:
             hashes = hashes[hashes < np.uint64(self._limit)]
         return distinct_sorted(hashes)
@@ -87,6 +88,21 @@ class DistinctCounter:
         return self.ratio * math.sqrt((1 - 2.0**-self.halvings) / kept)
 
 
+@dataclasses.dataclass(frozen=True)
+class PreparedCounts:
+    """What one batch adds to the counters.
+
+    Attributes:
+        first, last: hashes of the batch's first and last three pieces.
+        pieces, words: by order, the distinct hashes of its n-grams and how many n-grams it has.
+    """
+
+    first: np.ndarray
+    last: np.ndarray
+    pieces: dict[int, tuple[np.ndarray, int]]
+    words: dict[int, tuple[np.ndarray, int]]
+
+
 class NgramCounts:
     """The counters of n-gram diversity and of distinct-n, fed batch by batch in order."""
 
@@ -98,30 +114,29 @@ class NgramCounts:
         self.words = {order: DistinctCounter() for order in distinct_orders}
         self._tail = np.empty(0, np.uint64)
 
-    def prepare(self, batch) -> dict:
-        """The part that needs no order and no state: sorted distinct hashes of one batch."""
-        prepared = {"first": batch.pieces[:3].copy(), "last": batch.pieces[-3:].copy()}
-        prepared["count"] = len(batch.pieces)
+    def prepare(self, batch: Batch) -> PreparedCounts:
+        """Does what depends on neither order nor state; in any thread."""
+        pieces, words = {}, {}
         for order, counter in self.pieces.items():
             hashes = ngram_hashes(batch.pieces, order)
-            prepared["pieces", order] = counter.prepare(hashes), len(hashes)
+            pieces[order] = counter.prepare(hashes), len(hashes)
         for order, counter in self.words.items():
             hashes = batch.ngrams(order)
-            prepared["words", order] = counter.prepare(hashes), len(hashes)
-        return prepared
+            words[order] = counter.prepare(hashes), len(hashes)
+        return PreparedCounts(batch.pieces[:3].copy(), batch.pieces[-3:].copy(), pieces, words)
 
-    def add(self, prepared: dict) -> None:
+    def add(self, prepared: PreparedCounts) -> None:
         """Adds a prepared batch; batches come in the order of the corpus."""
         for order, counter in self.words.items():
-            counter.add(*prepared["words", order])
+            counter.add(*prepared.words[order])
         for order, counter in self.pieces.items():
-            counter.add(*prepared["pieces", order])
+            counter.add(*prepared.pieces[order])
             # n-grams that begin in what came before and end in this batch
             before = self._tail[max(len(self._tail) - (order - 1), 0) :]
-            seam = np.concatenate((before, prepared["first"][: order - 1]))
+            seam = np.concatenate((before, prepared.first[: order - 1]))
             hashes = ngram_hashes(seam, order)
             counter.add(counter.prepare(hashes), len(hashes))
-        self._tail = np.concatenate((self._tail, prepared["last"]))[-3:]
+        self._tail = np.concatenate((self._tail, prepared.last))[-3:]
         counters = [*self.pieces.values(), *self.words.values()]
         while sum(counter.held for counter in counters) > self.capacity:
             max(counters, key=lambda counter: counter.held).halve()

@@ -1,14 +1,14 @@
 """Perplexity of documents under causal language models, and the gap between two of them.
 
-A model is a Hugging Face name or directory (needs the packages transformers and torch), or a
-checkpoint of ours (needs the extra `train`). Both are loaded here, when they are asked for.
+A model is a Hugging Face name or directory (which needs the packages transformers and torch), or a
+checkpoint of ours (which needs the extra `train`). Their packages are imported on first use.
 """
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -38,12 +38,12 @@ class _Scorer(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Loss:
-    """What a model makes of some documents.
+    """How well a model predicts some documents.
 
     Attributes:
-        nats: summed negative log-likelihood.
-        tokens: how many tokens that is of, in the model's own tokenization.
-        bytes: of the documents, UTF-8.
+        nats: negative log-likelihood, summed over the tokens.
+        tokens: number of tokens, in the model's own tokenization.
+        bytes: size of the documents in UTF-8.
     """
 
     nats: float
@@ -149,7 +149,7 @@ class _HuggingFace:
             ) from None
         try:
             self.tokenizer = transformers.AutoTokenizer.from_pretrained(model)
-            loaded = transformers.AutoModelForCausalLM.from_pretrained(model)
+            loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(model)
         except (OSError, ValueError) as error:
             reason = first_line(error)
             raise UserError(f"cannot load the language model {model!r}: {reason}") from None
@@ -193,7 +193,8 @@ class _Checkpoint:
         if loaded.tokenizer is None:
             raise UserError(f"the checkpoint {str(path)!r} has no tokenizer beside it")
         self.tokenizer = load_tokenizer(loaded.tokenizer)
-        self.model, self.token_losses = loaded.model, token_losses
+        self.model = loaded.model
+        self.token_losses: Callable[..., Any] = token_losses
         self.context = loaded.config.max_length
         self.start = self.tokenizer.eot_id
 

@@ -1,11 +1,11 @@
-"""Self-repetition: how many of a document's 4-grams other documents have too. Exact at any size.
+"""Self-repetition: how often a document's 4-grams occur in other documents. Exact at any size.
 
 One 64-bit number holds an n-gram (52 bits of its hash) and its document's place in the batch
-(12 bits), so a plain sort removes repeats inside a document. Beyond the memory bound these numbers
-go to a temporary file for each of 128 ranges of hashes (a file without a name: it leaves nothing
-behind however the process ends); at the end one range at a time is sorted, and every document is
-given the document frequencies of its n-grams. The disk needed is at most 8 bytes a word, about 1.4
-times the text.
+(12 bits), so a plain sort removes repeats within a document. Numbers that exceed the memory bound
+are written to temporary files, one for each of 128 ranges of hashes. The files have no names, so
+nothing is left behind however the process ends. Finally the ranges are sorted one at a time, and
+the document frequencies of each document's n-grams are added up. The disk space needed is at most
+8 bytes a word, about 1.4 times the text.
 """
 
 import tempfile
@@ -41,7 +41,7 @@ class Repetition:
         self._firsts: list[int] = []  # first document of every batch
         self._held: list[np.ndarray] = []
         self._held_size = 0
-        self._spilled: list[list[int]] = []  # [batch][range]: numbers on disk
+        self._spilled: list[np.ndarray] = []  # [batch][range]: numbers on disk
         self._files: list[IO[bytes]] = []  # one a range
         self._documents = 0
 

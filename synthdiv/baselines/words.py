@@ -1,7 +1,7 @@
 """From texts to 64-bit word hashes, without a Python object a word.
 
 Every lexical baseline counts equal words or equal runs of words. Here a batch of documents becomes
-one buffer of UTF-8 bytes, and the hash of every word comes out of one running sum over it: byte j
+one buffer of UTF-8 bytes, and a single running sum over it gives the hash of every word: byte j
 adds table[byte] * r**j (mod 2**64), so a word from s to e hashes to (sum[e] - sum[s]) / r**s,
 wherever it stands. r is odd and so has an inverse. A finalizer then spreads the bits.
 
@@ -129,19 +129,15 @@ def batches(texts: Iterable[str], first: int = 0) -> Iterator[tuple[int, list[st
         yield first, held
 
 
-def hash_batch(first: int, texts: Sequence[str], translated: bytes | None = None) -> Batch:
+def hash_batch(first: int, texts: Sequence[str]) -> Batch:
     """Hashes the words of at most BATCH_DOCUMENTS documents.
 
     Args:
         first: index of the first document.
         texts: the documents.
-        translated: 256 bytes to put in the place of 0..255 before hashing, such as spaces for
-            punctuation; ASCII bytes only.
     """
     encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
     joined = b" ".join(encoded)
-    if translated is not None:
-        joined = joined.translate(translated)
     sizes = np.fromiter(map(len, encoded), np.int64, len(encoded))
     buffer = np.frombuffer(joined, np.uint8)
     if not joined.isascii():
@@ -223,7 +219,7 @@ def _mark_wide_spaces(buffer: np.ndarray) -> np.ndarray:
         for offset, byte in enumerate(coded):
             places = places[buffer[places + offset] == byte]
         if len(coded) == 2:
-            marks = (_UNUSED[-1], _UNUSED[number])
+            marks: tuple[int, ...] = (_UNUSED[-1], _UNUSED[number])
         else:
             marks = (_UNUSED[-2], _UNUSED[number // 8], _UNUSED[number % 8])
         for offset, mark in enumerate(marks):

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from synthdiv import corpus_formats
+from synthdiv.corpora import formats, sources
 from synthdiv.data.chat import ChatTemplate
 from synthdiv.data.mixture import Batches
 from synthdiv.data.packing import Sequences
@@ -145,9 +145,9 @@ def sft_examples(
         known = ", ".join(["auto", *FORMATS])
         raise UserError(f"no format {format!r}{closest(format, FORMATS)}; known: {known}")
     found = False
-    for shard in corpus_formats.find_shards(path):
+    for shard in sources.find_shards(path):
         chosen = format
-        for row in corpus_formats.rows(shard):
+        for _, row in formats.numbered_rows(shard):
             if chosen == "auto":
                 chosen = _recognize(row, shard)
             try:

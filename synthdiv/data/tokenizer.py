@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from synthdiv import hub
 from synthdiv.data.special_tokens import runs
 from synthdiv.errors import UserError
 from synthdiv.files import Corpus, atomic_path, output_dir, read_json, write_json
@@ -238,14 +239,14 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
     """Loads a tokenizer.
 
     Args:
-        path: a Hugging Face `tokenizer.json`, a SentencePiece `.model`, or a directory that holds
+        path: a Hugging Face `tokenizer.json`, a SentencePiece `.model`, a directory that holds
             `tokenizer.json` or `tokenizer.model`, itself or in `tokenizer/` (a directory of tokens,
-            a checkpoint).
+            a checkpoint), or a name on the Hugging Face hub.
 
     Raises:
         UserError: nothing there, not a tokenizer, or no end-of-text token known.
     """
-    path = Path(path)
+    path = hub.find_tokenizer(path)
     if path.is_dir():
         names = [HF_FILE, SENTENCEPIECE_FILE, f"tokenizer/{HF_FILE}"]
         names.append(f"tokenizer/{SENTENCEPIECE_FILE}")
@@ -306,7 +307,7 @@ def train_tokenizer(
         "kind": kind,
         "vocab_size": vocab_size,
         "max_bytes": max_bytes,
-        "corpora": [[fingerprint(c), c.text_column] for c in corpora],
+        "corpora": [[c.fingerprint, c.text_column] for c in corpora],
     }
     told = output / _TRAINING_FILE
     made = [n for n in (HF_FILE, SENTENCEPIECE_FILE) if (output / n).exists()]
@@ -327,15 +328,6 @@ def train_tokenizer(
     write_json(told, training)
     tokenizer.save(output)
     return tokenizer
-
-
-def fingerprint(corpus: Corpus) -> str:
-    """Tells corpora apart by their files' names, sizes and first bytes, without reading them."""
-    digest = hashlib.sha256()
-    for shard in corpus.shards:
-        with shard.open("rb") as file:
-            digest.update(repr((shard.name, shard.stat().st_size, file.read(1 << 16))).encode())
-    return digest.hexdigest()
 
 
 def _texts(corpora: Sequence[Corpus], max_bytes: int) -> Iterator[str]:

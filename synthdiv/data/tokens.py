@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from synthdiv.claims import claim
 from synthdiv.data.packing import (
     Sequences,
     StreamPacker,
@@ -25,7 +26,6 @@ from synthdiv.data.token_source import FORMAT, PLAN
 from synthdiv.data.tokenizer import (
     Tokenizer,
     TokenizerConfig,
-    fingerprint,
     load_tokenizer,
     train_tokenizer,
 )
@@ -34,7 +34,6 @@ from synthdiv.errors import UserError
 from synthdiv.files import (
     Corpus,
     atomic_path,
-    output_dir,
     read_json,
     read_manifest,
     write_json,
@@ -183,11 +182,11 @@ def tokenize_corpus(
     if sequence_length < 2:
         raise UserError(f"a sequence of {sequence_length} tokens is too short to predict anything")
     if not any(document.text for document in corpus):
-        raise UserError(f"corpus {str(corpus.path)!r} has no document with any text")
-    output = output_dir(output)
+        raise UserError(f"corpus {corpus.origin!r} has no document with any text")
+    output = Path(output)
     plan = {
         "format": FORMAT,
-        "corpus": fingerprint(corpus),
+        "corpus": corpus.fingerprint,
         "text_column": corpus.text_column,
         "tokenizer_sha256": tokenizer.sha256,
         "eot_id": tokenizer.eot_id,
@@ -195,7 +194,16 @@ def tokenize_corpus(
         "sequence_length": sequence_length,
         "shard_bytes": shard_bytes,
     }
-    _same_plan(output, plan)
+    if any(output.glob("tokens-*.array_record")) and not (output / PLAN).exists():
+        raise UserError(f"{str(output)!r} has tokens that this command did not write")
+    with claim(output / PLAN, plan, "set of tokens"):
+        return _finish(corpus, output, tokenizer, plan, workers)
+
+
+def _finish(
+    corpus: Corpus, output: Path, tokenizer: Tokenizer, plan: dict[str, Any], workers: int | None
+) -> dict[str, Any]:
+    """Writes the shards that are not there yet, and the manifest."""
     if manifest := read_manifest(output):
         return manifest
     for left_over in output.glob(".tokens-*.tmp"):  # of a run that was killed
@@ -211,7 +219,7 @@ def tokenize_corpus(
             Workers(tokenizer, output / "tokenizer", workers) as pool,
         ):
             progress.update(sum(s["documents"] for s in done))
-            shards = _split(documents, shard_bytes, left_out)
+            shards = _split(documents, plan["shard_bytes"], left_out)
             while (shard := next(shards, None)) is not None:
                 done.append(_write_shard(output, len(done), shard, pool, tokenizer, plan, progress))
     except UserError as error:
@@ -230,22 +238,6 @@ def tokenize_corpus(
     }
     write_manifest(output, manifest)
     return manifest
-
-
-def _same_plan(output: Path, plan: dict[str, Any]) -> None:
-    path = output / PLAN
-    if not path.exists():
-        if any(output.glob("tokens-*.array_record")):
-            raise UserError(f"{str(output)!r} has tokens that this command did not write")
-        write_json(path, plan)
-        return
-    before = read_json(path)
-    differing = [k for k in plan if before.get(k) != plan[k]]
-    if differing:
-        raise UserError(
-            f"{str(output)!r} has tokens of another {differing[0].replace('_', ' ')}: "
-            "remove it or choose another --output"
-        )
 
 
 def _remove(output: Path) -> None:

@@ -4,12 +4,21 @@ from synthdiv.diversity import ScoreConfig, cluster_score
 from synthdiv.files import Corpus
 
 result = cluster_score(Corpus("corpus.jsonl"), ScoreConfig(rounds=300))
-result["score"]["mean"], result["score"]["ci95"]
+result.mean, result.ci95
 """
 
-from synthdiv.diversity.compare import score_corpora
 from synthdiv.diversity.config import ScoreConfig
+from synthdiv.diversity.corpora import score_corpora
 from synthdiv.diversity.partial import PartialScore
+from synthdiv.diversity.results import ComparisonResult, Difference, ScoreResult
 from synthdiv.diversity.scoring import cluster_score
 
-__all__ = ["PartialScore", "ScoreConfig", "cluster_score", "score_corpora"]
+__all__ = [
+    "ComparisonResult",
+    "Difference",
+    "PartialScore",
+    "ScoreConfig",
+    "ScoreResult",
+    "cluster_score",
+    "score_corpora",
+]

@@ -1,4 +1,4 @@
-"""Steps 4 and 5 of the cluster agent: rounds of a few documents, sorted and then checked.
+"""Steps 4 and 5 of the cluster agent: a few documents sorted into clusters, which are then checked.
 
 A reply that is no partition of the round's documents is asked for once more with the fault named
 (the session does that) and then repaired by the rule of `repair_partition`; repairs are counted.
@@ -6,248 +6,214 @@ Clusters of one document need no verdict, so a round of singletons is not sent t
 """
 
 import dataclasses
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from synthdiv.diversity.arithmetic import (
-    Partition,
     counted_sizes,
     fault_of_partition,
     repair_partition,
     round_score,
 )
 from synthdiv.diversity.config import ScoreConfig
-from synthdiv.diversity.criteria import CriteriaSet, criteria_text, sampling
+from synthdiv.diversity.criteria import CriteriaSet, sampling
 from synthdiv.diversity.documents import Shown
 from synthdiv.diversity.prompts import Prompts
-from synthdiv.diversity.schemas import Clustering, Verification
-from synthdiv.llm import Request, Session, fence, unfence
+from synthdiv.diversity.schemas import Cluster, Clustering, Verification
+from synthdiv.llm import Request, Session, fence
 
 _SINGLE = "a cluster of one document"
 _NOT_PLACED = "the judge placed it nowhere"
 
 
-@dataclasses.dataclass
-class Round:
-    """One clustering round.
+@dataclasses.dataclass(frozen=True)
+class JudgedCluster:
+    """Documents that the judge put together, and what it said of them.
 
     Attributes:
-        number: of the round; its documents follow from it and the seed.
-        criteria_set: which criteria headed its prompt.
-        indices: documents of the corpus, in the order shown, `[K]`.
-        clusters: positions 0..K-1 of each cluster: a partition, whatever the judge replied.
-        names, reasons: what the judge said of each cluster.
-        metadata, metrics: its values and 1-5 scores of each cluster, by criterion name.
-        verdicts, verdict_reasons: step 5.
-        repaired: 1 if the partition or the verdicts had to be repaired.
-        failed: the judge gave no usable clustering; the round is in no figure.
-        answered: all that was to be asked about it has been answered, failures included.
+        places: positions of its documents in the round, from 0.
+        name, reason: what they have in common, and why they stand apart.
+        metadata, metrics: its values and its scores from 1 to 5, by criterion name.
+        valid: what self-verification said; True where nothing was asked.
+        verdict: why.
     """
 
-    number: int
-    criteria_set: int
-    indices: tuple[int, ...]
-    clusters: Partition = dataclasses.field(default_factory=list)
-    names: list[str] = dataclasses.field(default_factory=list)
-    reasons: list[str] = dataclasses.field(default_factory=list)
-    metadata: list[dict[str, str]] = dataclasses.field(default_factory=list)
-    metrics: list[dict[str, int]] = dataclasses.field(default_factory=list)
-    verdicts: list[bool] = dataclasses.field(default_factory=list)
-    verdict_reasons: list[str] = dataclasses.field(default_factory=list)
-    repaired: int = 0
-    failed: bool = False
-    failure: str = ""
-    answered: bool = False
+    places: tuple[int, ...]
+    name: str
+    reason: str
+    metadata: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    metrics: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    valid: bool = True
+    verdict: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class DrawnRound:
+    """What a round asks about.
+
+    Attributes:
+        id: of the round; its documents follow from it and the seed.
+        criteria: what heads its prompts.
+        documents: indices in the corpus, in the order shown, `[K]`.
+    """
+
+    id: int
+    criteria: CriteriaSet
+    documents: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Round(DrawnRound):
+    """A round that was judged.
+
+    Attributes:
+        clusters: a partition of its documents, whatever the judge replied; empty after a failure.
+        repaired: whether the partition or the verdicts had to be repaired.
+        failure: why there is no usable clustering; the round is then in no figure. None where
+            there is one.
+    """
+
+    clusters: tuple[JudgedCluster, ...] = ()
+    repaired: bool = False
+    failure: str | None = None
+
+    @property
+    def failed(self) -> bool:
+        return self.failure is not None
 
     def sizes(self, policy: str) -> list[int]:
         """Sizes of the clusters that count under `policy`."""
-        sizes = [len(cluster) for cluster in self.clusters]
-        return counted_sizes(sizes, self.verdicts, policy)
+        sizes = [len(cluster.places) for cluster in self.clusters]
+        return counted_sizes(sizes, [cluster.valid for cluster in self.clusters], policy)
 
     def score(self, policy: str) -> float:
         """The paper's C / S; NaN for a failed round or one without a cluster that counts."""
         return float("nan") if self.failed else round_score(self.sizes(policy))
 
+    def memberships(self) -> list[int]:
+        """The number of its cluster for each document, `[K]`."""
+        number = {place: n for n, cluster in enumerate(self.clusters) for place in cluster.places}
+        return [number[place] for place in range(len(self.documents))]
 
+
+@dataclasses.dataclass(frozen=True)
 class Agent:
-    """Asks the rounds.
+    """Judges rounds.
 
-    Args:
+    Attributes:
         session: who answers.
         documents: those of all rounds, by index.
-        sets: the criteria sets; a round's number among them is taken modulo their number.
         prompts: the templates.
-        config: verification, policy, how replies are drawn.
+        config: how replies are drawn, whether step 5 is asked.
+        stage: what batch files and plans call step 4.
     """
 
-    def __init__(
-        self,
-        session: Session,
-        documents: Mapping[int, Shown],
-        sets: Sequence[CriteriaSet],
-        prompts: Prompts,
-        config: ScoreConfig,
-    ) -> None:
-        self._session = session
-        self._documents = documents
-        self._prompts = prompts
-        self._config = config
-        self._criteria = [criteria_text(criteria) for criteria in sets]
+    session: Session
+    documents: Mapping[int, Shown]
+    prompts: Prompts
+    config: ScoreConfig
+    stage: str = "clustering"
 
-    def cluster_request(self, round_: Round) -> Request:
+    async def judge(self, drawn: DrawnRound) -> Round:
+        """Runs steps 4 and 5 of one round."""
+        reply = await self.session.ask(self.clustering_request(drawn))
+        if reply.value is None or not reply.value.clusters:
+            failure = reply.failure or "the judge named no cluster"
+            return Round(drawn.id, drawn.criteria, drawn.documents, failure=failure)
+        clusters = partition_of(reply.value.clusters, len(drawn.documents))
+        repaired = reply.failure is not None
+        if self.config.verify and any(len(cluster.places) > 1 for cluster in clusters):
+            verdicts = await self.session.ask(self.verification_request(drawn, clusters))
+            clusters = judged(clusters, verdicts.value)
+            repaired = repaired or verdicts.failure is not None
+        return Round(drawn.id, drawn.criteria, drawn.documents, clusters, repaired)
+
+    def clustering_request(self, drawn: DrawnRound) -> Request[Clustering]:
         """Step 4 of one round."""
-        messages = self._prompts.messages(
-            "cluster",
-            criteria=self._criteria[round_.criteria_set % len(self._criteria)],
-            documents=self._fenced(round_),
-            count=len(round_.indices),
-        )
-        return Request(messages, Clustering, sampling(self._config), "clustering")
+        size = len(drawn.documents)
 
-    def verify_request(self, round_: Round) -> Request:
+        def check(clustering: Clustering) -> str | None:
+            return fault_of_partition([c.documents for c in clustering.clusters], size)
+
+        messages = self.prompts.messages(
+            "cluster", criteria=drawn.criteria.text, documents=self._fenced(drawn), count=size
+        )
+        return Request(messages, Clustering, sampling(self.config), self.stage, check=check)
+
+    def verification_request(
+        self, drawn: DrawnRound, clusters: Sequence[JudgedCluster]
+    ) -> Request[Verification]:
         """Step 5 of one round."""
-        clusters = [
-            f"{_line(name)}\nDocuments: {', '.join(str(p + 1) for p in cluster)}\n"
-            f"Reason: {_line(reason)}"
-            for name, cluster, reason in zip(
-                round_.names, round_.clusters, round_.reasons, strict=True
-            )
+
+        def check(verification: Verification) -> str | None:
+            return fault_of_verdicts(verification, len(clusters))
+
+        described = [
+            f"{_line(cluster.name)}\n"
+            f"Documents: {', '.join(str(place + 1) for place in cluster.places)}\n"
+            f"Reason: {_line(cluster.reason)}"
+            for cluster in clusters
         ]
-        messages = self._prompts.messages(
+        messages = self.prompts.messages(
             "verify",
-            criteria=self._criteria[round_.criteria_set % len(self._criteria)],
-            documents=self._fenced(round_),
-            clusters=fence("cluster", clusters),
+            criteria=drawn.criteria.text,
+            documents=self._fenced(drawn),
+            clusters=fence("cluster", described),
             clusters_count=len(clusters),
         )
-        return Request(messages, Verification, sampling(self._config), "verification")
+        return Request(messages, Verification, sampling(self.config), "verification", check=check)
 
-    def _fenced(self, round_: Round) -> str:
-        return fence("document", [self._documents[i].text for i in round_.indices])
-
-    def run(self, rounds: Sequence[Round], label: str = "clustering") -> None:
-        """Asks steps 4 and 5 of all of `rounds` and fills them in.
-
-        Raises:
-            Paused: the session stopped; what was answered is stored, and asked no more.
-        """
-        if self._session.capped:
-            self._round_by_round(rounds, label.replace("clustering", "rounds"))
-            return
-        self._each(rounds, self.cluster_request, check_clustering, _fill, label)
-        doubtful = [r for r in rounds if self._verdicts_wanted(r)]
-        label = label.replace("clustering", "verification")
-        self._each(doubtful, self.verify_request, check_verification, _judge, label)
-
-    def _verdicts_wanted(self, round_: Round) -> bool:
-        """Ends step 4 of a round: whether step 5 is to be asked, or the round is answered."""
-        wanted = self._config.verify and any(len(cluster) > 1 for cluster in round_.clusters)
-        round_.answered = not wanted
-        return wanted
-
-    def _each(
-        self,
-        rounds: Sequence[Round],
-        ask: Callable[[Round], Request],
-        check: Callable,
-        fill: Callable,
-        label: str,
-    ) -> None:
-        requests: Iterator[Request] = (ask(round_) for round_ in rounds)
-        for index, reply in self._session.iter(requests, label, check, len(rounds)):
-            fill(rounds[index], reply.value, reply.failure)
-
-    def _round_by_round(self, rounds: Sequence[Round], label: str) -> None:
-        """Both steps of one round after the other, so that a cap leaves whole rounds behind it.
-
-        No more than a tenth of the rounds are between their two steps at any time.
-        """
-        most = max(8, len(rounds) // 10)
-        asked: list[Round] = []
-        doubtful: deque[Round] = deque()
-        under_way = 0
-
-        def requests() -> Iterator[Request | None]:
-            nonlocal under_way
-            waiting = deque(rounds)
-            while waiting or doubtful or under_way:
-                if doubtful:
-                    asked.append(doubtful.popleft())
-                    yield self.verify_request(asked[-1])
-                elif waiting and under_way < most:
-                    under_way += 1
-                    asked.append(waiting.popleft())
-                    yield self.cluster_request(asked[-1])
-                else:
-                    yield None
-
-        steps = 2 if self._config.verify else 1
-        for index, reply in self._session.iter(requests(), label, _check, steps * len(rounds)):
-            round_ = asked[index]
-            if not round_.clusters and not round_.failed:
-                _fill(round_, reply.value, reply.failure)
-                if self._verdicts_wanted(round_):
-                    doubtful.append(round_)
-            else:
-                _judge(round_, reply.value, reply.failure)
-            under_way -= round_.answered
+    def _fenced(self, drawn: DrawnRound) -> str:
+        return fence("document", [self.documents[i].text for i in drawn.documents])
 
 
 def _line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _check(request: Request, value: Clustering | Verification) -> str | None:
-    check = check_clustering if isinstance(value, Clustering) else check_verification
-    return check(request, value)
-
-
-def check_clustering(request: Request, value: Clustering) -> str | None:
-    """Says in words why a clustering is no partition of the documents that the prompt shows."""
-    size = len(unfence("document", request.messages[-1]["content"]))
-    return fault_of_partition([c.documents for c in value.clusters], size)
-
-
-def check_verification(request: Request, value: Verification) -> str | None:
-    """Says in words which clusters that the prompt shows have no verdict."""
-    clusters = len(unfence("cluster", request.messages[-1]["content"]))
-    missing = sorted(set(range(1, clusters + 1)) - {v.cluster for v in value.verdicts})
+def fault_of_verdicts(verification: Verification, clusters: int) -> str | None:
+    """Says in words which of the clusters 1..`clusters` have no verdict; None if all have one."""
+    missing = sorted(set(range(1, clusters + 1)) - {v.cluster for v in verification.verdicts})
     if not missing:
         return None
     return f"there is no verdict on cluster {', '.join(map(str, missing))} (of 1 to {clusters})"
 
 
-def _fill(round_: Round, value: Clustering | None, failure: str | None) -> None:
-    if value is None or not value.clusters:
-        round_.failed, round_.failure = True, failure or "the judge named no cluster"
-        return
-    given = value.clusters
-    round_.clusters, origin = repair_partition([c.documents for c in given], len(round_.indices))
-    if failure:
-        round_.repaired = 1
-    for place in origin:
-        cluster = given[place] if place >= 0 else None
-        round_.names.append(cluster.name if cluster else "not placed")
-        round_.reasons.append(cluster.reason if cluster else _NOT_PLACED)
-        round_.metadata.append({m.name: m.value for m in cluster.metadata} if cluster else {})
-        round_.metrics.append(
-            {m.name: m.score for m in cluster.metrics if 1 <= m.score <= 5} if cluster else {}
-        )
-    round_.verdicts = [True] * len(round_.clusters)
-    round_.verdict_reasons = [_SINGLE if len(c) == 1 else "" for c in round_.clusters]
-
-
-def _judge(round_: Round, value: Verification | None, failure: str | None) -> None:
-    """Takes the verdicts over: the first on each cluster, valid where there is none."""
-    round_.answered = True
-    if failure:
-        round_.repaired = 1
-    seen: set[int] = set()
-    for verdict in value.verdicts if value is not None else ():
-        place = verdict.cluster - 1
-        if place in seen or not 0 <= place < len(round_.clusters):
+def partition_of(given: Sequence[Cluster], size: int) -> tuple[JudgedCluster, ...]:
+    """The clusters of a reply, repaired to a partition of `size` documents if they are none."""
+    partition, origin = repair_partition([cluster.documents for cluster in given], size)
+    clusters = []
+    for places, place in zip(partition, origin, strict=True):
+        verdict = _SINGLE if len(places) == 1 else ""
+        if place < 0:
+            clusters.append(
+                JudgedCluster(tuple(places), "not placed", _NOT_PLACED, verdict=verdict)
+            )
             continue
-        seen.add(place)
-        if len(round_.clusters[place]) > 1:  # one document: valid by definition, whatever is said
-            round_.verdicts[place] = verdict.valid
-            round_.verdict_reasons[place] = verdict.reason
+        cluster = given[place]
+        clusters.append(
+            JudgedCluster(
+                places=tuple(places),
+                name=cluster.name,
+                reason=cluster.reason,
+                metadata={m.name: m.value for m in cluster.metadata},
+                metrics={m.name: m.score for m in cluster.metrics if 1 <= m.score <= 5},
+                verdict=verdict,
+            )
+        )
+    return tuple(clusters)
+
+
+def judged(
+    clusters: Sequence[JudgedCluster], verification: Verification | None
+) -> tuple[JudgedCluster, ...]:
+    """The clusters with the first verdict on each; valid where there is none.
+
+    A cluster of one document is valid by definition, whatever is said of it.
+    """
+    verdicts = {v.cluster: v for v in reversed(verification.verdicts)} if verification else {}
+    return tuple(
+        dataclasses.replace(cluster, valid=verdicts[n].valid, verdict=verdicts[n].reason)
+        if n in verdicts and len(cluster.places) > 1
+        else cluster
+        for n, cluster in enumerate(clusters, 1)
+    )

@@ -1,38 +1,30 @@
 """How far the judge can be trusted: against labels, against itself, against another judge.
 
-All three compare partitions of the same ten documents, so the figures are means over rounds of the
-adjusted Rand index, and precision and recall over all pairs of documents.
+All three compare partitions of the same documents, so the figures are means over rounds of the
+adjusted Rand index (Hubert & Arabie 1985, "Comparing partitions"), and precision and recall over
+all pairs of documents.
 """
 
-from __future__ import annotations
-
-import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from synthdiv.diversity.agent import Agent, Round
-from synthdiv.diversity.arithmetic import (
-    adjusted_rand_index,
-    memberships,
-    pair_counts,
-    round_score,
-)
-from synthdiv.diversity.control import offline_clusters
+from synthdiv.diversity.agent import Round
+from synthdiv.diversity.arithmetic import score_of_labels
 from synthdiv.diversity.estimate import estimate
-from synthdiv.diversity.prompts import load_prompts
-from synthdiv.errors import Paused
+from synthdiv.diversity.inquiry import Inquiry
 from synthdiv.llm import Session
-
-if TYPE_CHECKING:
-    from synthdiv.diversity.scoring import Scored
 
 
 def compare_partitions(
     ones: Sequence[Sequence[object]], others: Sequence[Sequence[object]], sets: Sequence[int]
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Agreement of two partitions of each round; the second is taken as the truth.
+
+    Args:
+        ones, others: the cluster of each document, round by round.
+        sets: number of the criteria set of each round.
 
     Returns:
         rounds; `ari` with `ari_ci95`; `pair_precision` (of pairs the first puts together, how many
@@ -40,28 +32,30 @@ def compare_partitions(
     """
     if not ones:
         return {"rounds": 0}
-    indices = np.array(
-        [adjusted_rand_index(a, b) for a, b in zip(ones, others, strict=True)], float
-    )
-    counts = np.array([pair_counts(a, b) for a, b in zip(ones, others, strict=True)]).sum(0)
-    both, first, second = (int(c) for c in counts)
+    from sklearn.metrics import adjusted_rand_score
+    from sklearn.metrics.cluster import pair_confusion_matrix
+
+    pairs = [(_numbered(a), _numbered(b)) for a, b in zip(ones, others, strict=True)]
+    indices = np.array([adjusted_rand_score(b, a) for a, b in pairs], float)
+    # Ordered pairs of documents, by whether the truth (rows) and the first (columns) join them.
+    (_, first), (second, both) = sum(pair_confusion_matrix(b, a) for a, b in pairs).tolist()
     result = estimate(indices, np.asarray(sets), 500)
     return {
         "rounds": len(ones),
         "ari": result.mean,
         "ari_ci95": None if len(ones) < 2 else [result.low, result.high],
-        "pair_precision": both / first if first else None,
-        "pair_recall": both / second if second else None,
+        "pair_precision": both / (both + first) if both + first else None,
+        "pair_recall": both / (both + second) if both + second else None,
     }
 
 
-def _labels(round_: Round) -> list[int]:
-    return memberships(round_.clusters, len(round_.indices)).tolist()
+def _numbered(labels: Sequence[object]) -> list[int]:
+    """Labels of any type as numbers, which scikit-learn wants."""
+    numbers: dict[object, int] = {}
+    return [numbers.setdefault(label, len(numbers)) for label in labels]
 
 
-def against_labels(
-    rounds: Sequence[Round], labels: Sequence[Sequence[object]]
-) -> dict[str, object]:
+def against_labels(rounds: Sequence[Round], labels: Sequence[Sequence[object]]) -> dict[str, Any]:
     """The judge measured by ground truth, and the score a perfect judge would have given.
 
     Args:
@@ -69,99 +63,60 @@ def against_labels(
         labels: of each round's documents.
     """
     kept = [(r, truth) for r, truth in zip(rounds, labels, strict=True) if not r.failed]
-    sets = [r.criteria_set for r, _ in kept]
-    found = compare_partitions([_labels(r) for r, _ in kept], [t for _, t in kept], sets)
+    found = compare_partitions(
+        [r.memberships() for r, _ in kept],
+        [truth for _, truth in kept],
+        [r.criteria.number for r, _ in kept],
+    )
     if not kept:
         return found
-    scores = np.array(
-        [round_score(np.unique([str(x) for x in t], return_counts=True)[1]) for t in labels]
-    )
+    scores = np.array([score_of_labels([str(label) for label in truth]) for truth in labels])
     perfect = estimate(scores, np.arange(len(scores)) % 20, 500)
     return found | {
         "perfect_judge": {"mean": perfect.mean, "ci95": [perfect.low, perfect.high]},
-        "classes": len({x for t in labels for x in t}),
+        "classes": len({label for truth in labels for label in truth}),
     }
 
 
-def retest(first: Sequence[Round], again: Sequence[Round]) -> dict[str, object]:
-    """The judge against itself, on the same documents in another order.
+def between_rounds(first: Sequence[Round], again: Sequence[Round]) -> dict[str, Any]:
+    """Two judgements of the same documents, which may have been shown in another order.
 
     Args:
         first: rounds as they were scored.
-        again: the same documents in another order, round by round.
+        again: the same documents, round by round.
     """
     pairs = [(a, b) for a, b in zip(first, again, strict=True) if not (a.failed or b.failed)]
-    ones, others = [], []
+    others = []
     for one, other in pairs:
-        place = {index: label for index, label in zip(other.indices, _labels(other), strict=True)}
-        ones.append(_labels(one))
-        others.append([place[index] for index in one.indices])
-    return compare_partitions(ones, others, [a.criteria_set for a, _ in pairs])
-
-
-def between_judges(first: Sequence[Round], second: Sequence[Sequence[int]]) -> dict[str, object]:
-    """Two judges on the same rounds; the second gives the cluster number of each document."""
-    kept = [(r, labels) for r, labels in zip(first, second, strict=True) if not r.failed]
+        place = dict(zip(other.documents, other.memberships(), strict=True))
+        others.append([place[index] for index in one.documents])
     return compare_partitions(
-        [_labels(r) for r, _ in kept], [t for _, t in kept], [r.criteria_set for r, _ in kept]
+        [a.memberships() for a, _ in pairs], others, [a.criteria.number for a, _ in pairs]
     )
 
 
-def agreement_of(scored: Scored, session: Session, second: Session | None) -> dict[str, Any]:
-    """`agreement` of score.json; a cap that is reached on the way is noted in `scored.pause`."""
-    config = scored.config
+def agreement_of(asked: Inquiry, second: Session | None) -> dict[str, Any]:
+    """`agreement` of score.json."""
+    config, rounds = asked.config, asked.rounds
+    by_id = {r.id: r for r in rounds}
     found: dict[str, Any] = {}
     if config.labels is not None:
         labels = [
-            [str(scored.documents[i].provenance[config.labels]) for i in r.indices]
-            for r in scored.rounds
+            [str(asked.sample.documents[i].provenance[config.labels]) for i in r.documents]
+            for r in rounds
         ]
-        found["labels"] = {"column": config.labels} | against_labels(scored.rounds, labels)
-    if scored.pause is None:
-        try:
-            _ask_for_agreement(scored, session, second, found)
-        except Paused as pause:
-            if not session.capped:
-                raise
-            scored.pause = pause
-    if scored.figures.control is not None:
-        offline = offline_clusters((r.indices for r in scored.rounds), scored.documents)
-        found["offline_judge"] = between_judges(scored.rounds, offline)
+        found["labels"] = {"column": config.labels} | against_labels(rounds, labels)
+    if asked.again is not None:
+        found["test_retest"] = between_rounds([by_id[r.id] for r in asked.again], asked.again)
+    if second is not None and asked.theirs is not None:
+        found["second_judge"] = {"backend": second.backend, "model": second.model} | between_rounds(
+            [by_id[r.id] for r in asked.theirs], asked.theirs
+        )
+    if asked.lexical is not None:
+        judged = [r for r in rounds if not r.failed]
+        found["offline_judge"] = compare_partitions(
+            [r.memberships() for r in judged],
+            [asked.lexical.labels(r.documents) for r in judged],
+            [r.criteria.number for r in judged],
+        )
     return found
-
-
-def _ask_for_agreement(
-    scored: Scored, session: Session, second: Session | None, found: dict[str, Any]
-) -> None:
-    """Asks a share of the rounds once more, and puts into `found` what that shows."""
-    config = scored.config
-    per_repeat = config.rounds
-    drawn = scored.draws[0]
-    by_number = {r.number: r for r in scored.rounds if r.number < per_repeat}
-    chosen = [n for n in drawn.chosen(config.repeat_fraction, per_repeat, 0) if n in by_number]
-    if chosen:
-        originals = [by_number[n] for n in chosen]
-        again = [
-            Round(r.number, r.criteria_set, tuple(r.indices[p] for p in drawn.order(r.number)))
-            for r in originals
-        ]
-        _cluster_only(again, scored, session, "repeated clustering")
-        found["test_retest"] = retest(originals, again)
-    if second is not None:
-        chosen = [n for n in drawn.chosen(config.second_fraction, per_repeat, 1) if n in by_number]
-        originals = [by_number[n] for n in chosen]
-        theirs = [Round(r.number, r.criteria_set, r.indices) for r in originals]
-        _cluster_only(theirs, scored, second, "the second judge's clustering")
-        pairs = [(a, b) for a, b in zip(originals, theirs, strict=True) if not b.failed]
-        labels = [_labels(b) for _, b in pairs]
-        found["second_judge"] = {
-            "backend": second.backend,
-            "model": second.model,
-        } | between_judges([a for a, _ in pairs], labels)
-
-
-def _cluster_only(rounds: list[Round], scored: Scored, session: Session, label: str) -> None:
-    """Step 4 alone: agreement is about the clusters, whatever their verdicts."""
-    config = dataclasses.replace(scored.config, verify=False)
-    prompts = load_prompts(config.prompts)
-    Agent(session, scored.documents, scored.sets, prompts, config).run(rounds, label)

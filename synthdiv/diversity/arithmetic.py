@@ -8,8 +8,6 @@ between 1/K and K.
 from collections import Counter
 from collections.abc import Sequence
 
-import numpy as np
-
 Partition = list[list[int]]  # clusters of positions 0..K-1, each position exactly once
 
 
@@ -92,44 +90,12 @@ def round_score(sizes: Sequence[int]) -> float:
     return len(sizes) ** 2 / documents if documents else float("nan")
 
 
+def score_of_labels(labels: Sequence[object]) -> float:
+    """The paper's C / S of one round, of the cluster of each of its documents."""
+    return round_score(list(Counter(labels).values()))
+
+
 def shared_pairs(sizes: Sequence[int]) -> tuple[int, int]:
     """Ordered pairs of different documents that share a cluster, and all such pairs."""
     documents = sum(sizes)
     return sum(s * (s - 1) for s in sizes), documents * (documents - 1)
-
-
-def memberships(clusters: Partition, size: int) -> np.ndarray:
-    """Cluster number of every position, `[size]`; -1 for a position that no cluster holds."""
-    labels = np.full(size, -1, dtype=np.int64)
-    for number, cluster in enumerate(clusters):
-        labels[cluster] = number
-    return labels
-
-
-def adjusted_rand_index(one: Sequence[object], other: Sequence[object]) -> float:
-    """Agreement of two partitions of the same documents, corrected for chance.
-
-    Hubert & Arabie 1985, "Comparing partitions".
-    1 where they are equal, 0 on average where they are unrelated. Two partitions that leave no room
-    for chance (both all singletons, or both one cluster) are equal: 1.
-    """
-    both = Counter(zip(one, other, strict=True))
-    pairs = sum(n * (n - 1) // 2 for n in both.values())
-    pairs_one = sum(n * (n - 1) // 2 for n in Counter(one).values())
-    pairs_other = sum(n * (n - 1) // 2 for n in Counter(other).values())
-    total = len(one) * (len(one) - 1) // 2
-    if total == 0:
-        return 1.0
-    expected = pairs_one * pairs_other / total
-    highest = (pairs_one + pairs_other) / 2
-    return 1.0 if highest == expected else (pairs - expected) / (highest - expected)
-
-
-def pair_counts(one: Sequence[object], truth: Sequence[object]) -> tuple[int, int, int]:
-    """Pairs together in both partitions, in the first, and in the second."""
-    both = Counter(zip(one, truth, strict=True))
-    return (
-        sum(n * (n - 1) // 2 for n in both.values()),
-        sum(n * (n - 1) // 2 for n in Counter(one).values()),
-        sum(n * (n - 1) // 2 for n in Counter(truth).values()),
-    )

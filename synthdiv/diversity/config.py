@@ -18,8 +18,9 @@ class ScoreConfig:
         criteria_rounds: proposals of criteria (M).
         criteria_documents: documents that one proposal looks at (J).
         criteria_sets: groups into which the proposals are dealt; each is gathered into criteria of
-            its own and heads an equal share of the rounds, so that the interval counts what hangs
-            on the criteria. 1 is the paper's procedure, with an interval that takes them as given.
+            its own and heads an equal share of the rounds, so that the interval covers how the
+            criteria came out. 1 is the paper's procedure, with an interval that takes them as
+            given.
         criteria_low, criteria_high: how many metadata and how many metrics are asked for.
         criteria: file of criteria to use as they are (JSON as in score.json); skips steps 1 to 3.
         verify: whether step 5 is asked. Without it every cluster counts as valid.

@@ -1,19 +1,22 @@
-"""Fewer calls for the same answer: the offline judge as a control variate.
+"""Fewer calls for the same precision: a lexical judge as a control variate.
 
-It clusters the same rounds as the judge, for nothing, and very many rounds more, so that its own
-mean is known. Where it sees a round as unusually diverse, the judge is likely to, and the part of
-the judge's deviation that this explains is taken off: y - b (x - mean x). The mean stays what it
-was in expectation, the spread shrinks by the squared correlation. Both are measured on the rounds;
-the adjustment is used only where it narrows the result.
+It costs nothing, so it sorts the rounds of the judge and very many others, from which its own mean
+is known. Where it finds a round unusually diverse, the judge probably does too. The part of the
+judge's deviation that this explains is subtracted: y - b (x - mean x). In expectation the mean
+stays the same, and the variance shrinks by the squared correlation. Both are estimated from the
+rounds, and the adjustment is used only where it narrows the interval.
 """
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from synthdiv.diversity.arithmetic import round_score
+from synthdiv.diversity.arithmetic import score_of_labels
+from synthdiv.diversity.config import ScoreConfig
 from synthdiv.diversity.documents import Shown
+from synthdiv.diversity.lexical import partition
+from synthdiv.llm import Session
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,18 +56,35 @@ class Control:
         }
 
 
-def offline_clusters(
-    rounds: Iterable[Sequence[int]], documents: Mapping[int, Shown]
-) -> list[list[int]]:
-    """Cluster numbers that the offline judge gives the documents of each round."""
-    from synthdiv.diversity.lexical import partition
+class LexicalJudge:
+    """Sorts rounds by their words alone, each once.
 
-    return [partition([documents[i].text for i in indices]) for indices in rounds]
+    Args:
+        documents: those of all rounds, by index.
+    """
+
+    def __init__(self, documents: Mapping[int, Shown]) -> None:
+        self._documents = documents
+        self._known: dict[tuple[int, ...], list[int]] = {}
+
+    def labels(self, round_: tuple[int, ...]) -> list[int]:
+        """The number of its cluster for each document of a round, `[K]`.
+
+        Args:
+            round_: indices of the documents.
+        """
+        if round_ not in self._known:
+            self._known[round_] = partition([self._documents[i].text for i in round_])
+        return self._known[round_]
+
+    def scores(self, rounds: Iterable[tuple[int, ...]]) -> np.ndarray:
+        """The score of each round, `[N]`."""
+        return np.array([score_of_labels(self.labels(round_)) for round_ in rounds])
 
 
-def scores_of(labels: Iterable[Sequence[int]]) -> np.ndarray:
-    """The score of each round that is given as cluster numbers, `[N]`."""
-    return np.array([round_score(np.unique(one, return_counts=True)[1]) for one in labels])
+def has_control(config: ScoreConfig, session: Session) -> bool:
+    """Whether there is a control variate: the offline judge needs none of itself."""
+    return config.control_rounds >= 2 * config.repeats and session.backend != "offline"
 
 
 def control_variate(

@@ -7,9 +7,11 @@ procedure comes up with", which is what lets the spread between them into the in
 of a new run, and the interval would be too narrow.)
 """
 
-import json
+import functools
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 from synthdiv.config import find
 from synthdiv.diversity.config import ScoreConfig
@@ -26,12 +28,32 @@ from synthdiv.diversity.schemas import (
 )
 from synthdiv.errors import UserError
 from synthdiv.files import read_json
-from synthdiv.llm import Request, Sampling, Session, fence
+from synthdiv.llm import Request, Sampling, Session, fence, together
 
 _MOST_DEFINITIONS = 30  # of one name shown to step 2: more say nothing new and cost a context
 _MOST_NAMES = 150
 
-CriteriaSet = tuple[Criterion, ...]
+Criteria = tuple[Criterion, ...]
+Kind = Literal["metadata", "metrics"]
+Entry = Attribute | Metric
+
+
+@dataclass(frozen=True)
+class CriteriaSet:
+    """Criteria that head the rounds of one group.
+
+    Attributes:
+        number: of the group; rounds with the same number are one unit of the interval.
+        criteria: what documents are judged by.
+    """
+
+    number: int
+    criteria: Criteria
+
+    @functools.cached_property
+    def text(self) -> str:
+        """The criteria as they head the clustering prompt."""
+        return criteria_text(self.criteria)
 
 
 def sampling(config: ScoreConfig) -> Sampling:
@@ -39,10 +61,63 @@ def sampling(config: ScoreConfig) -> Sampling:
     return Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
 
 
+async def gather_criteria(
+    session: Session,
+    handfuls: Sequence[Sequence[Shown]],
+    first: int,
+    prompts: Prompts,
+    config: ScoreConfig,
+) -> Criteria:
+    """Runs steps 1 to 3 for one criteria set.
+
+    Args:
+        session: who answers.
+        handfuls: the documents of each proposal.
+        first: number of the first handful among those of all sets.
+        prompts: the templates.
+        config: how many criteria, how replies are drawn.
+
+    Raises:
+        UserError: the judge proposed nothing of use.
+    """
+    proposals = await together(
+        *(
+            session.ask(proposal_request(documents, number, prompts, config))
+            for number, documents in enumerate(handfuls, first)
+        )
+    )
+    pool = [reply.value for reply in proposals if reply.value is not None]
+    if not pool:
+        failure = next((reply.failure for reply in proposals if reply.failure), "no reply")
+        raise UserError(f"no usable proposal for criteria set {first // len(handfuls)}: {failure}")
+    metadata, metrics = await together(
+        _gathered(session, pool, "metadata", prompts, config),
+        _gathered(session, pool, "metrics", prompts, config),
+    )
+    reply = await session.ask(summary_request(metadata, metrics, prompts, config))
+    if reply.value is not None and reply.value.criteria:
+        return _one_name_each(reply.value.criteria)
+    # The definitions themselves are criteria too, only longer ones.
+    return tuple(
+        Criterion(
+            name=entry.name,
+            kind="metadata" if isinstance(entry, Attribute) else "metric",
+            sentence=_defined(entry),
+        )
+        for entry in (*metadata, *metrics)
+    )
+
+
 def proposal_request(
     documents: Sequence[Shown], number: int, prompts: Prompts, config: ScoreConfig
-) -> Request:
+) -> Request[CriteriaProposal]:
     """Step 1 for one handful of documents."""
+
+    def check(proposal: CriteriaProposal) -> str | None:
+        if proposal.metadata or proposal.metrics:
+            return None
+        return "the proposal names neither metadata nor metrics"
+
     messages = prompts.messages(
         "criteria",
         documents=fence("document", [d.text for d in documents]),
@@ -51,65 +126,19 @@ def proposal_request(
         high=config.criteria_high,
     )
     # Small corpora give the same handful twice: `number` makes it a question of its own.
-    return Request(messages, CriteriaProposal, sampling(config), "criteria", repeat=number)
-
-
-def gather_criteria(
-    session: Session,
-    handfuls: Sequence[Sequence[Shown]],
-    sets: int,
-    prompts: Prompts,
-    config: ScoreConfig,
-    first: int = 0,
-) -> list[CriteriaSet]:
-    """Runs steps 1 to 3.
-
-    Args:
-        session: who answers.
-        handfuls: the documents of each proposal; the first share of them makes the first set.
-        sets: how many sets to gather; divides the number of handfuls.
-        prompts: the templates.
-        config: how many criteria, how replies are drawn.
-        first: number of the first handful, where earlier ones were gathered before.
-
-    Raises:
-        UserError: the judge gave no usable criteria for a set.
-    """
-    requests = [
-        proposal_request(documents, first + i, prompts, config)
-        for i, documents in enumerate(handfuls)
-    ]
-    replies = session.ask_all(requests, label="criteria", check=check_proposal)
-    share = len(handfuls) // sets
-    pools = [
-        [r.value for r in replies[s * share : (s + 1) * share] if r.value is not None]
-        for s in range(sets)
-    ]
-    for number, pool in enumerate(pools):
-        if not pool:
-            failure = next((r.failure for r in replies if r.failure), "no reply")
-            raise UserError(f"no usable proposal for criteria set {number}: {failure}")
-    metadata, metrics = _gather(session, pools, prompts, config)
-    return _summarise(session, metadata, metrics, prompts, config)
-
-
-def check_proposal(request: Request, value: CriteriaProposal) -> str | None:
-    """A proposal without metadata and without metrics is none."""
-    if not value.metadata and not value.metrics:
-        return "the proposal names neither metadata nor metrics"
-    return None
+    how = sampling(config)
+    return Request(messages, CriteriaProposal, how, "criteria", repeat=number, check=check)
 
 
 def gather_request(
-    pool: Sequence[CriteriaProposal], kind: str, prompts: Prompts, config: ScoreConfig
-) -> Request | None:
-    """Step 2 for one pool and one kind ("metadata" or "metrics"); None if nobody proposed any."""
+    pool: Sequence[CriteriaProposal], kind: Kind, prompts: Prompts, config: ScoreConfig
+) -> Request[Any] | None:
+    """Step 2 for one pool and one kind; None if nobody proposed any."""
     named: dict[str, list[tuple[str, str]]] = {}
-    for proposal in pool:
-        for entry in getattr(proposal, kind):
-            key = " ".join(entry.name.casefold().split())
-            if key:
-                named.setdefault(key, []).append((entry.name.strip(), _defined(entry)))
+    for entry in _entries(pool, kind):
+        key = _plain(entry.name)
+        if key:
+            named.setdefault(key, []).append((entry.name.strip(), _defined(entry)))
     if not named:
         return None
     ranked = sorted(named.values(), key=lambda definitions: -len(definitions))[:_MOST_NAMES]
@@ -129,11 +158,41 @@ def gather_request(
         low=config.criteria_low,
         high=config.criteria_high,
     )
-    schema = GatheredMetadata if kind == "metadata" else GatheredMetrics
-    return Request(messages, schema, sampling(config), f"gather_{kind}")
+    if kind == "metadata":
+        return Request(messages, GatheredMetadata, sampling(config), "gather_metadata")
+    return Request(messages, GatheredMetrics, sampling(config), "gather_metrics")
 
 
-def _defined(entry: Attribute | Metric) -> str:
+async def _gathered(
+    session: Session,
+    pool: Sequence[CriteriaProposal],
+    kind: Kind,
+    prompts: Prompts,
+    config: ScoreConfig,
+) -> list[Entry]:
+    """Step 2 of one kind; without a usable reply, the names proposed most often."""
+    request = gather_request(pool, kind, prompts, config)
+    value = None if request is None else (await session.ask(request)).value
+    if value is not None:
+        gathered: Sequence[Entry] = getattr(value, kind)
+        if gathered:
+            return list(gathered[: config.criteria_high])
+    named: dict[str, list[Entry]] = {}
+    for entry in _entries(pool, kind):
+        named.setdefault(_plain(entry.name), []).append(entry)
+    ranked = sorted(named.values(), key=lambda entries: -len(entries))
+    return [entries[0] for entries in ranked[: config.criteria_high]]
+
+
+def _entries(pool: Sequence[CriteriaProposal], kind: Kind) -> list[Entry]:
+    return [entry for proposal in pool for entry in getattr(proposal, kind)]
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.casefold().split())
+
+
+def _defined(entry: Entry) -> str:
     """One definition on one line, as step 2 shows it."""
     if isinstance(entry, Attribute):
         more = f" Values: {'; '.join(entry.values)}." if entry.values else ""
@@ -143,90 +202,31 @@ def _defined(entry: Attribute | Metric) -> str:
     return " ".join(f"{entry.definition}{more}".split())
 
 
-def _gather(
-    session: Session,
-    pools: Sequence[Sequence[CriteriaProposal]],
-    prompts: Prompts,
-    config: ScoreConfig,
-) -> tuple[list[list[Attribute]], list[list[Metric]]]:
-    """Step 2 for all pools: metadata and metrics of each."""
-    wanted = [(kind, pool) for kind in ("metadata", "metrics") for pool in pools]
-    requests = [gather_request(pool, kind, prompts, config) for kind, pool in wanted]
-    asked = [r for r in requests if r is not None]
-    replies = iter(session.ask_all(asked, label="gathering criteria"))
-    gathered = []
-    for (kind, pool), request in zip(wanted, requests, strict=True):
-        reply = next(replies) if request is not None else None
-        if reply is not None and reply.value is not None and getattr(reply.value, kind):
-            gathered.append(getattr(reply.value, kind)[: config.criteria_high])
-        else:
-            gathered.append(_most_frequent(pool, kind, config.criteria_high))
-    return gathered[: len(pools)], gathered[len(pools) :]
-
-
-def _most_frequent(pool: Sequence[CriteriaProposal], kind: str, most: int) -> list:
-    """What step 2 falls back on when the judge's reply is of no use: the most proposed names."""
-    named: dict[str, list] = {}
-    for proposal in pool:
-        for entry in getattr(proposal, kind):
-            named.setdefault(" ".join(entry.name.casefold().split()), []).append(entry)
-    ranked = sorted(named.values(), key=lambda entries: -len(entries))
-    return [entries[0] for entries in ranked[:most]]
-
-
 def summary_request(
-    metadata: Sequence[Attribute], metrics: Sequence[Metric], prompts: Prompts, config: ScoreConfig
-) -> Request:
+    metadata: Sequence[Entry], metrics: Sequence[Entry], prompts: Prompts, config: ScoreConfig
+) -> Request[CriteriaSummary]:
     """Step 3 for one set."""
+
+    def check(summary: CriteriaSummary) -> str | None:
+        return None if summary.criteria else "the list of criteria is empty"
+
     messages = prompts.messages(
         "summary",
         metadata=fence("attribute", [f"{a.name}\n{_defined(a)}" for a in metadata]),
         metrics=fence("metric", [f"{m.name}\n{_defined(m)}" for m in metrics]),
         count=len(metadata) + len(metrics),
     )
-    return Request(messages, CriteriaSummary, sampling(config), "summary")
+    return Request(messages, CriteriaSummary, sampling(config), "summary", check=check)
 
 
-def _summarise(
-    session: Session,
-    metadata: Sequence[Sequence[Attribute]],
-    metrics: Sequence[Sequence[Metric]],
-    prompts: Prompts,
-    config: ScoreConfig,
-) -> list[CriteriaSet]:
-    requests = [
-        summary_request(a, m, prompts, config) for a, m in zip(metadata, metrics, strict=True)
-    ]
-    replies = session.ask_all(requests, label="criteria in a sentence each", check=check_summary)
-    sets = []
-    for reply, attributes, scores in zip(replies, metadata, metrics, strict=True):
-        if reply.value is not None and reply.value.criteria:
-            sets.append(_one_name_each(reply.value.criteria))
-            continue
-        # The definitions themselves are criteria too, only longer ones.
-        sets.append(
-            tuple(
-                Criterion(name=e.name, kind=kind, sentence=_defined(e))
-                for kind, entries in (("metadata", attributes), ("metric", scores))
-                for e in entries
-            )
-        )
-    return sets
-
-
-def check_summary(request: Request, value: CriteriaSummary) -> str | None:
-    """A summary without a criterion is none."""
-    return None if value.criteria else "the list of criteria is empty"
-
-
-def _one_name_each(criteria: Sequence[Criterion]) -> CriteriaSet:
+def _one_name_each(criteria: Sequence[Criterion]) -> Criteria:
     unique: dict[str, Criterion] = {}
     for criterion in criteria:
         unique.setdefault(criterion.name.casefold().strip(), criterion)
     return tuple(unique.values())
 
 
-def read_criteria(path: str | Path) -> CriteriaSet:
+def read_criteria(path: str | Path) -> Criteria:
     """Reads criteria from a file: a list of {name, kind, sentence}, or a score.json that has one.
 
     Raises:
@@ -251,11 +251,11 @@ def read_criteria(path: str | Path) -> CriteriaSet:
     return _one_name_each(criteria)
 
 
-def criteria_text(criteria: CriteriaSet) -> str:
-    """The criteria as they head the clustering prompt; fenced: documents had a say in them."""
+def criteria_text(criteria: Criteria) -> str:
+    """The criteria as they head the clustering prompt: fenced, since documents shaped them."""
     return fence("criterion", [f"{c.name} ({c.kind}): {c.sentence}" for c in criteria])
 
 
-def criteria_json(criteria: CriteriaSet) -> list[dict[str, str]]:
+def criteria_json(criteria: Criteria) -> list[dict[str, str]]:
     """The criteria as score.json has them."""
-    return [json.loads(c.model_dump_json()) for c in criteria]
+    return [criterion.model_dump(mode="json") for criterion in criteria]

@@ -111,9 +111,9 @@ class Draws:
         """Documents of criteria proposal `number`, `[J]`."""
         return self._draw(size, _CRITERIA, number)
 
-    def control(self, number: int) -> np.ndarray:
-        """Documents of the offline judge's own round `number`, `[K]`."""
-        return self._draw(self.per_round, _CONTROL, number)
+    def controls(self, count: int) -> list[np.ndarray]:
+        """Documents of the lexical judge's own first `count` rounds, `[K]` each."""
+        return [self._draw(self.per_round, _CONTROL, number) for number in range(count)]
 
     def order(self, number: int) -> np.ndarray:
         """Another order of the documents of round `number`: a permutation, `[K]`."""
@@ -147,18 +147,12 @@ def read_documents(
         if index != wanted_list[place]:
             continue
         limit = words if limits is None else limits.get(index, words)
-        found[index] = Shown(
-            document.id, *_ordered(show(document.text, limit), document.provenance)
-        )
+        text, count, cut, cleaned = show(document.text, limit)
+        found[index] = Shown(document.id, text, document.provenance, count, cut, cleaned)
         place += 1
         if place == len(wanted_list):
             break
     return found
-
-
-def _ordered(shown: tuple[str, int, bool, bool], provenance: Mapping[str, Any]) -> tuple:
-    text, words, cut, cleaned = shown
-    return text, provenance, words, cut, cleaned
 
 
 def matched_limits(lengths: Sequence[Mapping[int, int]]) -> list[dict[int, int]]:

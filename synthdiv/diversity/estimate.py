@@ -14,6 +14,7 @@ is narrow enough: the mixture of one-sample t statistics over effect sizes (Lai 
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -55,7 +56,7 @@ def by_set(values: np.ndarray, sets: np.ndarray) -> list[np.ndarray]:
 def variances(groups: Sequence[np.ndarray]) -> tuple[float, float]:
     """Variance within sets (of one value) and between sets (of a set's own mean), unbiased.
 
-    The second is what is left of the spread of the set means when the rounds' share is taken off
+    The second is what is left of the spread of the set means after subtracting the rounds' share
     (one-way analysis of variance), and 0 where nothing is left.
     """
     total = sum(len(g) for g in groups)
@@ -200,12 +201,12 @@ def pair_probability(shared: np.ndarray, pairs: np.ndarray) -> np.ndarray:
         return np.where(pairs > 0, shared / np.maximum(pairs, 1), np.nan)
 
 
-def effective_clusters(pair: Estimate) -> dict[str, float | None]:
+def effective_clusters(pair: Estimate) -> dict[str, Any]:
     """The effective number of clusters of the corpus: 1 / P(two random documents share one).
 
     This is Simpson's inverse, the number of equal clusters that would give the same probability.
-    The inverse of an estimate is too high on average by about its squared relative error; that is
-    taken off (to first order). The interval is the inverse of the probability's.
+    The inverse of an estimate is too high on average by about its squared relative error, which is
+    subtracted (to first order). The interval is the inverse of the probability's.
 
     Args:
         pair: estimate of the probability.

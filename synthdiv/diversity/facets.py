@@ -5,19 +5,27 @@ metric. A document has its cluster's. Over the rounds this tells which facet the
 a corpus may have many subjects and one way of writing.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 
 from synthdiv.diversity.agent import Round
-from synthdiv.diversity.criteria import CriteriaSet
+from synthdiv.diversity.criteria import Criteria
 from synthdiv.diversity.estimate import Estimate, estimate
+
+V = TypeVar("V")
 
 
 def facets(
-    rounds: Sequence[Round], sets: Sequence[CriteriaSet], seed: int = 0
+    rounds: Sequence[Round], sets: Sequence[Criteria], seed: int = 0
 ) -> list[dict[str, object]]:
     """Spread of each criterion over the documents of a round, averaged over rounds.
+
+    Args:
+        rounds: what the judge made of them.
+        sets: the criteria of each set, in order.
+        seed: of the bootstrap.
 
     Returns:
         one a criterion name, the most frequent first. Of metadata, `different` is the probability
@@ -25,12 +33,10 @@ def facets(
         `mean` and `deviation` (of a document's score, within rounds). Each with `ci95` of its
         measure of spread and the share of rounds that it was applied in.
     """
-    named: dict[tuple[str, str], int] = {}
-    for number, criteria in enumerate(sets):
-        count = sum(r.criteria_set % len(sets) == number and not r.failed for r in rounds)
-        for criterion in criteria:
-            key = (criterion.name, criterion.kind)
-            named[key] = named.get(key, 0) + count
+    named = {(criterion.name, criterion.kind): 0 for criteria in sets for criterion in criteria}
+    for round_ in rounds:
+        for criterion in () if round_.failed else round_.criteria.criteria:
+            named[criterion.name, criterion.kind] += 1
     found = []
     for (name, kind), applied in sorted(named.items(), key=lambda entry: -entry[1]):
         spread = _metadata if kind == "metadata" else _metric
@@ -41,28 +47,36 @@ def facets(
     return found
 
 
-def _documents(round_: Round, given: Sequence[dict], name: str) -> Iterable[tuple[object, int]]:
-    """(value, documents) of each cluster that has one."""
+def _valued(values: Iterable[tuple[Mapping[str, V], int]], name: str) -> list[tuple[V, int]]:
+    """(value, documents) of each cluster that has one.
+
+    Args:
+        values: of each cluster, its values by criterion name and its number of documents.
+        name: of the criterion.
+    """
     wanted = name.casefold()
-    for cluster, values in zip(round_.clusters, given, strict=True):
-        for key, value in values.items():
-            if key.casefold() == wanted:
-                yield value, len(cluster)
-                break
+    found = []
+    for given, documents in values:
+        value = next((v for key, v in given.items() if key.casefold() == wanted), None)
+        if value is not None:
+            found.append((value, documents))
+    return found
 
 
 def _estimate(values: list[float], rounds: list[Round], seed: int) -> Estimate | None:
     usable = np.asarray(values)
     if not np.isfinite(usable).any():
         return None
-    return estimate(usable, np.array([r.criteria_set for r in rounds]), 500, seed)
+    return estimate(usable, np.array([r.criteria.number for r in rounds]), 500, seed)
 
 
 def _metadata(rounds: Sequence[Round], name: str, seed: int) -> dict[str, object] | None:
-    different, used, counts = [], [], {}
+    different, used = [], []
+    counts: dict[str, int] = {}
     for round_ in rounds:
         sizes: dict[str, int] = {}
-        for value, documents in _documents(round_, round_.metadata, name):
+        given = [(c.metadata, len(c.places)) for c in round_.clusters]
+        for value, documents in _valued(given, name):
             key = " ".join(str(value).casefold().split())
             sizes[key] = sizes.get(key, 0) + documents
             counts[key] = counts.get(key, 0) + documents
@@ -86,7 +100,7 @@ def _metadata(rounds: Sequence[Round], name: str, seed: int) -> dict[str, object
 def _metric(rounds: Sequence[Round], name: str, seed: int) -> dict[str, object] | None:
     deviations, means, used = [], [], []
     for round_ in rounds:
-        scored = list(_documents(round_, round_.metrics, name))
+        scored = _valued([(c.metrics, len(c.places)) for c in round_.clusters], name)
         total = sum(documents for _, documents in scored)
         if total > 1:
             mean = sum(score * documents for score, documents in scored) / total

@@ -1,25 +1,22 @@
 """What a run that a cap has stopped says of the rounds that were answered.
 
 Its rounds are the first ones, up to the first that is not answered: which documents a round shows
-does not hang on how far the money goes, so they are as good a sample as all, only a smaller one.
+does not depend on how far the money goes, so they are as good a sample as all, only a smaller one.
 (All answered rounds would not be: a round of singletons needs one call less than the others.)
 """
 
-from __future__ import annotations
-
-import itertools
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from synthdiv.diversity.agent import Round
+from synthdiv.diversity.config import ScoreConfig
+from synthdiv.diversity.results import ComparisonResult, ScoreResult
 from synthdiv.errors import Paused
+from synthdiv.llm import Session
 
-if TYPE_CHECKING:
-    from synthdiv.diversity.agent import Round
-    from synthdiv.diversity.config import ScoreConfig
-    from synthdiv.llm import Session
-
-LEAST_ROUNDS = 20  # how many fit under a cap hangs a little on what they are; of fewer, too much
+LEAST_ROUNDS = 20  # which rounds fit under a cap depends a little on their clusters
 
 
 class PartialScore(Paused):
@@ -27,17 +24,12 @@ class PartialScore(Paused):
 
     Attributes:
         pause: what the session said.
-        result: what score.json, or comparison.json, holds so far.
+        result: what there is so far.
     """
 
-    def __init__(self, words: str, pause: Paused, result: dict[str, Any]) -> None:
-        super().__init__(f"{words}; {pause}", result["partial"]["go_on_with"])
+    def __init__(self, words: str, pause: Paused, result: ScoreResult | ComparisonResult) -> None:
+        super().__init__(f"{words}; {pause}", result.go_on_with)
         self.pause, self.result = pause, result
-
-
-def answered_first(rounds: Sequence[Round]) -> list[Round]:
-    """The rounds before the first that is not answered."""
-    return list(itertools.takewhile(lambda r: r.answered, rounds))
 
 
 def require_enough(
@@ -63,7 +55,7 @@ def require_enough(
 
 def calls_left(rounds: Sequence[Round], config: ScoreConfig, second: bool = False) -> int:
     """About how many calls the rounds that are not answered will take, and agreement at most."""
-    doubtful = sum(any(len(cluster) > 1 for cluster in r.clusters) for r in rounds)
+    doubtful = sum(any(len(c.places) > 1 for c in r.clusters) for r in rounds)
     left = config.rounds * config.repeats - len(rounds)
     again = config.repeat_fraction + (config.second_fraction if second else 0.0)
     return round(left * (1 + doubtful / max(len(rounds), 1)) + again * config.rounds)
@@ -88,27 +80,27 @@ def partial(
     }
 
 
-def partial_words(result: Mapping[str, Any], output: Path | str | None) -> str:
+def partial_words(result: ScoreResult, output: Path | str | None) -> str:
     """How far a corpus got, in one line."""
-    found, where = result["partial"], f" in {output}" if output is not None else ""
+    found, where = result.partial or {}, f" in {output}" if output is not None else ""
     if found["rounds_answered"] == found["rounds_planned"]:
         return f"the score{where} is whole, its agreement figures are not"
-    low, high = ("?" if end is None else f"{end:.3f}" for end in result["score"]["ci95"])
+    low, high = (f"{end:.3f}" if math.isfinite(end) else "?" for end in result.ci95)
     return (
         f"{found['rounds_answered']:,} of {found['rounds_planned']:,} rounds are answered, their "
-        f"PARTIAL score{where} is {result['score']['mean']:.3f} [{low}, {high}]"
+        f"PARTIAL score{where} is {result.mean:.3f} [{low}, {high}]"
     )
 
 
 def partial_comparison(
-    results: Mapping[str, Mapping[str, Any]],
+    results: Mapping[str, ScoreResult],
     names: Sequence[str],
     config: ScoreConfig,
     session: Session,
     pause: Paused,
 ) -> dict[str, Any]:
     """`partial` of comparison.json."""
-    begun = {name: one["partial"] for name, one in results.items() if "partial" in one}
+    begun = {name: one.partial for name, one in results.items() if one.partial is not None}
     missing = [name for name in names if name not in results]
     each = config.criteria_rounds + 3 * config.sets + 2 * config.rounds * config.repeats
     left = sum(one["calls_left"] for one in begun.values()) + each * len(missing)
@@ -122,10 +114,10 @@ def partial_comparison(
 
 
 def comparison_words(
-    results: Mapping[str, Mapping[str, Any]], names: Sequence[str], output: Path | str
+    results: Mapping[str, ScoreResult], names: Sequence[str], output: Path | str
 ) -> str:
     """How far a comparison got, in one line."""
-    whole = sum("partial" not in one for one in results.values())
-    begun = [f"{n}: {partial_words(r, None)}" for n, r in results.items() if "partial" in r]
+    begun = [f"{n}: {partial_words(r, None)}" for n, r in results.items() if r.partial is not None]
+    whole = len(results) - len(begun)
     words = f"{whole} of {len(names)} corpora are scored, the PARTIAL comparison is in {output}"
     return "; ".join([words, *begun])

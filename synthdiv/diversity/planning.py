@@ -1,28 +1,32 @@
 """What a scoring run would take, for --dry_run: calls, tokens and money of each step."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from synthdiv.config import find
-from synthdiv.diversity.agent import Agent, Round
+from synthdiv.diversity.agent import Agent, DrawnRound, JudgedCluster
 from synthdiv.diversity.config import ScoreConfig
 from synthdiv.diversity.criteria import (
+    Criteria,
+    CriteriaSet,
+    Kind,
     gather_request,
     proposal_request,
     read_criteria,
     summary_request,
 )
 from synthdiv.diversity.documents import read_documents
+from synthdiv.diversity.inquiry import make_draws
 from synthdiv.diversity.prompts import load_prompts
-from synthdiv.diversity.schemas import Attribute, CriteriaProposal, Criterion, Metric
-from synthdiv.diversity.scoring import make_draws
+from synthdiv.diversity.schemas import Attribute, CriteriaProposal, Metric
 from synthdiv.files import Corpus
-from synthdiv.llm import Session
+from synthdiv.llm import Plan, Request, Session, Stage
 
 TYPICAL_CRITERIA = "configs/score/criteria.json"  # of the length that a judge's own have
 _EXAMPLES = 20
 
 
-def plan_score(inputs: Sequence[Corpus], config: ScoreConfig, session: Session) -> object:
+def plan_score(inputs: Sequence[Corpus], config: ScoreConfig, session: Session) -> Plan:
     """Estimates calls, tokens and cost without sending anything.
 
     The first rounds are made as they would be asked; what depends on the judge's replies is made
@@ -34,28 +38,29 @@ def plan_score(inputs: Sequence[Corpus], config: ScoreConfig, session: Session) 
         session: who would answer.
 
     Returns:
-        a plan; printed, it is a table.
+        the plan; printed, it is a table.
     """
-    from synthdiv.llm import Stage
-
     prompts = load_prompts(config.prompts)
     criteria = read_criteria(config.criteria or find(TYPICAL_CRITERIA))
-    examples: dict[str, list] = {"criteria": [], "clustering": [], "verification": []}
+    examples: dict[str, list[Request[Any]]] = {"criteria": [], "clustering": [], "verification": []}
     each = max(_EXAMPLES // len(inputs), 1)
     for corpus in inputs:
         drawn = make_draws(corpus, config)[0]
-        rounds = [Round(n, 0, tuple(drawn.round(n).tolist())) for n in range(each)]
-        handfuls = [drawn.criteria(n, config.criteria_documents) for n in range(each)]
-        wanted = [i for r in rounds for i in r.indices] + [int(i) for h in handfuls for i in h]
+        rounds = [
+            DrawnRound(n, CriteriaSet(0, criteria), tuple(drawn.round(n).tolist()))
+            for n in range(each)
+        ]
+        handfuls = [drawn.criteria(n, config.criteria_documents).tolist() for n in range(each)]
+        wanted = [i for r in rounds for i in r.documents] + [i for h in handfuls for i in h]
         documents = read_documents(corpus, wanted, config.document_words)
-        agent = Agent(session, documents, [criteria], prompts, config)
+        agent = Agent(session, documents, prompts, config)
         for number, handful in enumerate(handfuls):
-            shown = [documents[int(i)] for i in handful]
+            shown = [documents[i] for i in handful]
             examples["criteria"].append(proposal_request(shown, number, prompts, config))
         for round_ in rounds:
-            examples["clustering"].append(agent.cluster_request(round_))
-            _typical_clusters(round_)
-            examples["verification"].append(agent.verify_request(round_))
+            examples["clustering"].append(agent.clustering_request(round_))
+            clusters = _typical_clusters(len(round_.documents))
+            examples["verification"].append(agent.verification_request(round_, clusters))
     calls = config.rounds * config.repeats * len(inputs)
     stages: dict[str, Stage] = {}
     if not config.criteria:
@@ -66,21 +71,18 @@ def plan_score(inputs: Sequence[Corpus], config: ScoreConfig, session: Session) 
     return session.plan(stages)
 
 
-def _typical_clusters(round_: Round) -> None:
+def _typical_clusters(size: int) -> list[JudgedCluster]:
     """Two documents a cluster, described at the length that judges describe them."""
-    size = len(round_.indices)
-    round_.clusters = [list(range(p, min(p + 2, size))) for p in range(0, size, 2)]
-    round_.names = ["a name of four words"] * len(round_.clusters)
-    round_.reasons = ["its documents treat one subject for one kind of reader"] * len(
-        round_.clusters
-    )
+    name, reason = "a name of four words", "its documents treat one subject for one kind of reader"
+    return [
+        JudgedCluster(tuple(range(place, min(place + 2, size))), name, reason)
+        for place in range(0, size, 2)
+    ]
 
 
 def _criteria_stages(
-    criteria: Sequence[Criterion], proposals: list, corpora: int, config: ScoreConfig
-) -> dict[str, object]:
-    from synthdiv.llm import Stage
-
+    criteria: Criteria, proposals: list[Request[Any]], corpora: int, config: ScoreConfig
+) -> dict[str, Stage]:
     prompts = load_prompts(config.prompts)
     metadata = [
         Attribute(name=c.name, definition=c.sentence, values=["one", "another", "a third"])
@@ -96,7 +98,8 @@ def _criteria_stages(
     sets = config.sets * config.repeats * corpora
     calls = sets * config.proposals_per_set
     found = {"criteria": Stage(proposals[:calls], calls)}
-    for kind in ("metadata", "metrics"):
+    kinds: tuple[Kind, ...] = ("metadata", "metrics")
+    for kind in kinds:
         request = gather_request(pool, kind, prompts, config)
         if request is not None:
             found[f"gather_{kind}"] = Stage([request], sets)

@@ -1,10 +1,12 @@
-"""A score directory: what score.json says of the rounds, and the rounds themselves.
+"""What scoring came to: score.json as a typed value, and the files of a score directory.
 
 `score.json` (docs/formats.md lists its keys) is written last and makes the directory complete;
 `rounds.parquet` has one row a round and `documents.parquet` the documents that rounds showed.
 """
 
+import copy
 import dataclasses
+import html
 import json
 import math
 from collections import Counter
@@ -17,23 +19,187 @@ import numpy as np
 from synthdiv.diversity.agent import Round
 from synthdiv.diversity.arithmetic import shared_pairs
 from synthdiv.diversity.config import POLICIES, ScoreConfig
-from synthdiv.diversity.control import Control
+from synthdiv.diversity.criteria import Criteria
 from synthdiv.diversity.documents import Shown
-from synthdiv.diversity.estimate import (
-    Estimate,
-    confidence_sequence,
-    effective_clusters,
-    estimate,
-    pair_probability,
-)
-from synthdiv.errors import UserError
-from synthdiv.files import atomic_path
+from synthdiv.diversity.estimate import Estimate, effective_clusters, estimate, pair_probability
+from synthdiv.diversity.figures import Figures, interval
+from synthdiv.files import atomic_path, output_dir, write_json
 
 _POLICY_WORDS = {
     "drop": "rejected clusters and their documents are left out",
     "split": "each document of a rejected cluster counts as a cluster of its own",
     "keep": "rejected clusters count like the others",
 }
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class ScoreResult:
+    """A corpus's score with everything that belongs to it.
+
+    Attributes:
+        content: what score.json holds; `result["facets"]` is `result.content["facets"]`.
+        rounds: what the judge made of each round.
+        sets: the criteria of each set.
+        documents: those that rounds showed, by index.
+    """
+
+    content: Mapping[str, Any]
+    rounds: tuple[Round, ...]
+    sets: tuple[Criteria, ...]
+    documents: Mapping[int, Shown]
+
+    @property
+    def name(self) -> str:
+        """Of the corpus."""
+        return str(self.content["corpus"]["name"])
+
+    @property
+    def mean(self) -> float:
+        """The score."""
+        return float(self.content["score"]["mean"])
+
+    @property
+    def ci95(self) -> tuple[float, float]:
+        """Its 95% interval; NaN for an end that is not known."""
+        low, high = self.content["score"]["ci95"]
+        return _number(low), _number(high)
+
+    @property
+    def figure(self) -> str:
+        """Score and interval in a few words."""
+        low, high = self.ci95
+        marked = " (partial)" if self.partial is not None else ""
+        return f"{self.mean:.3f} [{low:.3f}, {high:.3f}]{marked}"
+
+    @property
+    def standard_error(self) -> float:
+        """Of the mean; NaN where it is not known."""
+        return _number(self.content["score"]["standard_error"])
+
+    @property
+    def criteria(self) -> Criteria:
+        """The criteria of the first set."""
+        return self.sets[0]
+
+    @property
+    def judge(self) -> str:
+        """The name of the model that judged."""
+        return str(self.content["judge"]["model"])
+
+    @property
+    def partial(self) -> Mapping[str, Any] | None:
+        """How far a cap let the run get; None for a whole score."""
+        return self.content.get("partial")
+
+    @property
+    def go_on_with(self) -> dict[str, float]:
+        """Caps under which a partial result would get further."""
+        return dict((self.partial or {}).get("go_on_with", {}))
+
+    def __getitem__(self, key: str) -> Any:
+        return self.content[key]
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns what score.json holds."""
+        return copy.deepcopy(dict(self.content))
+
+    def write(self, directory: Path | str) -> None:
+        """Writes a score directory: score.json, rounds.parquet, documents.parquet, report.html."""
+        from synthdiv.diversity.report import write_report
+
+        directory = output_dir(directory)
+        write_rounds(directory / "rounds.parquet", self.rounds, self.content["score"]["policy"])
+        write_documents(directory / "documents.parquet", self.documents)
+        write_json(
+            directory / "score.json", self.content
+        )  # last but for the report, which reads it
+        write_report(directory)
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.figure}"
+
+    def __repr__(self) -> str:
+        return f"ScoreResult({self}, {len(self.rounds)} rounds judged by {self.judge})"
+
+    def _repr_html_(self) -> str:
+        return _table({self.name: self}, f"judged by {self.judge}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """Score of the first corpus less the second's.
+
+    Attributes:
+        corpora: their names.
+        difference, ci95, p_value: of the scores.
+        method: how interval and p-value were made, in words.
+    """
+
+    corpora: tuple[str, str]
+    difference: float
+    ci95: tuple[float, float]
+    p_value: float
+    method: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the difference as comparison.json has it."""
+        return dataclasses.asdict(self) | {"corpora": list(self.corpora), "ci95": list(self.ci95)}
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class ComparisonResult:
+    """Several corpora's scores, and how they differ.
+
+    Attributes:
+        content: what comparison.json holds; `result["corpora"]` is `result.content["corpora"]`.
+        scores: of each corpus, by name.
+        differences: of each two corpora that were judged by the same criteria.
+    """
+
+    content: Mapping[str, Any]
+    scores: Mapping[str, ScoreResult]
+    differences: tuple[Difference, ...]
+
+    @property
+    def partial(self) -> Mapping[str, Any] | None:
+        """How far a cap let the run get; None for a whole comparison."""
+        return self.content.get("partial")
+
+    @property
+    def go_on_with(self) -> dict[str, float]:
+        """Caps under which a partial result would get further."""
+        return dict((self.partial or {}).get("go_on_with", {}))
+
+    def __getitem__(self, key: str) -> Any:
+        return self.content[key]
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns what comparison.json holds."""
+        return copy.deepcopy(dict(self.content))
+
+    def __str__(self) -> str:
+        return "\n".join(f"{name}: {score.figure}" for name, score in self.scores.items())
+
+    def __repr__(self) -> str:
+        return f"ComparisonResult({'; '.join(str(self).splitlines())})"
+
+    def _repr_html_(self) -> str:
+        return _table(self.scores, f"judged by {self.content['judge']['model']}")
+
+
+def _table(scores: Mapping[str, ScoreResult], caption: str) -> str:
+    """Scores as a notebook shows them."""
+    rows = "".join(
+        f"<tr><td>{html.escape(name)}</td><td>{one.mean:.3f}</td>"
+        f"<td>{one.ci95[0]:.3f} to {one.ci95[1]:.3f}</td><td>{len(one.rounds):,}</td></tr>"
+        for name, one in scores.items()
+    )
+    head = "<tr><th>corpus</th><th>score</th><th>95% interval</th><th>rounds</th></tr>"
+    return f"<table><caption>{html.escape(caption)}</caption>{head}{rows}</table>"
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
 
 
 def definition(config: ScoreConfig) -> str:
@@ -45,55 +211,6 @@ def definition(config: ScoreConfig) -> str:
         f"a cluster; {_POLICY_WORDS[config.policy]}. Between {1 / size:g} (all alike) and {size} "
         "(all different)."
     )
-
-
-@dataclasses.dataclass(frozen=True)
-class Figures:
-    """Per-round figures as arrays.
-
-    Attributes:
-        scores: C / S under the configured policy, `[N]`; NaN for a round without one.
-        sets: criteria set of each round, `[N]`.
-        plain: the scores before the control variate, `[N]`.
-        control: what the control variate did; None without one.
-    """
-
-    scores: np.ndarray
-    sets: np.ndarray
-    plain: np.ndarray
-    control: Control | None = None
-
-
-def interval(figures: Figures, config: ScoreConfig, sequential: bool) -> Estimate:
-    """The score with its interval.
-
-    Args:
-        figures: of the rounds so far.
-        config: bootstrap and seed.
-        sequential: whether the interval has to hold at every time of looking.
-
-    Raises:
-        UserError: the judge gave no usable clustering at all.
-    """
-    if not np.isfinite(figures.scores).any():
-        raise UserError("no round came to a score: the judge gave no usable clustering")
-    found = estimate(figures.scores, figures.sets, config.bootstrap, config.seed)
-    low, high, method = found.low, found.high, found.method
-    if sequential:
-        means = [
-            float(np.nanmean(figures.scores[figures.sets == s]))
-            for s in dict.fromkeys(figures.sets.tolist())
-            if np.isfinite(figures.scores[figures.sets == s]).any()
-        ]
-        low, high = confidence_sequence(means)
-        method = "confidence sequence over criteria sets, valid at every time of looking"
-    error = found.standard_error
-    if figures.control is not None and figures.control.used and error > 0:
-        widened = math.hypot(error, figures.control.error)
-        low = found.mean - (found.mean - low) * widened / error
-        high = found.mean + (high - found.mean) * widened / error
-        error = widened
-    return dataclasses.replace(found, low=low, high=high, standard_error=error, method=method)
 
 
 def _finite(value: float) -> float | None:
@@ -110,7 +227,7 @@ def _score_of(found: Estimate) -> dict[str, Any]:
 
 def policies(rounds: Sequence[Round], config: ScoreConfig) -> dict[str, Any]:
     """The score under every policy for rejected clusters."""
-    sets = np.array([r.criteria_set for r in rounds])
+    sets = np.array([r.criteria.number for r in rounds])
     found: dict[str, Any] = {}
     for policy in POLICIES:
         scores = np.array([r.score(policy) for r in rounds])
@@ -122,7 +239,7 @@ def policies(rounds: Sequence[Round], config: ScoreConfig) -> dict[str, Any]:
 def pairs(rounds: Sequence[Round], config: ScoreConfig) -> dict[str, Any]:
     """Figures beyond K: the pair probability and the effective number of clusters."""
     counts = np.array([shared_pairs(r.sizes(config.policy)) for r in rounds if not r.failed])
-    sets = np.array([r.criteria_set for r in rounds if not r.failed])
+    sets = np.array([r.criteria.number for r in rounds if not r.failed])
     probabilities = pair_probability(counts[:, 0], counts[:, 1])
     if not np.isfinite(probabilities).any():
         return {"probability": None, "effective_clusters": None}
@@ -164,14 +281,16 @@ def summarise(
             "requested": requested,
             "completed": len(rounds) - invalid,
             "invalid": invalid,
-            "failures": dict(Counter(r.failure[:200] for r in rounds if r.failed).most_common(5)),
+            "failures": dict(
+                Counter(r.failure[:200] for r in rounds if r.failure is not None).most_common(5)
+            ),
             "documents_per_round": config.documents_per_round,
         },
         "clusters": {
             "mean": float(np.mean([len(s) for s in sizes])),
             "size_mean": _mean([n for s in sizes for n in s]),
             "total": sum(len(r.clusters) for r in done),
-            "dropped": sum(not ok for r in done for ok in r.verdicts),
+            "dropped": sum(not cluster.valid for r in done for cluster in r.clusters),
         },
         "repairs": {"rounds": sum(r.repaired for r in rounds)},
         "control_variate": figures.control.as_dict() if figures.control else None,
@@ -189,25 +308,25 @@ def write_rounds(path: Path, rounds: Sequence[Round], policy: str) -> None:
 
     rows = []
     for round_ in rounds:
-        sizes = round_.sizes(policy)
+        clusters, sizes = round_.clusters, round_.sizes(policy)
         count, documents = len(sizes), sum(sizes)
         rows.append(
             {
-                "round": round_.number,
-                "criteria_set": round_.criteria_set,
-                "indices": list(round_.indices),
-                "clusters": round_.clusters,
-                "verdicts": round_.verdicts,
-                "names": round_.names,
-                "reasons": round_.reasons,
+                "round": round_.id,
+                "criteria_set": round_.criteria.number,
+                "indices": list(round_.documents),
+                "clusters": [list(cluster.places) for cluster in clusters],
+                "verdicts": [cluster.valid for cluster in clusters],
+                "names": [cluster.name for cluster in clusters],
+                "reasons": [cluster.reason for cluster in clusters],
                 "C": count,
                 "S": documents / count if count else None,
                 "score": _finite(round_.score(policy)),
-                "repaired": round_.repaired,
+                "repaired": int(round_.repaired),
                 "failed": round_.failed,
-                "verdict_reasons": round_.verdict_reasons,
-                "metadata": [json.dumps(m, ensure_ascii=False) for m in round_.metadata],
-                "metrics": [json.dumps(m, ensure_ascii=False) for m in round_.metrics],
+                "verdict_reasons": [cluster.verdict for cluster in clusters],
+                "metadata": [_json(cluster.metadata) for cluster in clusters],
+                "metrics": [_json(cluster.metrics) for cluster in clusters],
             }
         )
     text, numbers = pa.list_(pa.string()), pa.list_(pa.int64())
@@ -232,6 +351,10 @@ def write_rounds(path: Path, rounds: Sequence[Round], policy: str) -> None:
     )
     with atomic_path(path) as temporary:
         pq.write_table(pa.Table.from_pylist(rows, schema), temporary, compression="zstd")
+
+
+def _json(values: Mapping[str, object]) -> str:
+    return json.dumps(dict(values), ensure_ascii=False)
 
 
 def write_documents(path: Path, documents: Mapping[int, Shown]) -> None:

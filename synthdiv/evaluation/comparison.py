@@ -10,6 +10,7 @@ import numpy as np
 
 from synthdiv import files
 from synthdiv.errors import UserError
+from synthdiv.plans import text_table
 from synthdiv.reporting.checkpoints_page import write_checkpoints_page
 
 
@@ -48,18 +49,14 @@ class Comparison:
         """Returns a plain-text table, in per cent."""
         head = ["task", "metric", "n", self.names[0]]
         head += [f"{name} (difference)" for name in self.names[1:]]
-        lines = [head]
+        lines = []
         for row in self.rows:
             cells = [row["task"], row["metric"], str(row["questions"]), f"{row['values'][0]:.2%}"]
             for value, d in zip(row["values"][1:], row["differences"], strict=True):
                 lo, hi = d["ci"]
                 cells.append(f"{value:.2%} ({d['difference']:+.2%} [{lo:+.2%}, {hi:+.2%}])")
             lines.append(cells)
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        return "\n".join(
-            "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
-            for cells in lines
-        )
+        return text_table(head, lines, left=2)
 
 
 def compare(

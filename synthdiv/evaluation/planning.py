@@ -7,6 +7,7 @@ from synthdiv.errors import UserError
 from synthdiv.evaluation.run import EvaluateConfig
 from synthdiv.evaluation.tasks import load_tasks, quiet
 from synthdiv.files import Corpus
+from synthdiv.plans import Plan
 
 
 def plan(
@@ -16,8 +17,8 @@ def plan(
     config: EvaluateConfig | None = None,
     corpora: Sequence[Corpus] = (),
     tokenizer: str | Path | None = None,
-) -> str:
-    """Returns, in lines, what `evaluate` would do with the same arguments.
+) -> Plan:
+    """Returns what `evaluate` would do with the same arguments.
 
     Raises:
         UserError: whatever `evaluate` would refuse before it runs the model.
@@ -35,9 +36,8 @@ def plan(
         raise UserError(f"checkpoint {str(found)!r} has no tokenizer; name one with --tokenizer")
     loaded_tokenizer = load_tokenizer(source)
     size = model.parameters * (4 if (config.dtype or model.dtype) == "float32" else 2)
-    lines = [
-        f"checkpoint {found}: {model.parameters:,} parameters, {size / 1e9:,.2f} GB on each device"
-    ]
+    parameters = f"{model.parameters:,} parameters, {size / 1e9:,.2f} GB on each device"
+    facts = {"checkpoint": f"{found}: {parameters}"}
     if tasks:
         loaded = load_tasks(
             list(tasks), None if data_dir is None else Path(data_dir), config.num_fewshot
@@ -49,11 +49,11 @@ def plan(
             texts = {"".join(map(str, request.args[:2])) for request in requests}
             tokens = sum(map(len, loaded_tokenizer.encode_batch(list(texts))))
             asked = min(len(task.eval_docs), config.limit or len(task.eval_docs))
-            lines.append(
-                f"{name}: {asked:,} questions, {len(requests):,} requests, {tokens:,} tokens "
+            facts[name] = (
+                f"{asked:,} questions, {len(requests):,} requests, {tokens:,} tokens "
                 f"(before shared beginnings are read once), from "
                 f"{loaded.files.get(name, task.config.dataset_path)}"
             )
     for corpus in corpora:
-        lines.append(f"bits per byte on {corpus.path}: {len(corpus):,} documents")
-    return "\n".join(lines)
+        facts[f"bits per byte on {corpus.origin}"] = f"{len(corpus):,} documents"
+    return Plan(facts)

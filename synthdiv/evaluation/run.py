@@ -94,7 +94,7 @@ def evaluate(
     output = Path(output) if output is not None else None
     if not tasks and not corpora:
         raise UserError("nothing to evaluate: give --tasks, --corpus, or both")
-    opened = [c if isinstance(c, Corpus) else Corpus(c) for c in corpora]
+    opened = [Corpus.of(c) for c in corpora]
     data_dir = Path(data_dir) if data_dir is not None else None
     loaded = load_tasks(list(tasks), data_dir, config.num_fewshot) if tasks else None
     if output is not None:
@@ -119,7 +119,7 @@ def evaluate(
         results, samples = _run_tasks(lm, loaded, config) if loaded else ({}, {})
         names = [corpus.name for corpus in opened]
         measured = {
-            corpus.name if names.count(corpus.name) == 1 else str(corpus.path): text_loss(
+            corpus.name if names.count(corpus.name) == 1 else corpus.origin: text_loss(
                 lm, corpus, config.text_loss
             )
             for corpus in opened

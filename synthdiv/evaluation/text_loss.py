@@ -55,7 +55,7 @@ def text_loss(lm: "SynthdivLM", corpus: Corpus, config: TextLossConfig) -> dict[
             texts.append(document.text)
             sizes.append(len(document.text.encode("utf-8", "surrogatepass")))
     if not texts:
-        raise UserError(f"corpus {str(corpus.path)!r} has no text to measure bits per byte on")
+        raise UserError(f"corpus {corpus.origin!r} has no text to measure bits per byte on")
     losses = lm.score_texts(texts)
     nats = np.array([-sum(w.sum(dtype=np.float64) for w in windows) for windows in losses])
     size = np.array(sizes, np.float64)
@@ -102,6 +102,4 @@ def bits_per_byte(
     """Loads a checkpoint and measures it on a corpus; see `text_loss` for what is returned."""
     from synthdiv.evaluation.harness import SynthdivLM
 
-    if not isinstance(corpus, Corpus):
-        corpus = Corpus(corpus)
-    return text_loss(SynthdivLM(checkpoint), corpus, config or TextLossConfig())
+    return text_loss(SynthdivLM(checkpoint), Corpus.of(corpus), config or TextLossConfig())

@@ -30,7 +30,7 @@ class TopicsConfig:
     """How topics are taken from pages; gin scope `Topics`.
 
     Raises:
-      UserError: a value out of range.
+        UserError: a value out of range.
     """
 
     most_per_page: int = 3
@@ -50,7 +50,7 @@ class TopicsConfig:
             raise UserError("Topics.same_keywords must be above 0 and at most 1")
 
 
-def page_requests(pages: files.Corpus, config: TopicsConfig) -> Iterator[Request]:
+def page_requests(pages: files.Corpus, config: TopicsConfig) -> Iterator[Request[TopicList]]:
     """One request a page, in the pages' order; empty pages are passed over."""
     prompts = Prompts(config.prompts)
     sampling = Sampling(config.temperature, max_tokens=config.max_tokens, seed=config.seed)
@@ -67,28 +67,28 @@ def make_topics(
     """Writes the topics that `pages` teach as topic seeds (JSONL), each once.
 
     Args:
-      pages: any corpus.
-      output: the JSONL file, written when all pages were asked about.
-      config: how topics are taken and merged.
-      session: who reads, and where answers are kept.
+        pages: any corpus.
+        output: the JSONL file, written when all pages were asked about.
+        config: how topics are taken and merged.
+        session: who reads, and where answers are kept.
 
     Returns:
-      Counts: `pages`, `failed`, `found`, `topics` (kept), and the session's `usage`.
+        Counts: `pages`, `failed`, `found`, `topics` (kept), and the session's `usage`.
 
     Raises:
-      UserError: no page gave a topic.
-      Paused: the money is spent or a batch is to be answered; the same call goes on from there.
+        UserError: no page gave a topic.
+        Paused: the money is spent or a batch is to be answered; the same call goes on from there.
     """
     answered: dict[int, list[Topic]] = {}
     failed = 0
     requests = page_requests(pages, config)
-    for index, reply in session.iter(requests, label="reading pages"):
-        if reply.failure is None:
-            found = [_clean(t.path, t.keywords) for t in reply.value.topics]
-            answered[index] = [topic for topic in found[: config.most_per_page] if topic]
+    for index, reply in session.map(session.ask, requests, "reading pages"):
+        if reply.failure is None and reply.value is not None:
+            named = [_clean(t.path, t.keywords) for t in reply.value.topics[: config.most_per_page]]
+            answered[index] = [topic for topic in named if topic is not None]
         else:
             failed += 1
-    # In the pages' order, so that what is merged into what does not hang on who answered first.
+    # In the pages' order, so that what is merged into what does not depend on who answered first.
     found = [topic for index in sorted(answered) for topic in answered[index]]
     if not found:
         raise UserError(f"no topic found in {len(answered) + failed} pages of {pages.path}")
@@ -122,9 +122,9 @@ def merge_duplicates(
     (Jaccard; topics of fewer than three keywords are not compared by them).
 
     Args:
-      topics: in order of preference.
-      same_keywords: share of keywords, above 0 and at most 1.
-      most_keywords: a topic keeps at most so many.
+        topics: in order of preference.
+        same_keywords: share of keywords, above 0 and at most 1.
+        most_keywords: a topic keeps at most so many.
     """
     kept: list[Topic] = []
     words: list[dict[str, str]] = []  # of each kept topic: normal form -> keyword as written

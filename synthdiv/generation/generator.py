@@ -15,15 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synthdiv import __version__, files
+from synthdiv.claims import FINGERPRINT, check_claim, claim
 from synthdiv.errors import Paused, UserError
 from synthdiv.generation.plan import STAGE, CorpusPlan, GenerateConfig
+from synthdiv.generation.schemas import AnyLesson
 from synthdiv.llm import Reply, Stage
 from synthdiv.progress import Progress
 
 if TYPE_CHECKING:
     from synthdiv.llm import Plan, Session
 
-FINGERPRINT = "fingerprint.json"
 PARTIAL = "partial.json"
 TOKENS_PER_WORD = 4 / 3  # a rule of thumb for English and vocabularies of 30,000 and more
 _FIRST_WAVE = 64  # requests, before it is known how long the texts get
@@ -42,22 +43,27 @@ def generate(
     """Generates a corpus; one that is complete is left alone, an unfinished one goes on.
 
     Args:
-      topics: JSONL of topic seeds.
-      output: directory of the corpus.
-      config: what to generate.
-      session: who writes, and where answers are kept.
+        topics: JSONL of topic seeds.
+        output: directory of the corpus.
+        config: what to generate.
+        session: who writes, and where answers are kept.
 
     Returns:
-      The corpus's manifest.
+        The corpus's manifest.
 
     Raises:
-      UserError: bad seeds or configuration, `output` holds another corpus, or every request failed.
-      Paused: the money is spent, what there is is left marked as partial, or a batch is to be
-        answered; the same call goes on from there.
+        UserError: bad seeds or configuration, `output` holds another corpus, or every request
+            failed.
+        Paused: a cap was reached, and what there is was left marked as partial; or a batch is to be
+            answered. The same call goes on from there.
     """
     plan = CorpusPlan(topics, config)
-    output = files.output_dir(output)
-    _claim(output, plan.fingerprint(session))
+    with claim(Path(output) / FINGERPRINT, plan.fingerprint(session), "corpus"):
+        return _write(plan, Path(output), session)
+
+
+def _write(plan: CorpusPlan, output: Path, session: Session) -> dict[str, Any]:
+    """Writes the documents that are not there yet, and the manifest."""
     complete = files.read_manifest(output)
     if complete is not None:
         return complete
@@ -66,25 +72,28 @@ def generate(
     tally = _Tally.of_shards(writer.shards)
     rows: list[dict[str, Any]] = []
     label = f"generating {output.name}"
+
+    async def write(number: int) -> Reply[AnyLesson]:
+        return await session.ask(plan.request(number))
+
     with (
         _leaving(plan, tally, session, writer, rows),
         Progress(len(plan), label, "requests") as progress,
     ):
         progress.update(tally.requests)
         while wave := _wave(plan, tally):
-            requests = (plan.request(number) for number in wave)
-            with contextlib.closing(session.iter(requests, check=plan.check)) as replies:
+            with contextlib.closing(session.map(write, wave)) as replies:
                 for number, reply in _in_order(replies, tally.requests):
                     if _budget_spent(plan, tally):
                         break
                     tally.requests += 1
-                    if reply.failure is None:
-                        rows.append(plan.document(number, reply, session.model))
+                    if reply.failure is None and reply.value is not None:
+                        rows.append(plan.document(number, reply.value, session.model))
                         tally.add(rows[-1]["text"])
                     else:
                         tally.failure = tally.failure or reply.failure
                     progress.update(1, tokens=f"{tally.tokens:,}", failed=tally.failed)
-                    if len(rows) >= config.shard_documents:
+                    if len(rows) >= plan.config.shard_documents:
                         writer.write(rows)
                         rows.clear()
     if rows:
@@ -95,12 +104,19 @@ def generate(
     return files.read_manifest(output) or {}
 
 
-def plan_generation(topics: Path, config: GenerateConfig, session: Session) -> Plan:
+def plan_generation(
+    topics: Path, config: GenerateConfig, session: Session, output: Path | None = None
+) -> Plan:
     """What `generate` would take, without sending or writing anything: calls, tokens, money.
 
     A token budget is left out of account, as nobody knows yet how long the texts will be.
+
+    Raises:
+        UserError: bad seeds or configuration, or `output` holds another corpus.
     """
     plan = CorpusPlan(topics, config)
+    if output is not None:
+        check_claim(output / FINGERPRINT, plan.fingerprint(session), "corpus")
     if len(plan) <= _PLANNED_WHOLE:
         requests = [plan.request(number) for number in range(len(plan))]
         return session.plan({STAGE: requests})
@@ -209,35 +225,11 @@ def _wave(plan: CorpusPlan, tally: _Tally) -> range:
     return range(start, start + rest)
 
 
-def _claim(output: Path, fingerprint: dict[str, Any]) -> None:
-    path = output / FINGERPRINT
-    if not path.exists():
-        files.write_json(path, fingerprint)
-        return
-    before = files.read_json(path)
-    if before == fingerprint:
-        return
-    old, new = _flat(before), _flat(fingerprint)
-    name = next(n for n in [*new, *old] if old.get(n) != new.get(n))
-    raise UserError(
-        f"{str(output)!r} holds another corpus ({name} was {old.get(name)!r} and is now "
-        f"{new.get(name)!r}): take another --output, or remove that one"
-    )
-
-
-def _flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in nested.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat
-
-
-def _in_order(replies: Iterable[tuple[int, Reply]], start: int) -> Iterator[tuple[int, Reply]]:
+def _in_order(
+    replies: Iterable[tuple[int, Reply[AnyLesson]]], start: int
+) -> Iterator[tuple[int, Reply[AnyLesson]]]:
     """Replies in the order of their requests, numbered from `start`; early ones wait their turn."""
-    waiting: dict[int, Reply] = {}
+    waiting: dict[int, Reply[AnyLesson]] = {}
     turn = 0
     for index, reply in replies:
         waiting[index] = reply

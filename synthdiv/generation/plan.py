@@ -18,7 +18,7 @@ from synthdiv import config as configuration
 from synthdiv import files
 from synthdiv.errors import UserError, closest
 from synthdiv.generation.prompts import Prompts
-from synthdiv.generation.schemas import AddressedLesson, Lesson, training_text
+from synthdiv.generation.schemas import AddressedLesson, AnyLesson, Lesson, training_text
 from synthdiv.generation.seeds import (
     Style,
     Topic,
@@ -27,7 +27,7 @@ from synthdiv.generation.seeds import (
     read_styles,
     read_topics,
 )
-from synthdiv.llm import Reply, Request, Sampling
+from synthdiv.llm import Request, Sampling
 
 if TYPE_CHECKING:
     from synthdiv.llm import Session
@@ -48,7 +48,7 @@ class GenerateConfig:
     """What to generate; gin scope `Generate`.
 
     Raises:
-      UserError: a value that makes no corpus.
+        UserError: a value that makes no corpus.
     """
 
     family: str = "topic"  # one of FAMILIES
@@ -96,11 +96,11 @@ class CorpusPlan:
     """A planned corpus: its requests, in order, without any of them sent.
 
     Args:
-      topics: JSONL of topic seeds.
-      config: what to generate.
+        topics: JSONL of topic seeds.
+        config: what to generate.
 
     Raises:
-      UserError: a file cannot be read, or asks for more topics or styles than there are.
+        UserError: a file cannot be read, or asks for more topics or styles than there are.
     """
 
     def __init__(self, topics: Path, config: GenerateConfig):
@@ -116,13 +116,13 @@ class CorpusPlan:
                 f"Generate.topics_per_prompt is {config.topics_per_prompt}, "
                 f"and there are {len(self.topics)} topics"
             )
-        self.schema = AddressedLesson if with_personas else Lesson
+        self.schema: type[AnyLesson] = AddressedLesson if with_personas else Lesson
 
     def __len__(self) -> int:
         """The number of requests: T times G."""
         return len(self.topics) * self.config.generations
 
-    def request(self, number: int) -> Request:
+    def request(self, number: int) -> Request[AnyLesson]:
         """Request `number`: the same one whenever and wherever it is made."""
         assignment = self.assignment(number)
         prompt = self.prompts.lesson(
@@ -135,7 +135,15 @@ class CorpusPlan:
             seed=self._random("sampling", assignment).getrandbits(31),
         )
         messages = ({"role": "user", "content": prompt},)
-        return Request(messages, self.schema, sampling, STAGE, assignment.generation)
+        shown = len(assignment.personas)
+
+        def check(lesson: AnyLesson) -> str | None:
+            """What the schema cannot know: the audience is one of the people that were shown."""
+            if isinstance(lesson, AddressedLesson) and lesson.audience > shown:
+                return f"audience must be between 1 and {shown}, not {lesson.audience}"
+            return None
+
+        return Request(messages, self.schema, sampling, STAGE, assignment.generation, check)
 
     def assignment(self, number: int) -> _Assignment:
         """What request `number` is about."""
@@ -155,9 +163,9 @@ class CorpusPlan:
             number, generation, topics, style, tuple(random.sample(self.personas, shown))
         )
 
-    def document(self, number: int, reply: Reply, model: str) -> dict[str, Any]:
+    def document(self, number: int, lesson: AnyLesson, model: str) -> dict[str, Any]:
         """The row of the corpus that a valid reply to request `number` becomes."""
-        assignment, lesson = self.assignment(number), reply.value
+        assignment = self.assignment(number)
         first = assignment.topics[0]
         audience = ""
         if isinstance(lesson, AddressedLesson):
@@ -179,15 +187,6 @@ class CorpusPlan:
             "options": lesson.question.options,
             "answer": lesson.question.answer,
         }
-
-    @staticmethod
-    def check(request: Request, value: Any) -> str | None:
-        """What the schema cannot know: the audience is one of the people that were shown."""
-        if isinstance(value, AddressedLesson):
-            shown = request.messages[-1]["content"].count("\n</persona #")
-            if value.audience > shown:
-                return f"audience must be between 1 and {shown}, not {value.audience}"
-        return None
 
     def fingerprint(self, session: Session) -> dict[str, Any]:
         """What decides the corpus's content: two runs that agree in it may share a directory."""
@@ -214,6 +213,6 @@ class CorpusPlan:
         return [styles[name] for name in self.config.styles or styles]
 
     def _random(self, purpose: str, assignment: _Assignment) -> Random:
-        """Randomness that hangs on the topic, not on its place: the same in a corpus of more."""
+        """Randomness by the topic itself and not its place, so that a larger corpus agrees."""
         key = assignment.topics[0].key
         return Random(f"{purpose}/{self.config.seed}/{key}/{assignment.generation}")

@@ -26,10 +26,10 @@ class Prompts:
     """The templates of one directory.
 
     Args:
-      directory: as given, or inside the installed configs.
+        directory: as given, or inside the installed configs.
 
     Raises:
-      UserError: the directory is missing.
+        UserError: the directory is missing.
     """
 
     def __init__(self, directory: str | Path):
@@ -55,7 +55,7 @@ class Prompts:
         """The prompt for one text of a family.
 
         Raises:
-          UserError: the family's template is missing or has a fault.
+            UserError: the family's template is missing or has a fault.
         """
         return self._render(
             family,

@@ -59,6 +59,9 @@ class AddressedLesson(BaseModel):
     question: Question
 
 
+AnyLesson = Lesson | AddressedLesson
+
+
 class ExtractedTopic(BaseModel):
     """A topic that a page teaches: its path from the broadest field down, and its keywords."""
 
@@ -72,7 +75,7 @@ class TopicList(BaseModel):
     topics: list[ExtractedTopic]
 
 
-def training_text(lesson: Lesson | AddressedLesson) -> str:
+def training_text(lesson: AnyLesson) -> str:
     """What a model is trained on: the passages, then question, answer and explanation."""
     passages = "\n\n".join(passage.text for passage in lesson.passages)
     question = lesson.question

@@ -41,7 +41,7 @@ def read_topics(path: str | Path) -> list[Topic]:
     """Reads topic seeds, one `{"path": [...], "keywords": [...]}` a line.
 
     Raises:
-      UserError: the file is missing or empty, a line is no topic, or a topic stands there twice.
+        UserError: the file is missing or empty, a line is no topic, or a topic stands there twice.
     """
     topics: dict[str, Topic] = {}
     for number, row in _rows(path):
@@ -62,7 +62,7 @@ def read_personas(path: str | Path) -> list[str]:
     """Reads personas, one `{"persona": "a ..."}` a line.
 
     Raises:
-      UserError: the file is missing or empty, or a line is no persona.
+        UserError: the file is missing or empty, or a line is no persona.
     """
     return [_field(path, number, row, "persona") for number, row in _rows(path)]
 
@@ -71,7 +71,7 @@ def read_styles(path: str | Path) -> dict[str, Style]:
     """Reads styles, one `{"style": name, "instruction": text}` a line, by name in file order.
 
     Raises:
-      UserError: the file is missing or empty, or a line is no style.
+        UserError: the file is missing or empty, or a line is no style.
     """
     styles = [
         Style(_field(path, number, row, "style"), _field(path, number, row, "instruction"))
@@ -86,7 +86,7 @@ def choose_topics(topics: Sequence[Topic], number: int, seed: int) -> list[Topic
     It depends on the topics themselves and not on their order in the file.
 
     Raises:
-      UserError: there are fewer topics than that.
+        UserError: there are fewer topics than that.
     """
     if number > len(topics):
         raise UserError(f"{number} topics wanted, and there are {len(topics)}")

@@ -2,22 +2,29 @@
 
     from synthdiv.llm import LLMConfig, Request, open_session
 
+    async def topics(text: str) -> list[str]:
+        reply = await session.ask(Request(({"role": "user", "content": text},), Topics))
+        return reply.value.topics if reply.value else []
+
     with open_session(LLMConfig(backend="openai", model="..."), Path("answers.sqlite")) as session:
-        replies = session.ask_all([Request(({"role": "user", "content": "..."},), MySchema)])
+        for index, found in session.map(topics, texts):
+            ...
 
 Every answer is on disk before it is used and is never paid for twice; a cap on cost or calls is
 never exceeded; a killed run goes on where it was. Importing this loads no HTTP library.
 """
 
+from synthdiv.llm.config import LLMConfig
 from synthdiv.llm.fences import Fenced, fence, fenced, unfence
 from synthdiv.llm.plan import Plan, Stage
 from synthdiv.llm.protocol import Reply, Request, Sampling, Usage
-from synthdiv.llm.session import LLMConfig, PausedAsking, Session, open_session
+from synthdiv.llm.session import Awaiting, Session, one_pause, open_session
+from synthdiv.llm.tasks import together
 
 __all__ = [
+    "Awaiting",
     "Fenced",
     "LLMConfig",
-    "PausedAsking",
     "Plan",
     "Reply",
     "Request",
@@ -27,6 +34,8 @@ __all__ = [
     "Usage",
     "fence",
     "fenced",
+    "one_pause",
     "open_session",
+    "together",
     "unfence",
 ]

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from synthdiv.errors import Paused, UserError
 from synthdiv.llm import store as ledger
+from synthdiv.llm.config import LLMConfig
 from synthdiv.llm.group_commit import GroupCommit
 from synthdiv.llm.limits import Breaker, Concurrency, Outage, Rate
 from synthdiv.llm.money import FREE, PICO, Price, higher, likely_tokens, most_input_tokens
@@ -36,6 +37,11 @@ _REFUSALS_OF_ALL = 20  # calls refused in a row, with none ever answered: the se
 _BARRED = 3  # calls in a row whose refusal concerns all others: the key expired on the way
 
 
+def asked_of(backend: Backend, config: LLMConfig) -> tuple[object, ...]:
+    """Returns who is asked, as it is part of every key: backend, model, extra parameters."""
+    return (backend.name, backend.model, *([config.extra] if config.extra else []))
+
+
 class CallFailed(Exception):
     """A call has no answer and will have none in this run; the message says why."""
 
@@ -54,33 +60,29 @@ class Counts:
     lost: int = 0
 
 
-@dataclass(frozen=True)
-class Terms:
-    """On what terms calls are sent; from LLMConfig."""
-
-    concurrency: int
-    timeout: float
-    retries: int
-    patience: float
-    requests_per_minute: float | None
-    tokens_per_minute: float | None
-    max_cost_usd: float | None
-    max_calls: int | None
-    price: Price | None
-
-
 class Exchange:
-    """Answers calls; one to a session."""
+    """Answers calls; one to a session, made inside its event loop.
 
-    def __init__(self, backend: Backend, store: Store, terms: Terms) -> None:
+    Args:
+        backend: who answers.
+        store: where answers are kept.
+        config: how fast, how patiently and for how much.
+        price: of the model; None where nobody knows it.
+    """
+
+    def __init__(
+        self, backend: Backend, store: Store, config: LLMConfig, price: Price | None
+    ) -> None:
         self.counts = Counts()
-        self._backend, self._store, self._terms = backend, store, terms
+        self.config = config
+        self.asked_of = asked_of(backend, config)
+        self._backend, self._store, self._price = backend, store, price
         self._writes = GroupCommit(store)
-        self._places = Concurrency(terms.concurrency)
-        self._breaker = Breaker(terms.patience)
-        self._requests = Rate(terms.requests_per_minute)
-        self._tokens = Rate(terms.tokens_per_minute)
-        self._capped = terms.max_cost_usd is not None or terms.max_calls is not None
+        self._places = Concurrency(config.concurrency)
+        self._breaker = Breaker(config.patience)
+        self._requests = Rate(config.requests_per_minute)
+        self._tokens = Rate(config.tokens_per_minute)
+        self._capped = config.max_cost_usd is not None or config.max_calls is not None
         self._asking: dict[bytes, asyncio.Future[Answer]] = {}
         self._deferring = False
         self._written = (0, 0)  # output tokens and answers so far, to guess the next by
@@ -180,11 +182,11 @@ class Exchange:
                     self.counts.retried += 1
                 attempt.in_flight = True
                 try:
-                    async with asyncio.timeout(self._terms.timeout):
+                    async with asyncio.timeout(self.config.timeout):
                         answer = await self._backend.complete(call)
                 except TimeoutError:
                     attempt.in_flight = False
-                    words = f"no answer within {self._terms.timeout:g} s"
+                    words = f"no answer within {self.config.timeout:g} s"
                     await self._after(Transient(words, lost=True), attempt)
                 except Transient as failure:
                     attempt.in_flight = False
@@ -240,9 +242,9 @@ class Exchange:
         if not was_open:
             attempt.failures += 1
             if self._breaker.open:
-                patience = f"{self._terms.patience:g} s"
+                patience = f"{self.config.patience:g} s"
                 say(f"{self._who()}: every call fails ({error}); trying on for {patience}")
-        if attempt.failures > self._terms.retries:
+        if attempt.failures > self.config.retries:
             raise CallFailed(f"{error} ({attempt.failures} attempts)")
         backoff = min(_BACKOFF_MOST_S, _BACKOFF_S * 2 ** (attempt.failures - 1))
         jittered = backoff * random.uniform(0.5, 1.0)
@@ -255,7 +257,7 @@ class Exchange:
         self._breaker.succeeded()
         self._tokens.correct(answer.usage.input + answer.usage.output - guess)
         self._written = (self._written[0] + answer.usage.output, self._written[1] + 1)
-        price = self._terms.price
+        price = self._price
         if price is None:
             cost = 0
         elif answer.counted:
@@ -295,7 +297,7 @@ class Exchange:
 
     def _most(self, call: Call) -> int:
         """The most that a call can cost, in pico-dollars."""
-        price = self._terms.price
+        price = self._price
         if not price or price == FREE:
             return 0
         schema_bytes = len(json.dumps(call.schema).encode()) if call.schema else 0
@@ -303,13 +305,13 @@ class Exchange:
         return price.most(prompt, call.max_tokens)
 
     def _halt(self, reason: Paused | UserError) -> Paused | UserError:
-        """Sends nothing more until `resume`; what is in flight comes home."""
+        """Sends nothing more until `resume`; calls in flight are waited for."""
         self._halted = reason
         return reason
 
     def _guess(self, call: Call) -> float:
         """About how many tokens the call will take, for the limit a minute."""
-        if self._terms.tokens_per_minute is None:
+        if self.config.tokens_per_minute is None:
             return 0
         tokens, answers = self._written
         output = tokens / answers if answers >= 8 else call.max_tokens / 4
@@ -322,13 +324,13 @@ class Exchange:
         """Says what was spent and what a cap leaves, and by which caps a run would get further."""
         ever, counted = await self._writes.totals()
         caps, behind, left, flags = [], [f"{counted.calls:,} calls"], [], {}
-        if (most := self._terms.max_cost_usd) is not None:
+        if (most := self.config.max_cost_usd) is not None:
             used = (counted.spent + counted.lost) / PICO
             caps.append(f"--max_cost_usd={most:g}")
             behind.append(f"${used:.4f}")
             left.append(f"${max(most - used, 0):.4f}")
             flags["max_cost_usd"] = higher((ever.spent + ever.lost) / PICO + max(most, used))
-        if (most := self._terms.max_calls) is not None:
+        if (most := self.config.max_calls) is not None:
             caps.append(f"--max_calls={most}")
             left.append(f"{max(most - counted.calls, 0):,} calls")
             flags["max_calls"] = ever.calls + max(most, counted.calls, 1)

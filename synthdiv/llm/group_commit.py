@@ -41,7 +41,7 @@ class GroupCommit:
                 for _, done in batch:
                     if not done.done():
                         done.set_exception(error)
-                        done.exception()  # seen here, so that nobody waiting is no complaint
+                        done.exception()  # retrieved: asyncio would complain if nobody waited
                 if not isinstance(error, Exception):
                     raise
                 continue
@@ -58,7 +58,7 @@ class GroupCommit:
             await loop.run_in_executor(self._thread, self._store.beat)
 
     async def totals(self) -> tuple[Totals, Totals]:
-        """Returns the ledger as it stands, of all time and as far as the caps count it."""
+        """Returns the ledger's totals: of all time, and those that count against the caps."""
         loop = asyncio.get_running_loop()
         ever = await loop.run_in_executor(self._thread, self._store.totals)
         return ever, ever.since(self._store.start)

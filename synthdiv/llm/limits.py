@@ -15,10 +15,10 @@ _PROBE_MOST_S = 30.0
 class Concurrency:
     """At most so many calls in flight: the number grows while all is well and halves on overload.
 
-    Additive increase, multiplicative decrease, as TCP does it: until the first overload every
-    success adds one place, afterwards every full round of successes does. Many refusals of the
-    same burst count once, and bursts within a second too: where calls take milliseconds, a few
-    refusals in a hundred would else leave no concurrency at all.
+    Additive increase, multiplicative decrease, as in TCP: until the first overload every success
+    adds one place, afterwards every full round of successes does. Refusals of the same burst count
+    once, and so do bursts within one second: where calls take milliseconds, a few refusals in a
+    hundred would otherwise leave no concurrency at all.
     """
 
     def __init__(self, most: int) -> None:
@@ -30,7 +30,7 @@ class Concurrency:
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def enter(self, again: bool = False) -> float:
-        """Waits for a place and returns when it was had; a call that comes `again` goes first."""
+        """Waits for a place and returns when it was granted; whoever comes `again` is first."""
         if self.used >= int(self.limit) or (self._waiting and not again):
             place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             if again:
@@ -53,7 +53,7 @@ class Concurrency:
         self._admit()
 
     def succeeded(self) -> None:
-        """Adds room after an answer, if the room there is was made use of."""
+        """Adds room after an answer if the present room was used."""
         if self.limit < self.most and self.used >= int(self.limit) - 1:
             self.limit = min(self.most, self.limit + (1.0 if self._rising else 1.0 / self.limit))
             self._admit()
@@ -112,11 +112,11 @@ class Rate:
 
 
 class Outage(Exception):
-    """Nothing has worked for as long as the breaker was told to wait; the message says what."""
+    """No call has succeeded for as long as the breaker may wait; the message has the last error."""
 
 
 class Breaker:
-    """Stops the calls when everything fails, lets one through now and then, and gives up at last.
+    """Stops the calls when everything fails, lets one through now and then, and finally gives up.
 
     Args:
         patience: seconds without one success, after opening, until `Outage` is raised.

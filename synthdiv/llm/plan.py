@@ -1,12 +1,13 @@
 """What a run would take, before anything is sent: calls, tokens and money of each stage."""
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from synthdiv.llm.conversation import Manners, first_call
+from synthdiv import plans
+from synthdiv.llm.conversation import first_call
 from synthdiv.llm.money import PICO, Price, likely_tokens, most_input_tokens
 from synthdiv.llm.protocol import Request, Usage
 
@@ -17,7 +18,7 @@ _GUESSED_SHARE = 0.25  # of max_tokens, for a reply nobody has seen the like of
 class Stage:
     """A stage whose requests are not known yet: examples of them, and how many there will be."""
 
-    examples: Sequence[Request]
+    examples: Sequence[Request[Any]]
     calls: int
 
 
@@ -41,10 +42,10 @@ class StagePlan:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(plans.Plan):
     """What all stages would take; printed, it is a table."""
 
-    stages: tuple[StagePlan, ...]
+    stages: tuple[StagePlan, ...] = ()
 
     @property
     def calls(self) -> int:
@@ -93,19 +94,12 @@ class Plan:
                     _usd(self.most_cost_usd),
                 )
             )
-        widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
-        return "\n".join(
-            "  ".join(
-                cell.rjust(width) if i else cell.ljust(width)
-                for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-            ).rstrip()
-            for row in (head, *rows)
-        )
+        return plans.text_table(head, rows)
 
 
 def make_plan(
-    stages: Mapping[str, Sequence[Request] | Stage],
-    manners: Manners,
+    stages: Mapping[str, Sequence[Request[Any]] | Stage],
+    asked_of: tuple[object, ...],
     price: Price | None,
     store: Path | None,
     fresh: bool,
@@ -118,20 +112,20 @@ def make_plan(
             written = dict(kept.execute("SELECT stage, avg(output) FROM answers GROUP BY stage"))
         except sqlite3.Error:
             kept = None
-    plans = []
+    planned = []
     for name, stage in stages.items():
         if not isinstance(stage, Stage):
             stage = Stage(stage, len(stage))
-        plans.append(_plan_stage(name, stage, manners, price, None if fresh else kept, written))
+        planned.append(_plan_stage(name, stage, asked_of, price, None if fresh else kept, written))
     if kept is not None:
         kept.close()
-    return Plan(tuple(plans))
+    return Plan(stages=tuple(planned))
 
 
 def _plan_stage(
     name: str,
     stage: Stage,
-    manners: Manners,
+    asked_of: tuple[object, ...],
     price: Price | None,
     kept: sqlite3.Connection | None,
     written: Mapping[str, float],
@@ -140,7 +134,7 @@ def _plan_stage(
     more = stage.calls > len(stage.examples)  # the others are like the examples
     cached = calls = prompt = most_prompt = output = most_output = 0
     for request in stage.examples:
-        call = first_call(request, manners)
+        call = first_call(request, asked_of)
         if call.key in keys:
             continue
         keys.add(call.key)
@@ -169,15 +163,19 @@ def _plan_stage(
         input=prompt,
         output=output,
         most_output=most_output,
-        cost_usd=price and price.cost(Usage(prompt, 0, output)) / PICO,
-        most_cost_usd=price and price.most(most_prompt, most_output) / PICO,
+        cost_usd=None if price is None else price.cost(Usage(prompt, 0, output)) / PICO,
+        most_cost_usd=None if price is None else price.most(most_prompt, most_output) / PICO,
         seen=name in written,
     )
 
 
-def _sum(values: Any) -> float | None:
-    values = list(values)
-    return None if None in values else sum(values)
+def _sum(values: Iterable[float | None]) -> float | None:
+    total = 0.0
+    for value in values:
+        if value is None:
+            return None
+        total += value
+    return total
 
 
 def _usd(value: float | None) -> str:

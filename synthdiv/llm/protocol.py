@@ -1,19 +1,19 @@
 """What is asked and what comes back: the words that sessions, backends and callers share.
 
 A caller makes a `Request` and gets a `Reply`. Between them a request becomes one or more `Call`s
-(the first question, a question with more room, a question that quotes a fault), each answered by a
-backend with an `Answer`. A backend is anything with the methods of `Backend`; it tells what went
-wrong by raising `Transient`, `Permanent`, `Again` or `Deferred`, and never sends twice on its own.
+(the first question, the question with more room, the question that quotes a fault), each answered
+by a backend with an `Answer`. A backend is anything with the methods of `Backend`; it tells what
+went wrong by raising `Transient`, `Permanent`, `Again` or `Deferred`, and never sends twice on its
+own.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, Protocol, TypeVar
 
-if TYPE_CHECKING:
-    from pydantic import BaseModel
+T = TypeVar("T")
 
 Message = Mapping[str, str]  # {"role": "system" | "user" | "assistant", "content": text}
 
@@ -36,22 +36,26 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class Request(Generic[T]):
     """One question to a language model.
 
     Args:
         messages: {"role", "content"} dicts, in order.
-        schema: pydantic class of the wanted JSON; None for free text.
+        schema: pydantic class of the wanted JSON; None for free text, whose value is a string.
         sampling: how to draw.
         stage: what the question is for, a word ("clustering"); names batch files and plans.
         repeat: the same question may be asked several times; each repeat has its own answer.
+        check: what the schema cannot say. Called with a value that fits the schema, it returns a
+            fault in words, which is quoted to the model once, or None. No part of the question:
+            requests that differ in it alone are equal.
     """
 
     messages: tuple[Message, ...]
-    schema: "type[BaseModel] | None" = None
+    schema: type[T] | None = None
     sampling: Sampling = Sampling()
     stage: str = ""
     repeat: int = 0
+    check: Callable[[T], str | None] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +73,22 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Generic[T]):
     """What a request came to.
 
-    `failure` is None, or says in words why there is no usable reply. `value` is the validated
-    instance of the request's schema; after a failure it is None, except where only the caller's own
-    check found fault: then it is the last value that fits the schema, for the caller to repair.
-    `usage` counts every call that the reply took, and `cached` tells whether all of them were
-    answered by the store.
+    Attributes:
+        text: the model's last words.
+        value: the validated instance of the request's schema, or the text where there is no schema.
+            None after a failure, except where only the request's own check found fault: then it is
+            the last value that fits the schema, for the caller to repair.
+        usage: tokens of every call that the reply took.
+        finish_reason: of the last call.
+        cached: whether the store answered all of them.
+        failure: None, or why there is no usable reply.
     """
 
     text: str
-    value: "BaseModel | None"
+    value: T | None
     usage: Usage
     finish_reason: str
     cached: bool

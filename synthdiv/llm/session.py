@@ -4,88 +4,38 @@ A session is used from ordinary, synchronous code (also inside a notebook's runn
 its own event loop lives in a thread, and nothing is started or written before the first question.
 """
 
-import asyncio
+import contextlib
 import itertools
 import math
 import tempfile
 import threading
 import time
-from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from synthdiv.errors import Paused, UserError
-from synthdiv.llm.conversation import Check, Manners
-from synthdiv.llm.exchange import Counts, Exchange, Terms
+from synthdiv.llm.backends import make_backend
+from synthdiv.llm.config import LLMConfig
+from synthdiv.llm.conversation import converse
+from synthdiv.llm.exchange import Counts, Exchange, asked_of
 from synthdiv.llm.money import FREE, PICO, Price, higher, price_of
 from synthdiv.llm.plan import Plan, Stage, make_plan
-from synthdiv.llm.protocol import Backend, Reply, Request
+from synthdiv.llm.protocol import Backend, Deferred, Reply, Request
 from synthdiv.llm.store import Store
-from synthdiv.llm.stream import PART, Stream
+from synthdiv.llm.tasks import PART, LoopThread, Tasks
 from synthdiv.progress import Progress
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 _MARGIN = 1.2  # calls are not all alike, and some are asked again
 
 
-@dataclass(frozen=True)
-class LLMConfig:
-    """Who answers, how fast, and for how much.
-
-    Args:
-        backend: "offline" (a stand-in that is no LLM), "openai" (any compatible server), "gemini",
-            or "batch" (writes a batch file and pauses).
-        model: its name at the server; the offline stand-in has its own.
-        base_url: the server, "http://host:port/v1"; None is OpenAI's.
-        concurrency: calls in flight at most; fewer when the server asks for less.
-        max_cost_usd: the store's whole cost, over all runs, never exceeds this.
-        max_calls: nor its number of calls, retries included, this.
-        requests_per_minute: a limit of the account.
-        tokens_per_minute: a limit of the account, prompts and replies together.
-        timeout: seconds for one call.
-        retries: attempts after the first for what may pass.
-        patience: seconds without any success until the run is paused.
-        reasks: times that a reply with a fault is asked for again, with the fault quoted.
-        more_room: a reply that was cut off is asked for with up to so many times its max_tokens.
-        json_mode: how a server is told the schema: "schema" (response_format json_schema),
-            "object" (any JSON object, the schema in words), "off" (in words only), or "auto": the
-            first of these that it takes.
-        extra: further body parameters of an OpenAI-compatible server ({"top_k": 40}).
-        prices: a price table added to configs/prices.json.
-        batch_lines: requests in one batch file at most.
-    """
-
-    backend: str = "offline"
-    model: str | None = None
-    base_url: str | None = None
-    concurrency: int = 64
-    max_cost_usd: float | None = None
-    max_calls: int | None = None
-    requests_per_minute: float | None = None
-    tokens_per_minute: float | None = None
-    timeout: float = 120.0
-    retries: int = 8
-    patience: float = 300.0
-    reasks: int = 1
-    more_room: int = 4
-    json_mode: str = "auto"
-    extra: dict[str, Any] | None = None
-    prices: str | None = None
-    batch_lines: int = 50_000
-
-    def __post_init__(self) -> None:
-        if self.concurrency < 1:
-            raise ValueError("concurrency takes a number of calls from 1 on")
-        if self.json_mode not in ("auto", "schema", "object", "off"):
-            raise ValueError(f"json_mode is auto, schema, object or off, not {self.json_mode!r}")
-
-
-class PausedAsking(Paused):
-    """Asking stopped; `replies` holds what was answered, and None where nothing was."""
-
-    def __init__(self, pause: Paused, replies: list[Reply | None]) -> None:
-        super().__init__(str(pause), pause.flags)
-        self.replies = replies
+class Awaiting(Paused):
+    """Calls were written to batch files, to be answered outside of this run."""
 
 
 def open_session(config: LLMConfig, store: Path | None, fresh: bool = False) -> "Session":
@@ -101,8 +51,6 @@ def open_session(config: LLMConfig, store: Path | None, fresh: bool = False) -> 
         UserError: an unknown backend, no model or key for one that needs them, no price for a
             model whose cost is capped.
     """
-    from synthdiv.llm.backends import make_backend
-
     backend = make_backend(config, store.parent if store else None)
     price = _price(config)
     if config.max_cost_usd is not None and price is None:
@@ -144,17 +92,12 @@ class Session:
         self.backend, self.model = backend.name, backend.model
         self._answers_by, self._price = backend, price
         self._path, self._fresh = store, fresh
-        self._temporary: tempfile.TemporaryDirectory | None = None
-        self._manners = Manners(
-            (backend.name, backend.model, *([config.extra] if config.extra else [])),
-            config.reasks,
-            config.more_room,
-        )
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._exchange: Exchange | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
+        self._thread: LoopThread | None = None
         self._starting = threading.Lock()
-        self._streams: set[Stream] = set()
+        self._under_way: set[Tasks[Any, Any]] = set()
+        self._holding = 0  # how many `one_pause` are open
 
     def __enter__(self) -> "Session":
         return self
@@ -180,78 +123,100 @@ class Session:
             "cost_usd": None if self._price is None else counts.spent / PICO,
         }
 
-    def ask_all(
-        self, requests: Sequence[Request], label: str = "", check: Check | None = None
-    ) -> list[Reply]:
+    async def ask(self, request: Request[T]) -> Reply[T]:
+        """Asks one question; to be awaited in a coroutine that `map` runs.
+
+        Every answer is kept, so a coroutine that is begun anew comes to where it was without a call
+        being sent twice. It should do nothing else that must not happen twice.
+
+        Raises:
+            Paused: a cap was reached, or the server is away.
+            Deferred: the question waits in a batch file.
+            UserError: the server refuses everything, or the store cannot be written.
+        """
+        if self._exchange is None:
+            raise RuntimeError("Session.ask is awaited in a coroutine that Session.map runs")
+        return await converse(self._exchange, request)
+
+    def map(
+        self,
+        work: Callable[[T], Coroutine[Any, Any, R]],
+        items: Iterable[T],
+        label: str = "",
+        total: int | None = None,
+        unit: str = "replies",
+        at_once: int | None = None,
+    ) -> Generator[tuple[int, R], None, None]:
+        """Runs a coroutine for every item, many at a time; yields (index, result) as they finish.
+
+        Memory stays flat over any number of items, which are taken a little ahead of the results.
+        Where calls are written to batch files, every coroutine runs to its first unanswered call
+        before the pause is raised.
+
+        Args:
+            work: a coroutine function; it asks with `await session.ask(request)`.
+            items: what to call it with, in order.
+            label: what is being done, a few words, shown with the progress; "" shows nothing.
+            total: how many items there are, where that is known.
+            unit: what an item is called there, plural.
+            at_once: coroutines under way at most; by default a few times `concurrency`.
+
+        Raises:
+            Paused: a batch file was written (`Awaiting`), a cap was reached, or the server is away;
+                by then all results that there are have been yielded.
+            UserError: the server refuses everything, or the store cannot be written.
+        """
+        exchange, thread = self._start()
+        if not self._under_way:
+            exchange.resume()
+        tasks = Tasks(thread, work)
+        self._under_way.add(tasks)
+        ahead = at_once or max(4 * self.config.concurrency, 2 * PART)
+        numbered = enumerate(items)
+        pause: Paused | None = None
+        deferred = False
+        with _Shown(exchange, self._price, label, total, unit) as shown:
+            try:
+                while True:
+                    while pause is None and tasks.outstanding < ahead:
+                        room = min(PART, ahead - tasks.outstanding)
+                        part = list(itertools.islice(numbered, room))
+                        if not part:
+                            break
+                        tasks.start(part)
+                    if not tasks.outstanding:
+                        break
+                    finished = tasks.finished()
+                    for index, result in finished:
+                        if isinstance(result, Deferred):
+                            deferred = True
+                        elif isinstance(result, Paused):
+                            pause = pause or result
+                        elif isinstance(result, BaseException):
+                            raise result
+                        else:
+                            yield index, result
+                    shown.update(len(finished))
+            finally:
+                tasks.cancel()
+                self._under_way.discard(tasks)
+        if deferred:
+            raise self._awaiting([pause] if pause else [])
+        if pause:
+            raise pause
+
+    def ask_all(self, requests: Sequence[Request[T]], label: str = "") -> list[Reply[T]]:
         """Asks all of `requests` and returns their replies in the same order.
 
         Args:
             requests: the questions; equal ones are sent once.
-            label: what they are for, a few words, shown with the progress; "" shows nothing.
-            check: called with a request and its value (the text, for a request without a schema);
-                returns a fault in words, which is quoted to the model once, or None.
+            label: what they are for, as in `map`.
 
         Raises:
-            PausedAsking: a batch file was written, a cap was reached, or the server is away.
-            UserError: the server refuses everything, or the store cannot be written.
+            Paused, UserError: as `map`; what was answered is kept.
         """
-        replies: list[Reply | None] = [None] * len(requests)
-        try:
-            for index, reply in self.iter(requests, label, check, len(requests)):
-                replies[index] = reply
-        except Paused as pause:
-            raise PausedAsking(pause, replies) from None
-        return replies  # type: ignore[return-value]
-
-    def iter(
-        self,
-        requests: Iterable[Request | None],
-        label: str = "",
-        check: Check | None = None,
-        total: int | None = None,
-    ) -> Iterator[tuple[int, Reply]]:
-        """Asks a stream of requests and yields (index, reply) as they finish.
-
-        Memory stays flat over any number of them: a few times `concurrency` are taken from
-        `requests` ahead of the replies, so making a request must not wait for a reply; a None among
-        them (which has no index) says that the next one needs a reply that is still on its way.
-
-        Args, raises: as `ask_all`; before it raises Paused, all that was answered is yielded.
-        """
-        exchange = self._start()
-        run = Stream(exchange, self._loop, check, self._manners)
-        if not self._streams:
-            exchange.resume()
-        self._streams.add(run)
-        ahead = max(4 * self.config.concurrency, 2 * PART)
-        source, given = iter(requests), itertools.count()
-        with _Shown(self, label, total) as shown:
-            try:
-                more = True
-                while more or run.outstanding:
-                    waits = False
-                    while more and not (waits or run.stopped) and run.outstanding < ahead:
-                        part = []
-                        for request in itertools.islice(source, min(PART, ahead - run.outstanding)):
-                            if waits := request is None:
-                                break
-                            part.append((next(given), request))
-                        more = waits or bool(part)
-                        run.admit(part)
-                    assert not waits or run.outstanding, "None means that a reply is on its way"
-                    more = more and not run.stopped
-                    if run.outstanding:
-                        finished = run.finished()
-                        yield from finished
-                        shown.update(len(finished))
-            finally:
-                run.cancel()
-                self._streams.discard(run)
-        if run.deferred:
-            words = (self._answers_by.deferred(), str(run.stopped or ""))
-            raise Paused(" ".join(filter(None, words)), run.stopped and run.stopped.flags)
-        if run.stopped:
-            raise run.stopped
+        replies = dict(self.map(self.ask, requests, label, len(requests)))
+        return [replies[index] for index in range(len(requests))]
 
     @property
     def capped(self) -> bool:
@@ -271,42 +236,46 @@ class Session:
             flags["max_cost_usd"] = higher(max(used, 0.0) + needed)
         return Paused(str(pause), flags)
 
-    def plan(self, stages: Mapping[str, Sequence[Request] | Stage]) -> Plan:
+    def plan(self, stages: Mapping[str, Sequence[Request[Any]] | Stage]) -> Plan:
         """Estimates calls, tokens and money of each stage without sending or writing anything.
 
         Args:
             stages: for each stage its requests, or a `Stage` with an example or two and a number.
         """
-        return make_plan(stages, self._manners, self._price, self._path, self._fresh)
+        whom = asked_of(self._answers_by, self.config)
+        return make_plan(stages, whom, self._price, self._path, self._fresh)
 
     def close(self) -> None:
         """Ends the session; calls in flight are given up."""
-        if self._loop is not None:
-            for stream in tuple(self._streams):  # one that was left in the middle
-                stream.cancel()
-            self._run(self._exchange.close())
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
-            self._loop.close()
-            self._loop = self._thread = None
+        if self._thread is not None and self._exchange is not None:
+            for tasks in tuple(self._under_way):  # a map that was left in the middle
+                tasks.cancel()
+            self._thread.run(self._exchange.close())
+            self._thread.close()
+            self._thread = None
         if self._temporary is not None:
             self._temporary.cleanup()
             self._temporary = None
 
-    def _start(self) -> Exchange:
+    def _awaiting(self, pauses: Sequence[Paused]) -> Awaiting:
+        """Says what waits in batch files, unless a `one_pause` around it will say it."""
+        words = [] if self._holding else [self._answers_by.deferred()]
+        flags = {flag: value for pause in pauses for flag, value in pause.flags.items()}
+        return Awaiting(" ".join(filter(None, [*words, *map(str, pauses)])), flags)
+
+    def _start(self) -> tuple[Exchange, LoopThread]:
         """Opens the store and starts the event loop, once."""
         with self._starting:
-            if self._loop is None:
-                if self._exchange is not None:
-                    raise RuntimeError("the session is closed")
+            if self._exchange is None:
                 store = self._open_store()
-                self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(
-                    target=self._loop.run_forever, name="synthdiv-llm", daemon=True
-                )
-                self._thread.start()
-                self._exchange = self._run(self._make_exchange(store))
-        return self._exchange
+                self._thread = LoopThread("synthdiv-llm")
+                self._exchange = self._thread.run(self._make_exchange(store))
+            if self._thread is None:
+                raise RuntimeError("the session is closed")
+            return self._exchange, self._thread
+
+    async def _make_exchange(self, store: Store) -> Exchange:
+        return Exchange(self._answers_by, store, self.config, self._price)
 
     def _open_store(self) -> Store:
         path = self._path
@@ -318,60 +287,87 @@ class Session:
             path, self._fresh, None if cap is None else int(cap * PICO), self.config.max_calls
         )
 
-    async def _make_exchange(self, store: Store) -> Exchange:
-        config = self.config
-        terms = Terms(
-            concurrency=config.concurrency,
-            timeout=config.timeout,
-            retries=config.retries,
-            patience=config.patience,
-            requests_per_minute=config.requests_per_minute,
-            tokens_per_minute=config.tokens_per_minute,
-            max_cost_usd=config.max_cost_usd,
-            max_calls=config.max_calls,
-            price=self._price,
-        )
-        return Exchange(self._answers_by, store, terms)
 
-    def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+@contextlib.contextmanager
+def one_pause(*sessions: Session | None) -> Iterator[Callable[[], AbstractContextManager[None]]]:
+    """Lets several pieces of work wait for the answers of batch files together.
+
+        with one_pause(session) as piece:
+            for corpus in corpora:
+                with piece():
+                    ask(corpus)
+
+    A piece that awaits answers ends, and the next one begins; a stage has one file for all of them,
+    and the pause is raised at the end of the block. May be nested: the outermost one says it.
+
+    Args:
+        *sessions: those that the pieces ask.
+
+    Raises:
+        Awaiting: one piece or several wait for answers.
+    """
+    asked = [session for session in sessions if session is not None]
+    waits: list[Paused] = []
+
+    @contextlib.contextmanager
+    def piece() -> Iterator[None]:
+        try:
+            yield
+        except Awaiting as pause:
+            waits.append(pause)
+
+    for session in asked:
+        session._holding += 1
+    try:
+        with piece():
+            yield piece
+    finally:
+        for session in asked:
+            session._holding -= 1
+    if waits:
+        said = [session._awaiting([]) for session in asked]
+        flags = {flag: value for pause in waits for flag, value in pause.flags.items()}
+        words = dict.fromkeys(filter(None, map(str, [*said, *waits])))
+        raise Awaiting(" ".join(words), flags)
 
 
 @dataclass
 class _Shown:
-    """Progress of one stream: calls, tokens a second, and what it costs and will have cost."""
+    """Progress of one `map`: items, tokens a second, and what it costs and will have cost."""
 
-    session: Session
+    exchange: Exchange
+    price: Price | None
     label: str
     total: int | None
+    unit: str
     done: int = 0
     start: float = field(default_factory=time.monotonic)
 
     def __enter__(self) -> "_Shown":
-        counts = self.session._exchange.counts
+        counts = self.exchange.counts
         self.tokens = counts.usage.input + counts.usage.output
         self.spent = counts.spent
-        self.progress = Progress(self.total, self.label, "replies") if self.label else None
+        self.progress = Progress(self.total, self.label, self.unit) if self.label else None
         return self
 
     def __exit__(self, *exception: object) -> None:
         if self.progress is not None:
             self.progress.__exit__(*exception)
 
-    def update(self, replies: int) -> None:
+    def update(self, items: int) -> None:
         if self.progress is None:
             return
-        self.done += replies
-        counts = self.session._exchange.counts
+        self.done += items
+        counts = self.exchange.counts
         tokens = counts.usage.input + counts.usage.output - self.tokens
         figures: dict[str, object] = {
             "tokens/s": f"{tokens / max(time.monotonic() - self.start, 1e-3):,.0f}"
         }
-        if self.session._price not in (None, FREE):
+        if self.price not in (None, FREE):
             spent = (counts.spent - self.spent) / PICO
             figures["cost"] = f"${spent:.2f}"
             if self.total and self.done:
                 figures["projected"] = f"${spent * self.total / self.done:.2f}"
         if counts.failed:
             figures["failed"] = counts.failed
-        self.progress.update(replies, **figures)
+        self.progress.update(items, **figures)

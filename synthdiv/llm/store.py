@@ -233,7 +233,7 @@ class Store:
             )
 
     def _admit(self, asked: list[tuple[int, Claim]], results: list[object]) -> None:
-        admitted = []
+        admitted: list[tuple[int, Claim]] = []
         money, calls, in_flight = self._room()
         for i, op in asked:
             if (money is not None and op.reserved > money) or (calls is not None and calls < 1):

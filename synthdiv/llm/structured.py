@@ -8,10 +8,12 @@ import functools
 import hashlib
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
+
+M = TypeVar("M", bound="BaseModel")
 
 _THOUGHTS = re.compile(r"\A\s*<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL)
 _CODE = re.compile(r"```[a-zA-Z]*\s*\n(.*?)```", re.DOTALL)
@@ -74,9 +76,7 @@ def _closed(schema: Any) -> Any:
     return closed
 
 
-def parse(
-    text: str, model: "type[BaseModel]", repair: bool = True
-) -> "tuple[BaseModel | None, bool, str | None]":
+def parse(text: str, model: type[M], repair: bool = True) -> tuple[M | None, bool, str | None]:
     """Reads a reply as an instance of `model`.
 
     Args:
@@ -127,7 +127,7 @@ def _candidates(text: str) -> list[str]:
     return [c for i, c in enumerate(found) if c not in found[:i]]
 
 
-def _repaired(text: str, model: "type[BaseModel]") -> "tuple[BaseModel | None, str | None]":
+def _repaired(text: str, model: type[M]) -> tuple[M | None, str | None]:
     from pydantic import ValidationError
 
     if "{" not in text and "[" not in text:

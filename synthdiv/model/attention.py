@@ -143,7 +143,7 @@ def _xla(q_BTNH, k_BSKH, v_BSKH, segment_ids_BT, dropout, dropout_key):
 
 
 def _xla_block(q_BKQH, k_BKSH, v_BKSH, mask_B1QS, key, *, dropout):
-    scores_BKQS = jnp.einsum("BKQH,BKSH->BKQS", q_BKQH, k_BKSH, preferred_element_type=jnp.float32)
+    scores_BKQS = _product("BKQH", "BKSH", "BKQS", q_BKQH, k_BKSH)
     scores_BKQS = jnp.where(mask_B1QS, scores_BKQS, -1e30)
     peak_BKQ1 = jax.lax.stop_gradient(jnp.max(scores_BKQS, axis=-1, keepdims=True))
     weights_BKQS = jnp.exp(scores_BKQS - peak_BKQ1)
@@ -151,13 +151,34 @@ def _xla_block(q_BKQH, k_BKSH, v_BKSH, mask_B1QS, key, *, dropout):
     if dropout:
         kept_BKQS = kept(key, weights_BKQS.shape, dropout)
         weights_BKQS = jnp.where(kept_BKQS, weights_BKQS / (1 - dropout), 0)
-    out_BKQH = jnp.einsum(
-        "BKQS,BKSH->BKQH",
-        weights_BKQS.astype(v_BKSH.dtype),
-        v_BKSH,
-        preferred_element_type=jnp.float32,
-    )
+    out_BKQH = _product("BKQS", "BKSH", "BKQH", weights_BKQS.astype(v_BKSH.dtype), v_BKSH)
     return (out_BKQH / sum_BKQ1).astype(q_BKQH.dtype)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+def _product(left: str, right: str, out: str, a: jax.Array, b: jax.Array) -> jax.Array:
+    """Returns a product in float32 of operands in their own dtype, in both directions.
+
+    JAX's own gradient of it multiplies in float32, since what comes back is float32: a tenth of
+    the speed on a GPU.
+    """
+    return jnp.einsum(f"{left},{right}->{out}", a, b, preferred_element_type=jnp.float32)
+
+
+def _product_forward(left, right, out, a, b):
+    return _product(left, right, out, a, b), (a, b)
+
+
+def _product_backward(left, right, out, operands, upstream):
+    a, b = operands
+    upstream = upstream.astype(a.dtype)
+    return (
+        _product(out, right, left, upstream, b).astype(a.dtype),
+        _product(left, out, right, a, upstream).astype(b.dtype),
+    )
+
+
+_product.defvjp(_product_forward, _product_backward)
 
 
 def kept(key: jax.Array, shape: tuple[int, int, int, int], dropout: float) -> jax.Array:

@@ -49,7 +49,7 @@ class ModelConfig:
     # there are more than 8, but not with cuDNN's attention: a loop costs a sixth of the speed.
     scan_layers: bool | None = None
     remat: str = "none"  # what the backward pass recomputes; see synthdiv.model.block
-    loss_chunk: int = 8192  # positions, over all sequences, whose logits exist at one time
+    loss_chunk: int = 8192  # positions whose logits a device holds at one time
     vocab_chunk: int = 0  # vocabulary entries whose logits exist at one time; 0: all
 
     def __post_init__(self) -> None:

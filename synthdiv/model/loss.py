@@ -4,6 +4,10 @@ Logits (B, T, V) of a 2,048-token batch and a 50,304-word vocabulary are the lar
 training step by far. Here they exist for a chunk of positions (and, if asked, of vocabulary) at a
 time. The gradient of a chunk is computed while its logits are there, in the forward pass, so
 nothing is kept and nothing is computed twice: the backward pass only scales two arrays.
+
+On several devices the head is gathered once, before the chunks, and each device sums the head's
+gradient of its own rows; these sums meet once, after the chunks. P is how many parts the rows are
+cut into.
 """
 
 import functools
@@ -11,7 +15,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from synthdiv.model.partition import constrain
+from synthdiv.model.partition import constrain, parts, sum_parts
 
 
 def cross_entropy(
@@ -35,26 +39,28 @@ def cross_entropy(
         head_VD: output embedding, float32 or x's dtype; its gradient comes back in its dtype.
         targets_BT: token ids.
         weights_BT: float32; 0 leaves a position out.
-        chunk: positions, summed over the batch, in one chunk; rounded so that it divides.
+        chunk: positions that a device has in one chunk, of all its sequences; rounded so that it
+            divides.
         vocab_chunk: vocabulary entries in one chunk, dividing V; 0: all of them.
     """
     B, T, _ = x_BTD.shape
     V = head_VD.shape[0]
-    width = max(1, min(T, chunk // B))
+    pieces = parts("R", B)
+    width = max(1, min(T, chunk * pieces // B))
     while T % width:
         width -= 1
     if vocab_chunk in (0, V):
         vocab_chunk = V
     elif V % vocab_chunk:
         raise ValueError(f"vocab_chunk={vocab_chunk} does not divide the vocabulary of {V}")
-    settings = (z_loss, width, vocab_chunk)
+    settings = (z_loss, width, vocab_chunk, pieces)
     return _loss(settings, x_BTD, head_VD, targets_BT, weights_BT.astype(jnp.float32))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _loss(settings, x_BTD, head_VD, targets_BT, weights_BT):
-    z_loss, width, vocab_chunk = settings
-    head_VD = head_VD.astype(x_BTD.dtype)
+    z_loss, width, vocab_chunk, _ = settings
+    head_VD = constrain(head_VD.astype(x_BTD.dtype), "V")
 
     def one(total, chunk):
         x_RD, targets_R, weights_R = chunk
@@ -68,12 +74,12 @@ def _loss(settings, x_BTD, head_VD, targets_BT, weights_BT):
 
 
 def _forward(settings, x_BTD, head_VD, targets_BT, weights_BT):
-    z_loss, width, vocab_chunk = settings
+    z_loss, width, vocab_chunk, P = settings
     head_dtype = head_VD.dtype
-    head_VD = head_VD.astype(x_BTD.dtype)
+    head_VD = constrain(head_VD.astype(x_BTD.dtype), "V")
 
     def one(carry, chunk):
-        total, dhead_VD = carry
+        total, dhead_PVD = carry
         x_RD, targets_R, weights_R = chunk
         whole = vocab_chunk == head_VD.shape[0]
         if whole:
@@ -97,29 +103,34 @@ def _forward(settings, x_BTD, head_VD, targets_BT, weights_BT):
             dlogits_Rv = share_Rv - jnp.where(hit_Rv, weights_R[..., None], 0)
             dlogits_Rv = dlogits_Rv.astype(x_BTD.dtype)
             dx_RD = jnp.einsum("Rv,vD->RD", dlogits_Rv, head_vD, preferred_element_type=jnp.float32)
+            x_PRD, dlogits_PRv = (a.reshape(P, -1, a.shape[1]) for a in (x_RD, dlogits_Rv))
             # Through its transpose, which XLA's CPU backend computes twice as fast.
-            dhead_Dv = jnp.einsum("RD,Rv->Dv", x_RD, dlogits_Rv, preferred_element_type=jnp.float32)
-            return dx_RD, dhead_Dv.T
+            dhead_PDv = jnp.einsum(
+                "PRD,PRv->PDv", x_PRD, dlogits_PRv, preferred_element_type=jnp.float32
+            )
+            return dx_RD, jnp.swapaxes(dhead_PDv, 1, 2)
 
         if whole:
             share_RV = mass_RV * (scale_R / sum_R)[..., None]
-            dx_RD, part_VD = gradients(0, share_RV, head_VD)
+            dx_RD, part_PVD = gradients(0, share_RV, head_VD)
         else:
 
             def piece(dx_RD, first_and_head):
                 first, head_vD = first_and_head
                 softmax_Rv = jnp.exp(_logits(x_RD, head_vD) - log_z_R[..., None])
-                more_RD, part_vD = gradients(first, softmax_Rv * scale_R[..., None], head_vD)
-                return dx_RD + more_RD, part_vD
+                more_RD, part_PvD = gradients(first, softmax_Rv * scale_R[..., None], head_vD)
+                return dx_RD + more_RD, part_PvD
 
             start = jnp.zeros(x_RD.shape, jnp.float32)
             dx_RD, part = jax.lax.scan(piece, start, _vocab_pieces(head_VD, vocab_chunk))
-            part_VD = part.reshape(head_VD.shape)
-        return (total, dhead_VD + constrain(part_VD, "VD")), (nll_R, dx_RD.astype(x_BTD.dtype))
+            part_PVD = jnp.swapaxes(part, 0, 1).reshape(P, *head_VD.shape)
+        dhead_PVD += constrain(part_PVD, "RV")
+        return (total, dhead_PVD), (nll_R, dx_RD.astype(x_BTD.dtype))
 
-    start = (jnp.zeros((), jnp.float32), jnp.zeros(head_VD.shape, jnp.float32))
+    start = (jnp.zeros((), jnp.float32), jnp.zeros((P, *head_VD.shape), jnp.float32))
     chunks = tuple(_cut(a, width) for a in (x_BTD, targets_BT, weights_BT))
-    (total, dhead_VD), (nll, dx) = _over_chunks(one, start, chunks)
+    (total, dhead_PVD), (nll, dx) = _over_chunks(one, start, chunks)
+    dhead_VD = sum_parts(dhead_PVD, "VD")
     B = x_BTD.shape[0]
     return (total, _join(nll, B)), (_join(dx, B), dhead_VD.astype(head_dtype))
 

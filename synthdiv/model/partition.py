@@ -6,7 +6,10 @@ its D stays whole, while a weight DF, which has no B, is cut along D. That alone
 data parallelism: a weight is gathered where it is used, an activation never is.
 """
 
+import math
+
 import jax
+import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
 RULES: dict[str, tuple[str, ...]] = {
@@ -42,3 +45,32 @@ def constrain(x: jax.Array, letters: str) -> jax.Array:
     if mesh.empty or mesh.size == 1:
         return x
     return jax.lax.with_sharding_constraint(x, spec(letters))
+
+
+def parts(letter: str, size: int) -> int:
+    """Returns into how many parts the mesh in force cuts a dimension of that letter and size.
+
+    1 where no mesh is in force, or where its axes do not divide the size.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty:
+        return 1
+    number = math.prod(mesh.shape[axis] for axis in RULES[letter])
+    return number if size % number == 0 else 1
+
+
+def sum_parts(x: jax.Array, letters: str) -> jax.Array:
+    """Returns the sum over x's first dimension, which is cut as rows are: letter R.
+
+    First along the axes that cut the result too, each device keeping its share, so that between
+    the others only shares are summed.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if x.shape[0] == 1 or mesh.empty:
+        return x[0] if x.shape[0] == 1 else jnp.sum(x, axis=0)
+    outer, inner = RULES["R"]
+    x = x.reshape(mesh.shape[outer], mesh.shape[inner], *x.shape[1:])
+    shares = jax.lax.with_sharding_constraint(
+        jnp.sum(x, axis=1), PartitionSpec(outer, *spec(letters))
+    )
+    return constrain(jnp.sum(shares, axis=0), letters)

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 from flax import nnx
 
+from synthdiv import hub
 from synthdiv.errors import UserError, first_line
 from synthdiv.files import read_json, sha256_file
 from synthdiv.model import digests, hf
@@ -72,12 +73,16 @@ def steps_in(directory: Path) -> list[int]:
 
 
 def find_checkpoint(path: str | Path) -> Path:
-    """Returns the directory of one checkpoint: `path` itself, or the newest of a workdir.
+    """Returns the directory of one checkpoint.
+
+    Args:
+        path: the checkpoint itself, a workdir (its newest), or the hub's ORG/NAME, which is fetched
+            into the hub's cache.
 
     Raises:
         UserError: there is no checkpoint.
     """
-    path = Path(path)
+    path = hub.find_checkpoint(path)
     if (path / ABOUT).exists() or (path / "config.json").exists():
         return path
     for directory in (path / CHECKPOINTS, path):

@@ -10,13 +10,11 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from synthdiv.llm.config import LLMConfig
 from synthdiv.llm.money import likely_tokens
 from synthdiv.llm.protocol import Answer, Call, Message, Permanent, Usage
-
-if TYPE_CHECKING:
-    from synthdiv.llm.session import LLMConfig
 
 # Answers the messages of a chat with JSON of the given schema; another seed, another wording.
 Handler = Callable[[Sequence[Message], Mapping[str, Any], int], str]
@@ -64,7 +62,7 @@ def seed_of(call: Call) -> int:
     return int.from_bytes(hashlib.sha256(json.dumps(asked).encode()).digest()[:8], "big")
 
 
-def make_backend(config: "LLMConfig", directory: Path | None) -> OfflineBackend:
+def make_backend(config: LLMConfig, directory: Path | None) -> OfflineBackend:
     """Makes the backend; it needs no settings and writes no files."""
     return OfflineBackend()
 

@@ -1,4 +1,4 @@
-"""Charts as SVG text: scatter with intervals and a fitted line, lines with bands, histograms.
+"""Draws figures as SVG text, for pages.
 
 No script and no network. Colours come from CSS variables (`page.css`), so light and dark follow
 the page; groups differ in shape as well as colour. Every chart has a title and a description for
@@ -10,52 +10,33 @@ import math
 from collections.abc import Sequence
 from html import escape
 
+from synthdiv.reporting.figures import (
+    Figure,
+    Histogram,
+    Intervals,
+    Lines,
+    Point,
+    Scatter,
+    Series,
+)
+
 WIDTH, HEIGHT = 480, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 14, 14, 48
 _LETTER = 8.6  # width of one in a chart on a narrow page, where they are set larger
 SERIES = 6  # colours and shapes before they come round again
 
 
-@dataclasses.dataclass(frozen=True)
-class Point:
-    """One point of a scatter chart.
-
-    Attributes:
-        x, y: where it is.
-        label: written beside it.
-        x_interval, y_interval: (low, high), drawn as error bars.
-        size: relative area, 1 is usual.
-        group: number of its colour and shape.
-    """
-
-    x: float
-    y: float
-    label: str = ""
-    x_interval: tuple[float, float] | None = None
-    y_interval: tuple[float, float] | None = None
-    size: float = 1.0
-    group: int = 0
-
-
-@dataclasses.dataclass(frozen=True)
-class Series:
-    """One line of a chart.
-
-    Attributes:
-        label: its name in the legend.
-        xs, ys: its points.
-        low, high: a band around it, or nothing.
-        group: number of its colour.
-        dashed: drawn in dashes.
-    """
-
-    label: str
-    xs: Sequence[float]
-    ys: Sequence[float]
-    low: Sequence[float] = ()
-    high: Sequence[float] = ()
-    group: int = 0
-    dashed: bool = False
+def svg(figure: Figure) -> str:
+    """Returns a figure as SVG, with its legend below it where it has one."""
+    match figure:
+        case Scatter():
+            return _scatter(figure)
+        case Lines():
+            return _lines(figure)
+        case Intervals():
+            return _intervals(figure)
+        case Histogram():
+            return _histogram(figure)
 
 
 def ticks(low: float, high: float, about: int = 5) -> list[float]:
@@ -95,7 +76,13 @@ def number(value: float) -> str:
 class _Plane:
     """Maps data to the page and draws the axes."""
 
-    def __init__(self, x_range, y_range, x_label: str, y_label: str) -> None:
+    def __init__(
+        self,
+        x_range: tuple[float, float],
+        y_range: tuple[float, float],
+        x_label: str,
+        y_label: str,
+    ) -> None:
         self.x_low, self.x_high = _spread(*x_range)
         self.y_low, self.y_high = _spread(*y_range)
         self.x_label, self.y_label = x_label, y_label
@@ -160,7 +147,9 @@ def _svg(title: str, description: str, body: str, height: float = HEIGHT) -> str
 
 
 def _legend(labels: Sequence[tuple[str, int]]) -> str:
-    """Names of the groups, below the chart, as text that wraps on a narrow page."""
+    """Names of two groups or more, below the chart, as text that wraps on a narrow page."""
+    if len(labels) < 2:
+        return ""
     marks = "".join(
         f'<li><svg class="mark g{group % SERIES}" viewBox="-6 -6 12 12" aria-hidden="true">'
         f"{_shape(0, 0, 5, group)}</svg>{escape(label)}</li>"
@@ -208,37 +197,21 @@ def _within(value: float, plane: _Plane) -> float:
     return min(max(value, plane.y_low), plane.y_high)
 
 
-def scatter(
-    points: Sequence[Point],
-    *,
-    title: str,
-    x_label: str,
-    y_label: str,
-    description: str = "",
-    fit: Series | None = None,
-    groups: Sequence[str] = (),
-) -> str:
-    """Points with labels and error bars; `fit` is a fitted line with its band.
-
-    Args:
-        points: what is drawn, in this order.
-        title, description: what a screen reader says.
-        x_label, y_label: of the axes.
-        fit: a regression line (`xs, ys`) with `low, high`, or nothing.
-        groups: names of the groups 0, 1, ...; more than one makes a legend.
-    """
+def _scatter(figure: Scatter) -> str:
+    points, fit = figure.points, figure.fit
     xs = [v for p in points for v in (p.x, *(p.x_interval or ()))]
     ys = [v for p in points for v in (p.y, *(p.y_interval or ()))]
     if fit and not points:
         xs, ys = list(fit.xs), list(fit.ys)
-    plane = _Plane(_padded(xs, 0.1), _padded(ys, 0.1), x_label, y_label)
+    plane = _Plane(_padded(xs, 0.1), _padded(ys, 0.1), figure.x_label, figure.y_label)
     parts = [plane.axes()]
     if fit:
         parts.append(_draw(plane, _cut(fit, plane)))
     for point in points:
         parts.append(_scatter_point(plane, point))
-    body = _svg(title, description or f"{y_label} against {x_label}.", "".join(parts))
-    return body + (_legend([(g, i) for i, g in enumerate(groups)]) if len(groups) > 1 else "")
+    names = [(name, number_) for number_, name in enumerate(figure.groups)]
+    described = figure.description or f"{figure.y_label} against {figure.x_label}."
+    return _svg(figure.title, described, "".join(parts)) + _legend(names)
 
 
 def _cut(series: Series, plane: _Plane) -> Series:
@@ -282,36 +255,19 @@ def _scatter_point(plane: _Plane, point: Point) -> str:
     return "".join(parts) + "</g>"
 
 
-def lines(
-    series: Sequence[Series],
-    *,
-    title: str,
-    x_label: str,
-    y_label: str,
-    description: str = "",
-    y_range: tuple[float, float] | None = None,
-) -> str:
-    """Lines, each with its band; a legend where there is more than one."""
+def _lines(figure: Lines) -> str:
+    series = figure.series
     xs = [v for s in series for v in s.xs]
     ys = [v for s in series for v in (*s.ys, *s.low, *s.high)]
-    plane = _Plane(_padded(xs, 0.0), y_range or _padded(ys), x_label, y_label)
+    y_range = figure.y_range or _padded(ys)
+    plane = _Plane(_padded(xs, 0.0), y_range, figure.x_label, figure.y_label)
     body = plane.axes() + "".join(_draw(plane, s) for s in series)
-    legend = _legend([(s.label, s.group) for s in series]) if len(series) > 1 else ""
-    return _svg(title, description or f"{y_label} against {x_label}.", body) + legend
+    described = figure.description or f"{figure.y_label} against {figure.x_label}."
+    return _svg(figure.title, described, body) + _legend([(s.label, s.group) for s in series])
 
 
-def intervals(
-    rows: Sequence[tuple[str, float, float | None, float | None]],
-    *,
-    title: str,
-    x_label: str,
-    description: str = "",
-    mark: float | None = None,
-) -> str:
-    """One line a row of (label, value, low, high): a point with its interval; None has none.
-
-    `mark` is a value that intervals are held against, drawn as an upright line.
-    """
+def _intervals(figure: Intervals) -> str:
+    rows, mark = figure.rows, figure.mark
     ends = [v for _, value, low, high in rows for v in (value, low, high) if v is not None]
     if mark is not None:
         ends.append(mark)
@@ -335,7 +291,7 @@ def intervals(
         parts.append(f'<line class="mean" x1="{x}" x2="{x}" y1="0" y2="{floor}"/>')
     middle = (name_width + WIDTH - _RIGHT) / 2
     parts.append(
-        f'<text x="{middle}" y="{height - 8}" text-anchor="middle">{escape(x_label)}</text>'
+        f'<text x="{middle}" y="{height - 8}" text-anchor="middle">{escape(figure.x_label)}</text>'
     )
     for number_, (label, value, start, end) in enumerate(rows):
         y = 13 + 26 * number_
@@ -351,50 +307,36 @@ def intervals(
             tip += f", {number(start)} to {number(end)}"
         parts.append(f"<g><title>{escape(tip)}</title>{_shape(place(value), y, 5, 0)}</g></g>")
     body = "".join(parts)
-    return _svg(title, description or f"{x_label} of each.", body, height)
+    return _svg(figure.title, figure.description or f"{figure.x_label} of each.", body, height)
 
 
-def histogram(
-    values: Sequence[float],
-    *,
-    title: str,
-    x_label: str,
-    y_label: str = "share of rounds",
-    description: str = "",
-    low: float,
-    high: float,
-    width: float,
-    group: int = 0,
-    mark: float | None = None,
-) -> str:
-    """Shares of values in bins of `width` centred on low, low + width, ...; `mark` is a mean."""
-    count = max(round((high - low) / width), 0) + 1
-    shares = [0.0] * count
-    for value in values:
-        place = min(max(math.floor((value - low) / width + 0.5), 0), count - 1)
-        shares[place] += 1 / len(values)
-    plane = _Plane((low - width / 2, high + width / 2), (0, max(shares) * 1.08), x_label, y_label)
-    parts = [plane.axes(), f'<g class="g{group % SERIES}">']
+def _histogram(figure: Histogram) -> str:
+    shares, width = figure.shares(), figure.width
+    x_range = (figure.low - width / 2, figure.high + width / 2)
+    y_range = (0.0, max(share for _, share in shares) * 1.08)
+    plane = _Plane(x_range, y_range, figure.x_label, figure.y_label)
+    parts = [plane.axes(), f'<g class="g{figure.group % SERIES}">']
     floor = plane.y(0)
-    gap = 1 if count < 60 else 0
-    for place, share in enumerate(shares):
+    gap = 1 if len(shares) < 60 else 0
+    for centre, share in shares:
         if not share:
             continue
-        left = plane.x(low + (place - 0.5) * width) + gap
-        right = plane.x(low + (place + 0.5) * width) - gap
+        left = plane.x(centre - width / 2) + gap
+        right = plane.x(centre + width / 2) - gap
         top = plane.y(share)
-        tip = f"{number(round(low + place * width, 6))}: {100 * share:.1f}%"
+        tip = f"{number(round(centre, 6))}: {100 * share:.1f}%"
         parts.append(
             f'<rect class="bar" x="{left:.2f}" y="{top}" width="{right - left:.2f}" '
             f'height="{floor - top:.2f}"><title>{tip}</title></rect>'
         )
     parts.append("</g>")
-    if mark is not None:
-        x = plane.x(mark)
+    if figure.mark is not None:
+        x = plane.x(figure.mark)
         side, shift = ("end", -5) if x > WIDTH * 0.75 else ("start", 5)
         parts.append(
             f'<line class="mean" x1="{x}" x2="{x}" y1="{_TOP}" y2="{floor}"/>'
             f'<text class="label" x="{x + shift}" y="{_TOP + 8}" text-anchor="{side}">'
-            f"mean {number(mark)}</text>"
+            f"mean {number(figure.mark)}</text>"
         )
-    return _svg(title, description or f"{y_label} by {x_label}.", "".join(parts))
+    described = figure.description or f"{figure.y_label} by {figure.x_label}."
+    return _svg(figure.title, described, "".join(parts))

@@ -6,6 +6,7 @@ from typing import Any
 
 from synthdiv.files import write_text
 from synthdiv.reporting import charts, pages
+from synthdiv.reporting.figures import Intervals
 
 
 def write_checkpoints_page(
@@ -52,11 +53,11 @@ def _section(
             }
         )
     said = "; ".join(f"{row['task']} {row['difference']}" for row in table)
-    chart = charts.intervals(
+    figure = Intervals(
         intervals,
         title=f"{name} less {first}",
         x_label="difference, percentage points",
         description=said,
         mark=0.0,
     )
-    return {"name": name, "chart": Markup(chart), "rows": table}
+    return {"name": name, "chart": Markup(charts.svg(figure)), "rows": table}

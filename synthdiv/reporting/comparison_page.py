@@ -2,11 +2,16 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from synthdiv.files import read_json, write_text
 from synthdiv.reporting import charts, pages
+from synthdiv.reporting.figures import Intervals
 from synthdiv.reporting.pages import DIRECTIONS, Metric
+from synthdiv.reporting.plots import plot
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as MatplotlibFigure
 
 
 def write_comparison_page(directory: str | Path, metrics: Mapping[str, Metric]) -> Path:
@@ -32,7 +37,7 @@ def write_comparison_page(directory: str | Path, metrics: Mapping[str, Metric]) 
     page = pages.render(
         "comparison_page",
         content=content,
-        scores=Markup(_scores(content["corpora"])),
+        scores=Markup(charts.svg(score_intervals(content["corpora"]))),
         matched=matched,
         names=list(content["corpora"]),
         baselines=_rows(figures, metrics),
@@ -46,13 +51,23 @@ def write_comparison_page(directory: str | Path, metrics: Mapping[str, Metric]) 
     return directory / "report.html"
 
 
-def _scores(corpora: Mapping[str, Any]) -> str:
+def plot_comparison(directory: str | Path) -> "MatplotlibFigure":
+    """Returns the scores of a comparison's directory with their intervals, through matplotlib.
+
+    Raises:
+        UserError: comparison.json is missing, or matplotlib is not installed.
+    """
+    return plot([score_intervals(read_json(Path(directory) / "comparison.json")["corpora"])])
+
+
+def score_intervals(corpora: Mapping[str, Any]) -> Intervals:
+    """Returns the scores of the `corpora` of comparison.json with their intervals."""
     rows = [
         (name, one["score"]["mean"], *(one["score"].get("ci95") or (None, None)))
         for name, one in corpora.items()
     ]
     said = "; ".join(f"{name} {charts.number(mean)}" for name, mean, *_ in rows)
-    return charts.intervals(rows, title="Scores", x_label="LLM cluster score", description=said)
+    return Intervals(rows, title="Scores", x_label="LLM cluster score", description=said)
 
 
 def _rows(

@@ -10,12 +10,17 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from synthdiv.files import Document, write_text
 from synthdiv.reporting import charts, pages
+from synthdiv.reporting.figures import Figure, Histogram, Lines, Series
 from synthdiv.reporting.pages import DIRECTIONS, Metric
-from synthdiv.reporting.score_files import Round, ScoreFiles
+from synthdiv.reporting.plots import plot
+from synthdiv.reporting.score_files import Round, ScoreFiles, read_score_files
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as MatplotlibFigure
 
 ROUNDS_IN_BLOCK = 100
 DOCUMENTS_IN_BLOCK = 200
@@ -108,8 +113,8 @@ def score_page(files: ScoreFiles, recurring: Sequence[Group], metrics: Mapping[s
         script="score_page.js" if rounds else None,
         score=score,
         title=score.get("corpus", {}).get("name") or "corpus",
-        figures=Markup(_figures(rounds)),
-        running=Markup(_running(rounds)),
+        figures=[Markup(charts.svg(figure)) for figure in distributions(rounds)],
+        running=Markup(charts.svg(running)) if (running := running_mean(rounds)) else "",
         baselines=_baselines(score.get("baselines", {}), metrics),
         agreement=_agreement(score.get("agreement") or {}),
         recurring=recurring,
@@ -201,42 +206,59 @@ def _shown_document(index: int, document: Document | None, characters: int) -> l
     return [index, document.id, text, len(document.text) - len(text), provenance]
 
 
-def _figures(rounds: Sequence[Round]) -> str:
-    """Figure 10 of the paper: how C and S are distributed over the rounds."""
+def plot_score(score_dir: str | Path) -> "MatplotlibFigure":
+    """Returns the running mean and the distributions of a score directory through matplotlib.
+
+    Raises:
+        UserError: score.json or rounds.parquet is missing, or matplotlib is not installed.
+    """
+    rounds = read_score_files(score_dir).rounds
+    running = running_mean(rounds)
+    return plot([*([running] if running else []), *distributions(rounds)], columns=3)
+
+
+def distributions(rounds: Sequence[Round]) -> list[Figure]:
+    """Returns Figure 10 of the paper: how C and S are distributed over the rounds."""
     done = [round_ for round_ in rounds if not round_.failed]
     if not done:
-        return ""
+        return []
     size = max(len(round_.indices) for round_ in done)
     clusters = [round_.C for round_ in done]
     sizes = [round_.S for round_ in done if round_.S]
-    parts = []
-    for values, name, label, width in (
-        (clusters, "clusters", "C, valid clusters in a round", 1.0),
-        (sizes, "sizes", "S, mean documents in a cluster", size / 20),
+    figures: list[Figure] = []
+    for group, (values, label, width) in enumerate(
+        (
+            (clusters, "C, valid clusters in a round", 1.0),
+            (sizes, "S, mean documents in a cluster", size / 20),
+        )
     ):
         if not values:
             continue
         mean = sum(values) / len(values)
-        chart = charts.histogram(
-            values,
-            title=f"Distribution of {label}",
-            description=f"{len(values)} rounds, mean {charts.number(mean)}.",
-            x_label=label,
-            low=0.0,
-            high=float(size),
-            width=width,
-            group=0 if name == "clusters" else 1,
-            mark=mean,
+        figures.append(
+            Histogram(
+                values,
+                title=f"Distribution of {label}",
+                description=f"{len(values)} rounds, mean {charts.number(mean)}.",
+                x_label=label,
+                low=0.0,
+                high=float(size),
+                width=width,
+                group=group,
+                mark=mean,
+            )
         )
-        parts.append(f"<figure>{chart}</figure>")
-    return "".join(parts)
+    return figures
 
 
-def _running(rounds: Sequence[Round]) -> str:
-    """The mean of the first n rounds against n, with 1.96 standard errors of independent rounds."""
+def running_mean(rounds: Sequence[Round]) -> Lines | None:
+    """Returns the mean of the first n rounds against n, or None for fewer than two rounds.
+
+    The band is 1.96 standard errors of independent rounds.
+    """
     scores = [round_.score for round_ in rounds if not round_.failed]
     if len(scores) < 2:
-        return ""
+        return None
     total = squares = 0.0
     xs, ys, low, high = [], [], [], []
     step = max(len(scores) // _PLOTTED, 1)
@@ -255,8 +277,8 @@ def _running(rounds: Sequence[Round]) -> str:
     settled = [i for i, x in enumerate(xs) if x >= min(10, len(scores) / 2)]
     floor, ceiling = min(low[i] for i in settled), max(high[i] for i in settled)
     pad = (ceiling - floor) * 0.06 or 0.1
-    return charts.lines(
-        [charts.Series("running mean", xs, ys, low, high)],
+    return Lines(
+        [Series("running mean", xs, ys, low, high)],
         title="Running mean of the score",
         description=f"After {len(scores)} rounds the mean is {charts.number(ys[-1])}.",
         x_label="rounds",

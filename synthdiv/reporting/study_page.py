@@ -7,7 +7,7 @@ from typing import Any
 
 from synthdiv import files
 from synthdiv.reporting import charts, pages
-from synthdiv.reporting.charts import Series
+from synthdiv.reporting.figures import Point, Scatter, Series
 from synthdiv.reporting.pages import Metric
 
 PHASES = {"pretrain": "pre-trained", "sft": "fine-tuned"}
@@ -28,20 +28,21 @@ def write_study_page(
     Returns:
         The page's path. It is self-contained and opens without a network.
     """
-    panels = [
-        _panel(study, model, phase, fits.get((model, phase)))
-        for model in study["regression"]
-        for phase in PHASES
-    ]
+    from markupsafe import Markup
+
+    panels = study_panels(study, fits)
     figures = files.output_dir(workdir / "figures")
-    for panel in panels:
-        name = f"{panel['model']}_{panel['phase']}".replace(" ", "_").replace("-", "_")
-        files.write_text(figures / f"{name}.svg", _standalone(panel["svg"]))
+    shown = []
+    for (model, phase), panel in panels.items():
+        svg = charts.svg(panel)
+        name = f"{model}_{PHASES[phase]}".replace(" ", "_").replace("-", "_")
+        files.write_text(figures / f"{name}.svg", _standalone(svg))
+        shown.append({"title": panel.title, "svg": Markup(svg), "says": panel.description})
     page = pages.render(
         "study_page",
         study=study,
         models=list(study["regression"]),
-        panels=panels,
+        panels=shown,
         table=study_table(study),
         baselines=_baselines(study, metrics),
         notices=study["notices"],
@@ -59,17 +60,23 @@ def _standalone(svg: str) -> str:
     return f"{root}{head}><style>{escape(pages.stylesheet(), quote=False)}</style>{body}\n"
 
 
-def _panel(study: Mapping[str, Any], model: str, phase: str, fit: Series | None) -> dict[str, str]:
-    """One panel of Figure 1: a model in a phase, all corpora."""
-    from markupsafe import Markup
+def study_panels(study: Mapping[str, Any], fits: Fits) -> dict[tuple[str, str], Scatter]:
+    """Returns the panels of Figure 1 by (model, phase): all corpora, score against accuracy."""
+    return {
+        (model, phase): _panel(study, model, phase, fits.get((model, phase)))
+        for model in study["regression"]
+        for phase in PHASES
+    }
 
+
+def _panel(study: Mapping[str, Any], model: str, phase: str, fit: Series | None) -> Scatter:
     points = []
     tokens = [cell["corpus"]["tokens"] for cell in study["cells"]]
     for cell in study["cells"]:
         outcome = cell["models"][model][phase]
         accuracy, half = 100 * outcome["accuracy"], 196 * outcome["stderr"]
         points.append(
-            charts.Point(
+            Point(
                 x=cell["score"]["mean"],
                 y=accuracy,
                 label=cell["corpus"]["name"],
@@ -78,16 +85,14 @@ def _panel(study: Mapping[str, Any], model: str, phase: str, fit: Series | None)
                 size=cell["corpus"]["tokens"] / (sum(tokens) / len(tokens)),
             )
         )
-    says = _says(study["regression"][model][phase])
-    svg = charts.scatter(
+    return Scatter(
         points,
         title=f"{model}, {PHASES[phase]}",
         x_label="LLM cluster score",
         y_label="accuracy, %",
-        description=says,
+        description=_says(study["regression"][model][phase]),
         fit=fit,
     )
-    return {"model": model, "phase": PHASES[phase], "svg": Markup(svg), "says": says}
 
 
 def _says(fit: Mapping[str, Any]) -> str:

@@ -2,12 +2,13 @@
 
   synthdiv study --config=configs/study/quickstart.gin --workdir=runs/quickstart
 
-Writes WORKDIR/study.json, WORKDIR/report.html, WORKDIR/figures/ and one folder a corpus. Run again
-after an interruption, it goes on where it was.
+Writes WORKDIR/study.json, WORKDIR/report.html, WORKDIR/figures/ and a folder for each corpus. Run
+the same command again after an interruption: it continues where it stopped.
 """
 
 import shlex
 import sys
+from pathlib import Path
 
 from absl import flags
 
@@ -27,18 +28,21 @@ flags.DEFINE_list(
 def main() -> None:
     cli.required(FLAGS, "workdir", "config")
     from synthdiv.study.config import TARGETS, read_plan
-    from synthdiv.study.report import text_table
+    from synthdiv.study.report import results_table
     from synthdiv.study.run import run_study
 
     plan = read_plan(cli.load(FLAGS, *TARGETS), tuple(FLAGS.input) if FLAGS.input else None)
     if FLAGS.dry_run:
+        from synthdiv.claims import FINGERPRINT, check_claim
         from synthdiv.study.preview import preview
+        from synthdiv.study.stages import fingerprint
 
+        check_claim(Path(FLAGS.workdir, FINGERPRINT), fingerprint(plan.settings), "study")
         print(preview(plan))
         return
     command = shlex.join(["synthdiv", "study", *sys.argv[1 + (sys.argv[1:2] == ["study"]) :]])
     study = run_study(plan, FLAGS.workdir, command)
-    print(text_table(study))
+    print(results_table(study))
 
 
 if __name__ == "__main__":

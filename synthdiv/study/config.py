@@ -139,7 +139,7 @@ def read_plan(config: Config, real: tuple[str, ...] | None = None) -> Plan:
         )
         for name in study.models
     )
-    settings = config.text if real is None else f"{config.text}\n# --input={','.join(real)}\n"
+    settings = config.text if real is None else f"{config.text}\nStudy.real = {real!r}\n"
     return Plan(
         config=study,
         cells=cells,

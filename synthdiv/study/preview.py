@@ -4,49 +4,51 @@ import dataclasses
 import tempfile
 from pathlib import Path
 
-from synthdiv import files
+from synthdiv import files, plans
 from synthdiv.study.config import Cell, Plan
 
 _SAMPLE = 24  # documents, more than a round holds
 
 
-def preview(plan: Plan) -> str:
-    """The plan in words and tables, for --dry_run. Sends nothing and leaves nothing behind.
+def preview(study: Plan) -> plans.Plan:
+    """Returns what a study would take. Sends nothing and leaves nothing behind.
 
-    A corpus that is not there yet is stood in for by a few texts of the offline writer, so that
-    the judge's prompts have about the length that they will have.
+    In the place of a corpus that is yet to be generated, a few texts of the offline writer give the
+    judge's prompts about the length that they will have.
     """
     from synthdiv.diversity.planning import plan_score
     from synthdiv.generation import plan_generation
     from synthdiv.llm import open_session
 
-    parts = [
-        f"{len(plan.cells)} corpora x {len(plan.models)} models; written by {plan.writer.backend}, "
-        f"judged by {plan.judge.backend}"
-    ]
+    about = {
+        "study": f"{len(study.cells)} corpora x {len(study.models)} models; written by "
+        f"{study.writer.backend}, judged by {study.judge.backend}"
+    }
+    parts: dict[str, plans.Plan] = {}
     with tempfile.TemporaryDirectory() as scratch:
-        for cell in plan.cells:
+        for cell in study.cells:
             if not cell.config.corpus:
-                with open_session(plan.writer, None) as session:
-                    needed = plan_generation(plan.topics, cell.generate, session)
-                parts.append(f"{cell.name}: generate\n{needed}")
-            corpus = _like(plan, cell, Path(scratch) / cell.name)
-            with open_session(plan.judge, None) as session:
-                needed = plan_score([corpus], plan.score, session)
-            parts.append(f"{cell.name}: score\n{needed}")
-    tokens = plan.config.real_tokens + plan.config.synthetic_tokens
-    for model in plan.models:
+                with open_session(study.writer, None) as session:
+                    parts[f"{cell.name}: generate"] = plan_generation(
+                        study.topics, cell.generate, session
+                    )
+            corpus = _like(study, cell, Path(scratch) / cell.name)
+            with open_session(study.judge, None) as session:
+                parts[f"{cell.name}: score"] = plan_score([corpus], study.score, session)
+    tokens = study.config.real_tokens + study.config.synthetic_tokens
+    models = {}
+    for model in study.models:
         sizes = model.pretrain.model
-        flops = sizes.flops_per_token(plan.tokenize.sequence_length) * tokens
-        parts.append(
-            f"{model.name}: {sizes.parameters:,} parameters, trained {len(plan.cells)} times on "
+        flops = sizes.flops_per_token(study.tokenize.sequence_length) * tokens
+        models[model.name] = (
+            f"{sizes.parameters:,} parameters, trained {len(study.cells)} times on "
             f"{tokens:,} tokens ({flops:.3g} FLOPs each), then fine-tuned and evaluated twice"
         )
-    return "\n\n".join(parts)
+    return plans.Plan(about, parts=parts | {"models": plans.Plan(models)})
 
 
-def _like(plan: Plan, cell: Cell, scratch: Path) -> files.Corpus:
-    """The cell's corpus, or a small one of the same kind."""
+def _like(study: Plan, cell: Cell, scratch: Path) -> files.Corpus:
+    """Returns the cell's corpus, or a small one of the same kind."""
     from synthdiv.generation import generate
     from synthdiv.llm import LLMConfig, open_session
 
@@ -55,5 +57,5 @@ def _like(plan: Plan, cell: Cell, scratch: Path) -> files.Corpus:
     topics = min(cell.generate.topics or _SAMPLE, _SAMPLE)
     few = dataclasses.replace(cell.generate, topics=topics, generations=-(-_SAMPLE // topics))
     with open_session(LLMConfig(), None) as session:
-        generate(plan.topics, scratch, few, session)
+        generate(study.topics, scratch, few, session)
     return files.Corpus(scratch)

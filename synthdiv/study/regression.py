@@ -1,9 +1,8 @@
-"""How accuracy goes with score over the corpora of a study, with honest intervals.
+"""How accuracy depends on score over the corpora of a study: the line of the paper's Figure 1.
 
-The line of the paper's Figure 1. With a handful of corpora the interval is wide, and it is shown.
+With a handful of corpora the interval is wide, and it is shown.
 """
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,8 +12,8 @@ import numpy as np
 def regress(scores: Sequence[float], accuracies: Sequence[float]) -> dict[str, Any]:
     """Ordinary least squares of accuracy on score.
 
-    The 95% interval of the slope is Student's t with n - 2 degrees of freedom: it takes each
-    corpus as one observation and the scores as exact, so it needs no bootstrap over few points.
+    The 95% interval of the slope is Student's t with n - 2 degrees of freedom. Each corpus is one
+    observation and scores are taken as exact.
 
     Args:
         scores: LLM cluster score of each corpus, shape [n].
@@ -24,31 +23,30 @@ def regress(scores: Sequence[float], accuracies: Sequence[float]) -> dict[str, A
         `slope` and `intercept` (accuracy per unit of score), `ci95` [low, high] of the slope,
         `residual_sd`, `pearson`, `spearman`, `n`. What n or equal scores leave undefined is None.
     """
+    from scipy import stats
+
     x, y = np.asarray(scores, float), np.asarray(accuracies, float)
-    n = len(x)
     result: dict[str, Any] = dict.fromkeys(
         ("slope", "intercept", "ci95", "residual_sd", "pearson", "spearman")
-    ) | {"n": n}
-    spread = float(((x - x.mean()) ** 2).sum()) if n else 0.0
-    if n < 2 or spread == 0:
+    ) | {"n": len(x)}
+    if len(x) < 2 or np.ptp(x) == 0:
         return result
-    slope = float(((x - x.mean()) * (y - y.mean())).sum() / spread)
-    intercept = float(y.mean() - slope * x.mean())
-    result |= {"slope": slope, "intercept": intercept}
-    result["pearson"] = _correlation(x, y)
-    result["spearman"] = _correlation(_ranks(x), _ranks(y))
-    if n > 2:
-        from scipy.stats import t
-
-        residuals = y - intercept - slope * x
-        residual_sd = math.sqrt(float((residuals**2).sum()) / (n - 2))
-        half = float(t.ppf(0.975, n - 2)) * residual_sd / math.sqrt(spread)
-        result |= {"ci95": [slope - half, slope + half], "residual_sd": residual_sd}
+    fit = stats.linregress(x, y)
+    result |= {"slope": float(fit.slope), "intercept": float(fit.intercept)}
+    if np.ptp(y) > 0:
+        result["pearson"] = float(fit.rvalue)
+    result["spearman"] = _spearman(x, y)
+    freedom = len(x) - 2
+    if freedom:
+        error = float(fit.stderr)
+        half = float(stats.t.ppf(0.975, freedom)) * error
+        result["ci95"] = [result["slope"] - half, result["slope"] + half]
+        result["residual_sd"] = error * float(np.sqrt(((x - x.mean()) ** 2).sum()))
     return result
 
 
 def rank_correlations(cells: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """How the score and each baseline rank the corpora beside each model's accuracy.
+    """Correlates the ranks that the score and each baseline give corpora with their accuracies.
 
     Args:
         cells: as in `study.json`.
@@ -65,10 +63,7 @@ def rank_correlations(cells: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {
         name: {
             model: {
-                phase: _correlation(
-                    _ranks(np.asarray(values, float)),
-                    _ranks(np.asarray([c["models"][model][phase]["accuracy"] for c in cells])),
-                )
+                phase: _spearman(values, [c["models"][model][phase]["accuracy"] for c in cells])
                 for phase in models[model]
             }
             for model in models
@@ -81,7 +76,7 @@ def rank_correlations(cells: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def line_band(
     scores: Sequence[float], fit: dict[str, Any], at: Sequence[float]
 ) -> tuple[list[float], list[float], list[float]]:
-    """The fitted line and its pointwise 95% band at the scores `at`: (line, low, high).
+    """Returns the fitted line and its pointwise 95% band at the scores `at`: (line, low, high).
 
     Raises:
         ValueError: the fit has no interval (fewer than three corpora, or equal scores).
@@ -98,14 +93,10 @@ def line_band(
     return line.tolist(), (line - half).tolist(), (line + half).tolist()
 
 
-def _ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks from 0, ties sharing their mean rank."""
-    from scipy.stats import rankdata
-
-    return rankdata(values)
-
-
-def _correlation(x: np.ndarray, y: np.ndarray) -> float | None:
-    if x.std() == 0 or y.std() == 0:
+def _spearman(x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray) -> float | None:
+    """Spearman's correlation, or None where one side is constant."""
+    if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return None
-    return float(np.corrcoef(x, y)[0, 1])
+    from scipy import stats
+
+    return float(stats.spearmanr(x, y).statistic)

@@ -1,14 +1,19 @@
 """The study's report: the page and its figures, made of `study.json` and nothing else."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from synthdiv.baselines.catalogue import METRICS
-from synthdiv.reporting.charts import Series
-from synthdiv.reporting.study_page import PHASES, study_table, write_study_page
+from synthdiv.plans import text_table
+from synthdiv.reporting.figures import Series
+from synthdiv.reporting.plots import plot
+from synthdiv.reporting.study_page import PHASES, study_panels, study_table, write_study_page
 from synthdiv.study.regression import line_band
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as MatplotlibFigure
 
 
 def write_report(workdir: Path, study: dict[str, Any]) -> Path:
@@ -18,13 +23,29 @@ def write_report(workdir: Path, study: dict[str, Any]) -> Path:
         workdir: the study's directory.
         study: the content of `study.json`.
     """
-    fits = {
+    return write_study_page(workdir, study, _fits(study), METRICS)
+
+
+def plot_study(study: dict[str, Any]) -> "MatplotlibFigure":
+    """Returns Figure 1, accuracy against score for each model and phase, through matplotlib.
+
+    Args:
+        study: the content of `study.json`.
+
+    Raises:
+        UserError: matplotlib is not installed.
+    """
+    return plot(list(study_panels(study, _fits(study)).values()))
+
+
+def _fits(study: dict[str, Any]) -> dict[tuple[str, str], Series]:
+    """The fitted line of each (model, phase) that has an interval."""
+    return {
         (model, phase): _fitted_line(study, model, phase)
         for model in study["regression"]
         for phase in PHASES
         if study["regression"][model][phase]["ci95"] is not None
     }
-    return write_study_page(workdir, study, fits, METRICS)
 
 
 def _fitted_line(study: dict[str, Any], model: str, phase: str) -> Series:
@@ -36,14 +57,7 @@ def _fitted_line(study: dict[str, Any], model: str, phase: str) -> Series:
     return Series("least squares", grid, line, low, high)
 
 
-def text_table(study: dict[str, Any]) -> str:
+def results_table(study: dict[str, Any]) -> str:
     """The main table as plain text, for the terminal."""
     table = study_table(study)
-    rows = [table["head"], *table["rows"]]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        cells = [v.rjust(w) for v, w in zip(row, widths, strict=True)]
-        lines.append("  ".join([row[0].ljust(widths[0]), *cells[1:]]))
-    lines.insert(1, "  ".join("-" * w for w in widths))
-    return "\n".join(lines)
+    return text_table(table["head"], table["rows"], rule=True)

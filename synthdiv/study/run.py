@@ -1,22 +1,25 @@
 """A study from topics to figure, read top to bottom: corpora, scores, tokens, models, accuracies.
 
-Everything lies in the study's directory: one folder a cell, what the cells share in `shared/`, and
-at the end `study.json`, `report.html` and the figures. Each stage is done once; a study cut short
-goes on where it was.
+Everything is kept in the study's directory: one folder for each cell, `shared/` for what the cells
+have in common, and in the end `study.json`, `report.html` and the figures. Each stage is done once;
+a study that was interrupted continues where it stopped.
 """
 
 import dataclasses
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from synthdiv import __version__, files
+from synthdiv.claims import claim
 from synthdiv.data import MixtureConfig
+from synthdiv.errors import UserError
 from synthdiv.progress import say
 from synthdiv.study.config import Cell, Model, Plan
 from synthdiv.study.regression import rank_correlations, regress
 from synthdiv.study.report import write_report
-from synthdiv.study.stages import Stages, claim
+from synthdiv.study.stages import Stages, fingerprint, record_of
 
 PHASES = ("pretrain", "sft")
 
@@ -34,30 +37,35 @@ def run_study(plan: Plan, workdir: str | Path, command: str) -> dict[str, Any]:
 
     Raises:
         UserError: the directory holds another study, or an input is missing or unusable.
-        Paused: a backend awaits answers, or a budget is spent.
+        Paused: a backend is waiting for answers, or a budget is spent.
     """
-    workdir = claim(Path(workdir), plan.settings)
+    workdir = Path(workdir)
+    with claim(record_of(workdir), fingerprint(plan.settings), "study"):
+        settings = workdir / "study.gin"
+        if not settings.exists() or settings.read_text(encoding="utf-8") != plan.settings:
+            files.write_text(settings, plan.settings)
+        return _run(plan, workdir, command)
+
+
+def _run(plan: Plan, workdir: Path, command: str) -> dict[str, Any]:
     stages = Stages(workdir, total=stage_count(plan))
     shared = files.output_dir(workdir / "shared")
     for cell in plan.cells:
         if not cell.config.corpus:
-            stages.run(f"{cell.name}: generate", lambda c=cell: _generate(plan, c, workdir))
+            stages.run(f"{cell.name}: generate", partial(_generate, plan, cell, workdir))
     for cell in plan.cells:
-        stages.run(f"{cell.name}: score", lambda c=cell: _score(plan, c, workdir))
-    stages.run("shared: real text, questions and tokenizer", lambda: _share(plan, workdir, shared))
-    stages.run("shared: tokens", lambda: _tokenize(plan, workdir, shared))
+        stages.run(f"{cell.name}: score", partial(_score, plan, cell, workdir))
+    stages.run("shared: real text, questions and tokenizer", partial(_share, plan, workdir, shared))
+    stages.run("shared: tokens", partial(_tokenize, plan, workdir, shared))
     for model in plan.models:
         for cell in plan.cells:
             where = workdir / cell.name / model.name
             name = f"{cell.name}: {model.name}"
-            stages.run(
-                f"{name} pretrain", lambda m=model, c=cell: _pretrain(plan, m, c, workdir, shared)
-            )
-            stages.run(f"{name} sft", lambda m=model, w=where: _fine_tune(plan, m, w, shared))
+            stages.run(f"{name} pretrain", partial(_pretrain, plan, model, cell, workdir, shared))
+            stages.run(f"{name} sft", partial(_fine_tune, plan, model, where, shared))
             for phase in PHASES:
                 stages.run(
-                    f"{name} evaluate {phase}",
-                    lambda p=phase, w=where: _evaluate(plan, p, w, shared),
+                    f"{name} evaluate {phase}", partial(_evaluate, plan, phase, where, shared)
                 )
     study = collect(plan, workdir) | {
         "command": command,
@@ -172,7 +180,7 @@ def mixture(plan: Plan, cell: Cell, workdir: Path, shared: Path) -> MixtureConfi
     Real corpora share `Study.real_tokens` in proportion to their sizes.
     """
     real = [shared / "tokens" / corpus.name for corpus in _real_corpora(plan, shared)]
-    sizes = [files.read_manifest(directory)["tokens"] for directory in real]
+    sizes = [_manifest(directory)["tokens"] for directory in real]
     sources = [(str(workdir / cell.name / "tokens"), float(plan.config.synthetic_tokens))]
     for directory, size in zip(real, sizes, strict=True):
         sources.append((str(directory), plan.config.real_tokens * size / sum(sizes)))
@@ -231,7 +239,7 @@ def collect(plan: Plan, workdir: Path) -> dict[str, Any]:
 def _collect_cell(plan: Plan, cell: Cell, workdir: Path) -> dict[str, Any]:
     where = workdir / cell.name
     score = files.read_json(where / "score" / "score.json")
-    manifest = files.read_manifest(where / "tokens")
+    manifest = _manifest(where / "tokens")
     generated = not cell.config.corpus
     return {
         "corpus": {
@@ -249,6 +257,15 @@ def _collect_cell(plan: Plan, cell: Cell, workdir: Path) -> dict[str, Any]:
             for model in plan.models
         },
     }
+
+
+def _manifest(tokens: Path) -> dict[str, Any]:
+    manifest = files.read_manifest(tokens)
+    if manifest is None:
+        raise UserError(
+            f"{str(tokens)!r} has lost its manifest.json: remove the study and run it again"
+        )
+    return manifest
 
 
 def _outcome(where: Path, phase: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Which stages of a study are done: each is done once, whatever happens in between."""
+"""Which study a directory holds, and which of its stages are done: each is done once."""
 
 import re
 import time
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from synthdiv import files
-from synthdiv.errors import UserError
+from synthdiv.claims import FINGERPRINT
 from synthdiv.progress import say
 
 
@@ -30,7 +30,7 @@ class Stages:
         return sum(self._seconds.values())
 
     def run(self, name: str, work: Callable[[], object]) -> None:
-        """Does `work` unless an earlier run finished it. Work cut short is called again."""
+        """Calls `work` unless an earlier run finished it; interrupted work is done again."""
         self._reached += 1
         if name in self._seconds:
             return
@@ -44,43 +44,33 @@ class Stages:
 # Bindings that say where and how fast models are asked, and for how much, but not what they reply.
 _FREE = re.compile(
     r"(\S+/)?LLM\.(base_url|concurrency|max_cost_usd|max_calls|requests_per_minute|tokens_per_minute"
-    r"|timeout|retries|patience|prices|batch_lines) = "
+    r"|timeout|retries|patience|prices|batch_lines)"
 )
 
 
-def _what_counts(settings: str) -> list[str]:
-    """The lines of gin text that make a study what it is; comments but gin's own count."""
-    return [
-        line
-        for line in settings.splitlines()
-        if line and not line.startswith(("# Parameters for ", "# ====")) and not _FREE.match(line)
-    ]
+def fingerprint(settings: str) -> dict[str, dict[str, str]]:
+    """Returns what makes a study the study that it is.
 
-
-def claim(workdir: Path, settings: str) -> Path:
-    """Makes a study's directory, or takes it up again if it is of the same study.
+    Caps on cost and calls, and how fast models are asked, may change between two runs of one study.
 
     Args:
-        workdir: the directory.
-        settings: every binding in force, as a gin file. Caps on cost and calls, and how fast
-            models are asked, may change between two runs of one study.
+        settings: every binding in force, as a gin file; of two bindings of one name, the later.
 
-    Raises:
-        UserError: the directory holds a study of other settings; names the first difference.
+    Returns:
+        {"settings": {name of the binding: its value as gin text}}.
     """
-    workdir = files.output_dir(workdir)
-    path = workdir / "study.gin"
-    if not path.exists():
-        files.write_text(path, settings)
-        return workdir
-    kept = path.read_text()
-    before, now = _what_counts(kept), _what_counts(settings)
-    if before != now:
-        other = sorted(set(now) ^ set(before))[0]
-        raise UserError(
-            f"{str(workdir)!r} holds a study of other settings (see {other!r}): "
-            "take another --workdir, or remove that one"
-        )
-    if settings != kept:
-        files.write_text(path, settings)
-    return workdir
+    lines = re.sub(r"\s*\\?\n[ \t]+", " ", settings).splitlines()  # a value may take several lines
+    pairs = (line.split(" = ", 1) for line in lines if line and not line.startswith("#"))
+    return {"settings": {name: value for name, value in pairs if not _FREE.fullmatch(name)}}
+
+
+def record_of(workdir: Path) -> Path:
+    """Returns the file that says which study a directory holds.
+
+    A study begun before there was such a file has its settings in study.gin alone: it gets one.
+    """
+    record = workdir / FINGERPRINT
+    old = workdir / "study.gin"
+    if old.exists() and not record.exists():
+        files.write_json(record, fingerprint(old.read_text(encoding="utf-8")))
+    return record

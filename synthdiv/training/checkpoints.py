@@ -159,6 +159,12 @@ class Checkpoints:
     def _check_architecture(self, about: dict[str, Any], step: int) -> None:
         if about.get("format") != FORMAT:
             raise UserError(f"{self.path(step)} is of format {about.get('format')}, not {FORMAT}")
+        optimizer = about.get("run", {}).get("optimizer", {})
+        if optimizer.get("name") == "muon" and "digests" not in about:
+            raise UserError(
+                f"{self.path(step)} is of a version that used another AdamW beside Muon: finish "
+                "the run with that version, or begin it in another --workdir"
+            )
         saved, wanted = about["model"], self._about["model"]
         for name in ARCHITECTURE:
             if saved.get(name) != wanted[name]:

@@ -4,7 +4,6 @@ Memory is not estimated by a formula: the compiler is asked. The step is compile
 any array, for one and for two sequences per device, and the difference is what a sequence costs.
 """
 
-import dataclasses
 import math
 import os
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
+from synthdiv.plans import Plan
 from synthdiv.training.flops import memory_bytes, peak_flops
 from synthdiv.training.step import StepConfig, abstract_batch, abstract_state, compiled_step
 
@@ -19,10 +19,8 @@ USABLE = 0.92  # share of a device's memory; the allocator and the libraries tak
 TYPICAL_MFU = 0.45  # for a first idea of how long a run takes
 
 
-def plan(
-    config: StepConfig, mesh: Mesh, batch_size: int, length: int, steps: int
-) -> dict[str, Any]:
-    """Returns the figures of a run in plain units (bytes, FLOPs, tokens, hours).
+def plan(config: StepConfig, mesh: Mesh, batch_size: int, length: int, steps: int) -> Plan:
+    """Returns what a run would take; its figures are in bytes, FLOPs, tokens and hours.
 
     Args:
         config: what the step is compiled for.
@@ -48,7 +46,7 @@ def plan(
         largest = max(0, int(room // a_sequence)) * rows
     peak = peak_flops(device)
     flops = tokens * model.flops_per_token(length)
-    return {
+    figures = {
         "parameters": model.parameters,
         "matmul_parameters": model.matmul_parameters,
         "flops_per_token": model.flops_per_token(length),
@@ -64,40 +62,39 @@ def plan(
         "largest_micro_batch": largest,
         "hours_at_45%_mfu": peak and flops / (TYPICAL_MFU * peak * mesh.size) / 3600,
     }
+    return Plan(_in_words(figures), figures)
 
 
-def in_words(figures: dict[str, Any]) -> str:
-    """Returns the plan as lines for a person."""
-
+def _in_words(figures: dict[str, Any]) -> dict[str, str]:
     def gigabytes(size: float | None) -> str:
         return "unknown" if size is None else f"{size / 1e9:,.2f} GB"
 
-    lines = [
-        f"parameters          {figures['parameters']:,} "
+    mesh = " x ".join(f"{name}={size}" for name, size in figures["mesh"].items())
+    facts = {
+        "parameters": f"{figures['parameters']:,} "
         f"({figures['matmul_parameters']:,} in matrix products)",
-        f"tokens              {figures['tokens']:,} in {figures['steps']:,} steps",
-        f"FLOPs               {figures['flops']:.3g} ({figures['flops_per_token']:.3g} a token)",
-        f"devices             {figures['devices']}, mesh "
-        + " x ".join(f"{name}={size}" for name, size in figures["mesh"].items()),
-        f"memory a device     {gigabytes(figures['bytes_per_device'])} of "
+        "tokens": f"{figures['tokens']:,} in {figures['steps']:,} steps",
+        "FLOPs": f"{figures['flops']:.3g} ({figures['flops_per_token']:.3g} a token)",
+        "devices": f"{figures['devices']}, mesh {mesh}",
+        "memory a device": f"{gigabytes(figures['bytes_per_device'])} of "
         f"{gigabytes(figures['memory_per_device'])}, the state "
         f"{gigabytes(figures['state_bytes_per_device'])} of it",
-    ]
+    }
     if figures["largest_micro_batch"] is not None:
         fits = "fits" if figures["fits"] else "DOES NOT FIT: raise accumulate or lower batch_size"
-        lines.append(
-            f"largest micro-batch {figures['largest_micro_batch']:,} sequences; this run {fits}"
+        facts["largest micro-batch"] = (
+            f"{figures['largest_micro_batch']:,} sequences; this run {fits}"
         )
     if figures["hours_at_45%_mfu"]:
-        lines.append(f"time                {figures['hours_at_45%_mfu']:,.1f} hours at 45% MFU")
-    return "\n".join(lines)
+        facts["time"] = f"{figures['hours_at_45%_mfu']:,.1f} hours at 45% MFU"
+    return facts
 
 
 def _temporary_bytes(config: StepConfig, mesh: Mesh, batch_size: int, length: int) -> int:
-    """Returns the bytes per device beyond the state, for a whole batch computed at once."""
-    config = dataclasses.replace(config, accumulate=1)
+    """Returns the bytes per device beyond the state, for micro-batches of `batch_size`."""
+    whole = batch_size * config.accumulate
     lowered = compiled_step(config, mesh).lower(
-        abstract_state(config, mesh), abstract_batch(mesh, batch_size, length)
+        abstract_state(config, mesh), abstract_batch(mesh, whole, length)
     )
     analysis = lowered.compile().memory_analysis()
     assert analysis is not None, "the compiler tells no memory"

@@ -15,6 +15,7 @@ from synthdiv.data.chat import TEMPLATE_FILE
 from synthdiv.errors import UserError
 from synthdiv.files import atomic_path, output_dir, read_json, write_json, write_text
 from synthdiv.model import weights
+from synthdiv.plans import Plan
 from synthdiv.progress import say
 from synthdiv.training.config import PretrainConfig, SFTConfig
 from synthdiv.training.host import prepare
@@ -54,7 +55,7 @@ def pretrain(
         return _finished(workdir) or _start(run, workdir)
 
 
-def plan_pretrain(config: PretrainConfig, workdir: str | Path | None = None) -> dict[str, Any]:
+def plan_pretrain(config: PretrainConfig, workdir: str | Path | None = None) -> Plan:
     """Returns what `pretrain` would take; see `synthdiv.training.plan`. Writes nothing.
 
     Before the tokens are there, a run whose length is bound (`tokens`) can be planned all the same,
@@ -121,7 +122,7 @@ def plan_sft(
     init_from: str | Path,
     input: str | Path | Sequence[str | Path],
     workdir: str | Path | None = None,
-) -> dict[str, Any]:
+) -> Plan:
     """Returns what `sft` would take; see `synthdiv.training.plan`. Writes nothing.
 
     Raises:
@@ -221,7 +222,7 @@ def _start(run: Run, workdir: Path) -> Path:
     return train(run, workdir)
 
 
-def _plan(run: Run) -> dict[str, Any]:
+def _plan(run: Run) -> Plan:
     return plan(run.step, run.mesh, run.config.batch_size, run.data.sequence_length, run.steps)
 
 

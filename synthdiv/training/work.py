@@ -13,8 +13,8 @@ from typing import Any
 
 import jax
 
-from synthdiv import corpus_formats
 from synthdiv.claims import FINGERPRINT, check_claim, claim, differences
+from synthdiv.corpora.sources import find_shards
 from synthdiv.data import Batches, ChatTemplate
 from synthdiv.errors import UserError
 from synthdiv.files import read_json, sha256_file, sha256_text
@@ -65,7 +65,7 @@ def fine_tuning(
 
 
 def _content(path: Path) -> str:
-    files = [sha256_file(shard) for shard in corpus_formats.find_shards(path)]
+    files = [sha256_file(shard) for shard in find_shards(path)]
     return files[0] if len(files) == 1 else sha256_text(" ".join(files))
 
 

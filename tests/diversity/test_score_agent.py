@@ -5,10 +5,11 @@ from collections.abc import Mapping
 
 import pytest
 
-from synthdiv.diversity.agent import Agent, Round
+from synthdiv.diversity.agent import Agent, DrawnRound, Round
 from synthdiv.diversity.config import ScoreConfig
-from synthdiv.diversity.criteria import criteria_text, gather_criteria, read_criteria
+from synthdiv.diversity.criteria import CriteriaSet, criteria_text, read_criteria
 from synthdiv.diversity.documents import Shown
+from synthdiv.diversity.inquiry import gather_sets
 from synthdiv.diversity.prompts import STEPS, Prompts, load_prompts
 from synthdiv.diversity.schemas import Criterion
 from synthdiv.errors import UserError
@@ -27,10 +28,28 @@ DOCUMENTS = {i: shown(f"document number {i} of the corpus") for i in range(8)}
 
 
 def run(backend: JudgeBackend, rounds: int = 1, config: ScoreConfig = CONFIG) -> list[Round]:
-    asked = [Round(n, 0, (n, n + 1, n + 2, n + 3)) for n in range(rounds)]
+    criteria = CriteriaSet(0, CRITERIA)
+    drawn = [DrawnRound(n, criteria, (n, n + 1, n + 2, n + 3)) for n in range(rounds)]
     with session_of(backend) as session:
-        Agent(session, DOCUMENTS, [CRITERIA], load_prompts(config.prompts), config).run(asked)
-    return asked
+        agent = Agent(session, DOCUMENTS, load_prompts(config.prompts), config)
+        judged = dict(session.map(agent.judge, drawn))
+    return [judged[n] for n in range(rounds)]
+
+
+def places(found: Round) -> list[list[int]]:
+    return [list(cluster.places) for cluster in found.clusters]
+
+
+def verdicts(found: Round) -> list[bool]:
+    return [cluster.valid for cluster in found.clusters]
+
+
+def gather_all(backend: JudgeBackend, handfuls: list[list[Shown]], sets: int) -> list:
+    share = len(handfuls) // sets
+    firsts = range(0, len(handfuls), share)
+    dealt = [handfuls[first : first + share] for first in firsts]
+    with session_of(backend) as session:
+        return gather_sets(session, dealt, firsts, load_prompts(CONFIG.prompts), CONFIG)
 
 
 def always(reply) -> JudgeBackend:
@@ -44,9 +63,9 @@ def test_clusters_and_verdicts_are_taken_over():
         Verification=lambda texts: verdicts_reply([True, False]),
     )
     (found,) = run(backend)
-    assert found.clusters == [[0, 2], [1, 3]]
-    assert found.verdicts == [True, False]
-    assert found.repaired == 0 and not found.failed
+    assert places(found) == [[0, 2], [1, 3]]
+    assert verdicts(found) == [True, False]
+    assert not found.repaired and not found.failed
     assert found.score("drop") == pytest.approx(0.5)
     assert found.score("split") == pytest.approx(9 / 4)
     assert found.score("keep") == pytest.approx(1.0)
@@ -56,7 +75,7 @@ def test_no_call_is_spent_on_verifying_singletons():
     backend = always(cluster_reply([[1], [2], [3], [4]]))
     (found,) = run(backend)
     assert backend.calls == {"Clustering": 1}
-    assert found.verdicts == [True] * 4
+    assert verdicts(found) == [True] * 4
     assert found.score("drop") == 4
 
 
@@ -67,14 +86,14 @@ def test_a_verdict_on_a_single_document_counts_for_nothing():
         Verification=lambda texts: verdicts_reply([False, False]),
     )
     (found,) = run(backend)
-    assert found.verdicts == [False, True]
+    assert verdicts(found) == [False, True]
 
 
 def test_no_verification_without_it():
     backend = always(cluster_reply([[1, 2], [3, 4]]))
     (found,) = run(backend, config=ScoreConfig(documents_per_round=4, verify=False))
     assert backend.calls == {"Clustering": 1}
-    assert found.verdicts == [True, True]
+    assert verdicts(found) == [True, True]
 
 
 def test_no_partition_is_asked_again_with_the_fault_and_then_accepted():
@@ -86,16 +105,16 @@ def test_no_partition_is_asked_again_with_the_fault_and_then_accepted():
 
     (found,) = run(JudgeBackend("m", Clustering=clustering))
     assert len(asked) == 2
-    assert found.clusters == [[0, 1], [2, 3]] and found.repaired == 0
+    assert places(found) == [[0, 1], [2, 3]] and not found.repaired
 
 
 def test_no_partition_twice_is_repaired_and_counted():
     backend = always(cluster_reply([[1, 2], [2, 3, 7]]))
     (found,) = run(backend)
     assert backend.calls["Clustering"] == 2
-    assert found.clusters == [[0, 1], [2], [3]]
-    assert found.repaired == 1 and not found.failed
-    assert found.names[-1] == "not placed"
+    assert places(found) == [[0, 1], [2], [3]]
+    assert found.repaired and not found.failed
+    assert found.clusters[-1].name == "not placed"
 
 
 @pytest.mark.parametrize("reply", ["I will not.", {"clusters": []}, {"groups": [[1]]}, ""])
@@ -119,7 +138,7 @@ def test_missing_verdicts_are_asked_for_again_and_then_taken_as_valid():
     )
     (found,) = run(backend)
     assert backend.calls["Verification"] == 2
-    assert found.verdicts == [True, False] and found.repaired == 1
+    assert verdicts(found) == [True, False] and found.repaired
 
 
 def test_scores_beyond_1_to_5_are_not_taken():
@@ -129,7 +148,7 @@ def test_scores_beyond_1_to_5_are_not_taken():
         {"name": "b", "score": 5, "reason": ""},
     ]
     (found,) = run(always(reply))
-    assert found.metrics == [{"b": 5}]
+    assert found.clusters[0].metrics == {"b": 5}
 
 
 def test_criteria_head_the_prompt_and_are_the_same_text_in_every_round():
@@ -190,8 +209,7 @@ def test_criteria_sets_are_gathered_from_proposals_of_their_own():
 
     backend = JudgeBackend("m", CriteriaProposal=propose, GatheredMetadata=gather)
     handfuls = [[DOCUMENTS[i]] for i in range(6)]
-    with session_of(backend) as session:
-        sets = gather_criteria(session, handfuls, 3, load_prompts(CONFIG.prompts), CONFIG)
+    sets = gather_all(backend, handfuls, 3)
     assert sorted(map(tuple, gathered)) == [
         ("Name 0", "Name 1"),
         ("Name 2", "Name 3"),
@@ -207,17 +225,14 @@ def test_gathering_falls_back_on_the_commonest_proposals():
         CriteriaSummary=lambda t: "no",
     )  # fmt: skip
     handfuls = [[DOCUMENTS[i], DOCUMENTS[i + 1]] for i in range(4)]
-    with session_of(backend) as session:
-        (criteria,) = gather_criteria(session, handfuls, 1, load_prompts(CONFIG.prompts), CONFIG)
+    (criteria,) = gather_all(backend, handfuls, 1)
     assert criteria and all(c.name and c.sentence for c in criteria)
 
 
 def test_no_usable_proposal_is_told():
-    with (
-        session_of(JudgeBackend("m", CriteriaProposal=lambda t: "no")) as session,
-        pytest.raises(UserError, match="no usable proposal for criteria set 0"),
-    ):
-        gather_criteria(session, [[DOCUMENTS[0]]], 1, load_prompts(CONFIG.prompts), CONFIG)
+    backend = JudgeBackend("m", CriteriaProposal=lambda t: "no")
+    with pytest.raises(UserError, match="no usable proposal for criteria set 0"):
+        gather_all(backend, [[DOCUMENTS[0]]], 1)
 
 
 def test_criteria_from_a_file(tmp_path):

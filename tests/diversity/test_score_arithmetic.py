@@ -8,11 +8,8 @@ import numpy as np
 import pytest
 
 from synthdiv.diversity.arithmetic import (
-    adjusted_rand_index,
     counted_sizes,
     fault_of_partition,
-    memberships,
-    pair_counts,
     repair_partition,
     round_score,
     shared_pairs,
@@ -77,39 +74,3 @@ def test_policies_for_rejected_clusters():
 def test_pairs_are_ordered_and_of_different_documents():
     assert shared_pairs([3, 2, 1]) == (8, 30)
     assert shared_pairs([1]) == (0, 0)
-
-
-def test_memberships():
-    assert memberships([[2, 0], [1]], 4).tolist() == [0, 1, 0, -1]
-
-
-def test_adjusted_rand_index_against_its_definition_by_enumeration():
-    """The index is (pairs - expected) / (highest - expected) over all relabellings of one side."""
-    one, other = [0, 0, 1, 1, 2, 2], [0, 0, 0, 1, 1, 2]
-
-    def together(labels):
-        return {p for p in itertools.combinations(range(6), 2) if labels[p[0]] == labels[p[1]]}
-
-    def agreed(labels):
-        return len(together(one) & together(labels))
-
-    expected = np.mean([agreed(p) for p in itertools.permutations(other)])
-    highest = (len(together(one)) + len(together(other))) / 2
-    by_definition = (agreed(other) - expected) / (highest - expected)
-    assert adjusted_rand_index(one, other) == pytest.approx(by_definition)
-
-
-def test_adjusted_rand_index_of_equal_and_of_unrelated_partitions():
-    assert adjusted_rand_index([0, 1, 1], ["b", "a", "a"]) == 1
-    assert adjusted_rand_index([0, 1, 2], [5, 6, 7]) == 1
-    assert adjusted_rand_index([0], [1]) == 1
-    generator = np.random.default_rng(0)
-    indices = [
-        adjusted_rand_index(generator.integers(3, size=10), generator.integers(3, size=10))
-        for _ in range(4000)
-    ]
-    assert abs(np.mean(indices)) < 4 * np.std(indices) / math.sqrt(4000)
-
-
-def test_pair_counts():
-    assert pair_counts([0, 0, 0, 1], ["a", "a", "b", "b"]) == (1, 3, 2)

@@ -16,7 +16,13 @@ import pytest
 from synthdiv import cli
 from synthdiv import config as configuration
 from synthdiv.baselines import BaselineConfig
-from synthdiv.diversity import PartialScore, cluster_score, score_corpora
+from synthdiv.diversity import (
+    ComparisonResult,
+    PartialScore,
+    ScoreResult,
+    cluster_score,
+    score_corpora,
+)
 from synthdiv.diversity.estimate import estimate
 from synthdiv.errors import Paused
 from synthdiv.files import Corpus
@@ -82,8 +88,9 @@ def go_on(done: subprocess.CompletedProcess) -> subprocess.CompletedProcess:
     return command(*words)
 
 
-def comparable(result: dict) -> dict:
-    return {k: v for k, v in result.items() if k not in ("calls", "tokens", "cost_usd", "config")}
+def comparable(result: ScoreResult | ComparisonResult | dict) -> dict:
+    content = result if isinstance(result, dict) else result.to_json()
+    return {k: v for k, v in content.items() if k not in ("calls", "tokens", "cost_usd", "config")}
 
 
 def read(path: Path) -> dict:
@@ -179,7 +186,7 @@ def test_a_partial_score_is_that_of_the_first_rounds(tmp_path, concurrency):
     found = estimate(scores, sets, CONFIG.bootstrap, CONFIG.seed)
     assert result["score"]["mean"] == found.mean
     assert result["score"]["ci95"] == [found.low, found.high]
-    assert json.loads(json.dumps(result)) == read(tmp_path / "cut" / "score.json")
+    assert json.loads(json.dumps(result.to_json())) == read(tmp_path / "cut" / "score.json")
     assert result["partial"]["missing"] == ["rounds"]
 
 
@@ -189,7 +196,7 @@ def test_under_a_cap_that_is_not_reached_all_is_the_same(tmp_path):
     for cap in (None, 10_000):
         with session(None, cap) as asking:
             results.append(cluster_score(corpus, CONFIG, asking))
-    assert results[0] == results[1] and "partial" not in results[1]
+    assert results[0].to_json() == results[1].to_json() and results[1].partial is None
 
 
 def test_too_few_rounds_make_no_score(tmp_path):
@@ -281,7 +288,7 @@ def test_several_corpora_without_a_comparison(tmp_path):
     inputs = [Corpus(make(tmp_path / f"{name}.jsonl", n)) for name, n in (("a", 3), ("b", 9))]
     with session(None, 230) as asking, pytest.raises(PartialScore) as stopped:
         score_corpora(inputs, tmp_path / "out", CONFIG, asking)
-    content = stopped.value.result
+    content = stopped.value.result.to_json()
     assert content == read(tmp_path / "out" / "comparison.json")
     assert list(content["corpora"]) == ["a", "b"]
     assert list(content["partial"]["corpora"]) == ["b"]

@@ -69,7 +69,7 @@ def test_a_score_directory_has_what_it_should(tmp_path, offline):
     config = replace(SMALL, with_baselines=True, baselines=_light())
     result = cluster_score(corpus, config, offline, tmp_path / "out")
     written = json.loads((tmp_path / "out/score.json").read_text())
-    assert written == json.loads(json.dumps(result))
+    assert written == json.loads(json.dumps(result.to_json()))
     for name, keys in KEYS.items():
         assert keys <= written[name].keys(), name
     assert written["judge"] == {"backend": "offline", "model": offline.model}
@@ -254,7 +254,7 @@ def test_compared_corpora_share_criteria_and_lengths(tmp_path, offline):
     config = replace(SMALL, with_baselines=True, baselines=_light())
     found = score_corpora([one, two], tmp_path / "out", config, offline, compare=True)
     assert json.loads((tmp_path / "out/comparison.json").read_text()) == json.loads(
-        json.dumps(found)
+        json.dumps(found.to_json())
     )
     scores = {
         name: json.loads((tmp_path / "out" / name / "score.json").read_text())
@@ -295,7 +295,7 @@ def test_several_corpora_without_compare_are_scored_each_by_its_own_criteria(tmp
     (tmp_path / "x").mkdir()
     one, two = make_corpus(tmp_path / "a.jsonl", 5), make_corpus(tmp_path / "x/a.jsonl", 2)
     found = score_corpora([one, two], tmp_path / "out", SMALL, offline)
-    assert list(found["corpora"]) == ["a", "a_2"] and "differences" not in found
+    assert list(found["corpora"]) == ["a", "a_2"] and "differences" not in found.content
     alone = cluster_score(two, SMALL, offline)
     assert found["corpora"]["a_2"]["score"] == alone["score"]
 

@@ -113,10 +113,18 @@ def test_a_finished_study_is_not_done_again(finished, home):
     assert changed <= {"study.json", "report.html", "tiny_fine_tuned.svg", "tiny_pre_trained.svg"}
 
 
-def test_another_study_is_refused_the_directory(finished, home):
-    run = study(finished, home, "--bind=Study.seed=1")
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [
+        (["--bind=Study.seed=1"], "Study.seed was None and is now '1'"),
+        (["--input=configs/topics/seeds.jsonl", "--dry_run"], "Study.real was None and is now "),
+    ],
+    ids=["run", "dry_run"],
+)
+def test_another_study_is_refused_the_directory(finished, home, other, named):
+    run = study(finished, home, *other)
     _, err = run.communicate(timeout=60)
-    assert run.returncode == 2 and err.count("\n") == 1 and "another --workdir" in err
+    assert run.returncode == 2 and err.count("\n") == 1 and named in err
 
 
 @pytest.mark.slow

@@ -108,9 +108,9 @@ def test_pages_of_a_real_encyclopedia_become_topics_that_texts_can_be_written_on
 
 
 def _text_column(path):
-    from synthdiv.corpus_formats import rows
+    from synthdiv.corpora.formats import numbered_rows
 
-    return max(next(rows(path)).items(), key=lambda item: len(str(item[1])))[0]
+    return max(next(numbered_rows(path))[1].items(), key=lambda item: len(str(item[1])))[0]
 
 
 def test_a_stopped_run_writes_no_topics_and_goes_on(tmp_path):

@@ -201,9 +201,9 @@ def test_an_audience_beyond_the_people_shown_is_a_fault(tmp_path):
     request = plan.request(0)
     with open_session(LLMConfig(), None) as session:
         value = session.ask_all([request])[0].value
-    assert 1 <= value.audience <= 5 and plan.check(request, value) is None
+    assert 1 <= value.audience <= 5 and request.check(value) is None
     value.audience = 6
-    assert plan.check(request, value) == "audience must be between 1 and 5, not 6"
+    assert request.check(value) == "audience must be between 1 and 5, not 6"
 
 
 def test_plan_counts_every_call_and_writes_nothing(tmp_path, monkeypatch):

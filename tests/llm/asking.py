@@ -12,7 +12,7 @@ from typing import Any
 
 from synthdiv import cli
 from synthdiv.llm import LLMConfig, open_session
-from tests.llm.serving import every_document_once, question
+from tests.llm.serving import question
 
 
 def ask(settings: dict[str, Any]) -> None:
@@ -28,8 +28,8 @@ def ask(settings: dict[str, Any]) -> None:
     )
     with open_session(config, Path(settings["store"])) as session:
         print("begun", flush=True)
-        requests = [question(i) for i in range(settings["calls"])]
-        replies = session.ask_all(requests, "asking", check=every_document_once)
+        requests = [question(i, checked=True) for i in range(settings["calls"])]
+        replies = session.ask_all(requests, "asking")
         stats = session.stats
     out = {
         "values": [reply.value and reply.value.model_dump() for reply in replies],

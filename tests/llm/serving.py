@@ -7,13 +7,13 @@ import random
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
-from synthdiv.llm import LLMConfig, Request, Sampling, fence, unfence
+from synthdiv.llm import LLMConfig, Request, Sampling, fence
 
 ROOT = Path(__file__).resolve().parents[2]
 _WORDS = ("river", "stone", "cloud", "engine", "violin", "harbour", "lantern", "meadow")
@@ -84,19 +84,27 @@ def serving(**settings: Any) -> Iterator[Serving]:
         process.stdout.close()
 
 
-def question(number: int, documents: int = 5, **how: Any) -> Request:
+def question(number: int, documents: int = 5, checked: bool = False, **how: Any) -> Request[Any]:
     """A question with a known answer; equal numbers make equal questions."""
     draw = random.Random(number)
     texts = [f"{draw.choice(_WORDS)} {number} {draw.random():.3f}" for _ in range(documents)]
     prompt = f"Group these by their first word.\n{fence('document', texts)}"
-    settings = {"schema": Groups, "stage": "grouping", "sampling": Sampling(max_tokens=256)}
+    settings: dict[str, Any] = {
+        "schema": Groups,
+        "stage": "grouping",
+        "sampling": Sampling(max_tokens=256),
+        "check": every_document_once(documents) if checked else None,
+    }
     return Request(({"role": "user", "content": prompt},), **(settings | how))
 
 
-def every_document_once(request: Request, value: Groups) -> str | None:
+def every_document_once(wanted: int) -> Callable[[Groups], str | None]:
     """The check of the clustering step, in small: the indices are a partition."""
-    wanted = len(unfence("document", request.messages[-1]["content"]))
-    placed = sorted(i for group in value.groups for i in group.indices)
-    if placed == list(range(1, wanted + 1)):
-        return None
-    return f"the documents placed are {placed}, and each of 1 to {wanted} belongs in one group"
+
+    def check(value: Groups) -> str | None:
+        placed = sorted(i for group in value.groups for i in group.indices)
+        if placed == list(range(1, wanted + 1)):
+            return None
+        return f"the documents placed are {placed}, and each of 1 to {wanted} belongs in one group"
+
+    return check

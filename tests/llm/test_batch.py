@@ -5,12 +5,13 @@ import random
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from synthdiv.diversity import ScoreConfig, score_corpora
 from synthdiv.errors import Paused
 from synthdiv.files import Corpus
-from synthdiv.llm import LLMConfig, open_session
+from synthdiv.llm import Awaiting, LLMConfig, open_session
 from synthdiv.offline.answer import answer_file
 from tests.llm.serving import environment
 
@@ -79,6 +80,65 @@ def test_a_score_by_batch_files_equals_the_direct_one(tmp_path: Path) -> None:
     for key in ("score", "rounds", "clusters", "criteria", "corpus", "seed"):
         assert batch[key] == direct[key], key
     assert batch["judge"] == {"backend": "batch", "model": "any-model"}
+
+
+def stages_of(directory: Path) -> list[str]:
+    """Answers every file of requests that waits, and returns what they were for."""
+    stages = []
+    for requests in sorted(directory.glob("batch_*_requests*.jsonl")):
+        assert answer_file(requests, Path(str(requests).replace("_requests", "_answers"))) > 0
+        stages.append(requests.name.removeprefix("batch_").partition("_requests")[0])
+        requests.unlink()
+    return stages
+
+
+def test_three_corpora_take_one_pause_a_stage(tmp_path: Path) -> None:
+    """All corpora, repeats, agreement and the second judge wait together, in one file each."""
+    inputs = [Corpus(corpus(tmp_path / f"{name}.jsonl")) for name in "abc"]
+    config = replace(CONFIG, rounds=20, repeats=2, repeat_fraction=0.5, second_fraction=0.5)
+    directory = tmp_path / "out"
+    pauses = []
+    for _ in range(20):
+        with (
+            open_session(LLMConfig("batch", "one"), directory / "answers.sqlite") as session,
+            open_session(LLMConfig("batch", "two"), directory / "answers.sqlite") as second,
+        ):
+            try:
+                found = score_corpora(inputs, directory, config, session, True, second)
+                break
+            except Awaiting as pause:
+                stages = stages_of(directory)
+                for stage in stages:
+                    assert str(pause).count(f" {stage} requests are written") == 1
+                pauses.append(stages)
+    assert pauses == [
+        ["criteria"],
+        ["gather_metadata", "gather_metrics"],
+        ["summary"],
+        ["clustering", "second_clustering"],
+        ["verification"],
+    ]
+    with open_session(LLMConfig(), None) as session, open_session(LLMConfig(), None) as second:
+        direct = score_corpora(inputs, tmp_path / "direct", config, session, True, second)
+    for name, score in direct.scores.items():
+        assert found.scores[name]["score"] == score["score"]
+        agreement = found.scores[name]["agreement"]
+        assert agreement["test_retest"] == score["agreement"]["test_retest"]
+        assert agreement["second_judge"]["ari"] == score["agreement"]["second_judge"]["ari"]
+    assert found["differences"] == direct["differences"]
+
+
+def test_corpora_without_a_comparison_wait_together_too(tmp_path: Path) -> None:
+    inputs = [Corpus(corpus(tmp_path / f"{name}.jsonl")) for name in "abc"]
+    pauses = []
+    for _ in range(20):
+        with open_session(LLMConfig("batch", "one"), tmp_path / "out/answers.sqlite") as session:
+            try:
+                score_corpora(inputs, tmp_path / "out", CONFIG, session)
+                break
+            except Awaiting:
+                pauses.append(stages_of(tmp_path / "out"))
+    assert len(pauses) == 5 and pauses[0] == ["criteria"] and pauses[-1] == ["verification"]
 
 
 def test_from_the_command_line(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def requests(count: int) -> Iterator[Request]:
 def _check_memory(path: Path, calls: int) -> list[float]:
     measured = []
     with Session(LLMConfig(concurrency=256), Instant(), FREE, path) as session:
-        for number, (_, reply) in enumerate(session.iter(requests(calls)), 1):
+        for number, (_, reply) in enumerate(session.map(session.ask, requests(calls)), 1):
             assert isinstance(reply.value, Groups)
             if number % (calls // 10) == 0:
                 measured.append(round(resident_mib(), 1))

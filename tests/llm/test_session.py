@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from synthdiv.errors import Paused, UserError
-from synthdiv.llm import LLMConfig, PausedAsking, Reply, Request, Sampling, Stage, open_session
+from synthdiv.llm import LLMConfig, Reply, Request, Sampling, Stage, open_session
 from tests.llm.fault_server import right_answer
 from tests.llm.serving import Groups, Serving, every_document_once, question, serving
 
@@ -44,16 +44,16 @@ def path(tmp_path: Path) -> Path:
 
 
 def _under_faults(path: Path, calls: int, concurrency: int) -> None:
-    requests = [question(i) for i in range(calls)]
+    requests = [question(i, checked=True) for i in range(calls)]
     with serving(faults=FAULTS, seed=5) as server:
         config = server.config(concurrency=concurrency, timeout=2.0)
         with open_session(config, path) as session:
-            replies = session.ask_all(requests, check=every_document_once)
+            replies = session.ask_all(requests)
             counts = session.stats["calls"]
         seen = server.seen()
         # Once more: everything that was answered comes from the store.
         with open_session(config, path) as session:
-            again = session.ask_all(requests, check=every_document_once)
+            again = session.ask_all(requests)
             assert session.stats["calls"]["sent"] == counts["sent"] - len(seen["answered"])
         assert [(r.value, r.failure) for r in again] == [(r.value, r.failure) for r in replies]
     failed = [reply for reply in replies if reply.failure]
@@ -155,7 +155,7 @@ def test_a_reply_that_is_cut_off_is_asked_for_with_more_room(path: Path) -> None
 
 def test_a_fault_is_quoted_to_the_model_once(path: Path) -> None:
     with serving(script=["wrong_count"]) as server, open_session(server.config(), path) as session:
-        (reply,) = session.ask_all([question(1)], check=every_document_once)
+        (reply,) = session.ask_all([question(1, checked=True)])
         # The re-ask is a question of its own, whose first attempt meets the script too.
         assert "each of 1 to 5 belongs in one group" in reply.failure
         assert isinstance(reply.value, Groups)  # it fits the schema: the caller may repair it
@@ -176,9 +176,10 @@ def test_a_document_that_gives_orders_changes_nothing(path: Path) -> None:
     texts = unfence("document", text)
     texts[0] = orders
     prompt = "Group these by their first word.\n" + fence("document", texts)
-    attacked = Request(({"role": "user", "content": prompt},), Groups, calm.sampling)
+    messages = ({"role": "user", "content": prompt},)
+    attacked = Request(messages, Groups, calm.sampling, check=every_document_once(5))
     with serving() as server, open_session(server.config(), path) as session:
-        (reply,) = session.ask_all([attacked], check=every_document_once)
+        (reply,) = session.ask_all([attacked])
     assert reply.failure is None
     assert sorted(i for g in reply.value.groups for i in g.indices) == [1, 2, 3, 4, 5]
 
@@ -204,12 +205,13 @@ def test_an_unanswered_server_pauses_the_run_and_it_goes_on(path: Path) -> None:
         config = server.config(patience=1.0, retries=50, concurrency=16)
         with open_session(config, path) as session:
             session.ask_all([question(i) for i in range(10)])
+    answered = []
     with (  # the server is gone
         open_session(config, path) as session,
-        pytest.raises(PausedAsking, match="run the same command again") as pause,
+        pytest.raises(Paused, match="run the same command again"),
     ):
-        session.ask_all([question(i) for i in range(40)])
-    answered = [reply for reply in pause.value.replies if reply is not None]
+        for _, reply in session.map(session.ask, [question(i) for i in range(40)]):
+            answered.append(reply)
     assert len(answered) == 10 and all(reply.cached for reply in answered)
     with serving() as server, open_session(server.config(), path) as session:
         replies = session.ask_all([question(i) for i in range(40)])
@@ -254,12 +256,14 @@ def test_what_shapes_an_answer_is_in_its_key(server: Serving, path: Path) -> Non
 def test_calls_are_capped_and_the_run_goes_on_under_a_higher_cap(path: Path) -> None:
     requests = [question(i) for i in range(60)]
     with serving(faults={"500": 0.2, "drop": 0.1}, latency=0.002) as server:
-        replies: list[Reply | None] = []
-        with open_session(server.config(max_calls=25), path) as session:
-            with pytest.raises(PausedAsking, match="--max_calls=25") as pause:
-                session.ask_all(requests)
-            replies = pause.value.replies
-        assert 10 < sum(reply is not None for reply in replies) <= 25
+        answered = []
+        with (
+            open_session(server.config(max_calls=25), path) as session,
+            pytest.raises(Paused, match="max_calls=25"),
+        ):
+            for index, _ in session.map(session.ask, requests):
+                answered.append(index)
+        assert 10 < len(answered) == len(set(answered)) <= 25
         assert sum(server.seen()["asked"].values()) == 25
         with (  # the cap is the store's, not the run's
             open_session(server.config(max_calls=25), path) as session,
@@ -331,7 +335,7 @@ def test_a_stream_is_taken_a_little_at_a_time(server: Serving, path: Path) -> No
     ahead = 0
     seen: set[int] = set()
     with open_session(server.config(), path) as session:
-        for count, (index, reply) in enumerate(session.iter(stream())):
+        for count, (index, reply) in enumerate(session.map(session.ask, stream())):
             assert reply.failure is None
             ahead = max(ahead, taken - count)
             seen.add(index)
@@ -365,8 +369,9 @@ def test_several_threads_may_ask_at_once(server: Serving, path: Path) -> None:
 
 def test_leaving_a_stream_early_frees_everything(path: Path) -> None:
     with serving(latency=0.2) as server, open_session(server.config(), path) as session:
-        first = list(itertools.islice(session.iter(question(i) for i in range(500)), 3))
-        assert len(first) == 3
+        stream = session.map(session.ask, (question(i) for i in range(500)))
+        assert len(list(itertools.islice(stream, 3))) == 3
+        stream.close()
         start = time.monotonic()
         session.ask_all([question(0)])
         session.close()
@@ -378,7 +383,7 @@ def test_leaving_a_stream_early_frees_everything(path: Path) -> None:
 
 def test_a_session_may_be_closed_with_a_stream_in_the_middle(path: Path) -> None:
     with serving(latency=0.2) as server, open_session(server.config(), path) as session:
-        stream = session.iter(question(i) for i in range(500))
+        stream = session.map(session.ask, (question(i) for i in range(500)))
         next(stream)
     stream.close()
     with sqlite3.connect(path) as connection:
@@ -390,19 +395,19 @@ def test_a_session_may_be_closed_with_a_stream_in_the_middle(path: Path) -> None
 
 
 def test_a_fault_in_the_callers_check_is_the_callers(server: Serving, path: Path) -> None:
-    def check(request: Request, value: object) -> str | None:
+    def check(value: object) -> str | None:
         raise ZeroDivisionError("of the caller")
 
     with open_session(server.config(), path) as session:
         with pytest.raises(ZeroDivisionError, match="of the caller"):
-            session.ask_all([question(i) for i in range(20)], check=check)
+            session.ask_all([question(i, check=check) for i in range(20)])
         assert session.ask_all([question(1)])[0].failure is None
 
 
 def test_free_text(path: Path) -> None:
     with serving(says="Plain words.") as server, open_session(server.config(), path) as session:
         (reply,) = session.ask_all([question(1, schema=None)])
-    assert (reply.text, reply.value, reply.failure) == ("Plain words.", None, None)
+    assert (reply.text, reply.value, reply.failure) == ("Plain words.", "Plain words.", None)
     assert reply.usage.input > 0 and reply.finish_reason == "stop" and not reply.cached
 
 

@@ -8,9 +8,13 @@ import numpy as np
 import pytest
 
 from synthdiv.reporting import charts, pages
-from synthdiv.reporting.charts import Point, Series
+from synthdiv.reporting.figures import Histogram, Intervals, Lines, Point, Scatter, Series
 
 EVIL = "<script>alert(1)</script> \"quoted\" & 'single'"
+
+
+def drawn(kind, *data, **about):
+    return charts.svg(kind(*data, **about))
 
 
 def parsed(svg):
@@ -27,7 +31,7 @@ def test_scatter_puts_points_and_error_bars_where_they_belong():
         Point(1, 10, "low", x_interval=(0.5, 1.5), y_interval=(9, 11)),
         Point(3, 30, "high", size=4),
     ]
-    tree = parsed(charts.scatter(points, title="T", x_label="score", y_label="accuracy"))
+    tree = parsed(drawn(Scatter, points, title="T", x_label="score", y_label="accuracy"))
     circles = [e for e in tree.iter("circle") if e.get("class") == "mark"]
     (x1, y1), (x2, y2) = ((float(c.get("cx")), float(c.get("cy"))) for c in circles)
     assert x1 < x2 and y1 > y2
@@ -41,7 +45,7 @@ def test_scatter_puts_points_and_error_bars_where_they_belong():
 def test_a_fitted_line_is_drawn_with_its_band_and_goes_through_its_points():
     fit = Series("fit", [0, 1, 2, 3, 4], [0, 10, 20, 30, 40], [-1] * 5, [41] * 5)
     points = [Point(1, 10), Point(3, 30)]
-    tree = parsed(charts.scatter(points, title="T", x_label="x", y_label="y", fit=fit))
+    tree = parsed(drawn(Scatter, points, title="T", x_label="x", y_label="y", fit=fit))
     line = next(e.get("d") for e in tree.iter("path") if e.get("class") == "line")
     corners = [tuple(map(float, p.split())) for p in re.split("[ML]", line)[1:]]
     marks = [(float(c.get("cx")), float(c.get("cy"))) for c in tree.iter("circle")]
@@ -54,7 +58,7 @@ def test_a_fitted_line_is_drawn_with_its_band_and_goes_through_its_points():
 def test_groups_differ_in_shape_and_are_named():
     points = [Point(i, i, group=i) for i in range(charts.SERIES)]
     names = [f"group {i}" for i in range(charts.SERIES)]
-    svg = charts.scatter(points, title="T", x_label="x", y_label="y", groups=names)
+    svg = drawn(Scatter, points, title="T", x_label="x", y_label="y", groups=names)
     tree = parsed(svg)
     assert [li.find("svg").tail for li in tree.iter("li")] == names
     chart = tree.find("svg")
@@ -69,8 +73,8 @@ def test_groups_differ_in_shape_and_are_named():
 
 def test_histogram_shares_add_up_and_its_mean_is_marked():
     values = [1, 1, 2, 4]
-    svg = charts.histogram(
-        values, title="T", x_label="C", low=0, high=5, width=1, mark=sum(values) / 4
+    svg = drawn(
+        Histogram, values, title="T", x_label="C", low=0, high=5, width=1, mark=sum(values) / 4
     )
     tips = [e.find("title").text for e in parsed(svg).iter("rect")]
     assert tips == ["1: 50.0%", "2: 25.0%", "4: 25.0%"]
@@ -78,7 +82,7 @@ def test_histogram_shares_add_up_and_its_mean_is_marked():
 
 
 def test_values_on_and_beyond_the_edges_of_a_histogram_are_counted():
-    svg = charts.histogram([-3, 0, 9.4, 12], title="T", x_label="S", low=0, high=10, width=0.5)
+    svg = drawn(Histogram, [-3, 0, 9.4, 12], title="T", x_label="S", low=0, high=10, width=0.5)
     tips = [e.find("title").text for e in parsed(svg).iter("rect")]
     assert tips == ["0: 50.0%", "9.500: 25.0%", "10: 25.0%"]
 
@@ -88,7 +92,7 @@ def test_intervals_are_placed_on_one_axis():
         ("first", 2.0, 1.0, 3.0),
         ("a name that is much too long for its place", 4.0, None, None),
     ]
-    tree = parsed(charts.intervals(rows, title="T", x_label="score"))
+    tree = parsed(drawn(Intervals, rows, title="T", x_label="score"))
     marks = [float(c.get("cx")) for c in tree.iter("circle")]
     (error,) = [e.get("d") for e in tree.iter("path") if e.get("class") == "error"]
     left, right = map(float, re.match(r"M([\d.]+) [\d.]+H([\d.]+)", error).groups())
@@ -97,12 +101,13 @@ def test_intervals_are_placed_on_one_axis():
     tips = [e.text for e in tree.iter("title")]
     assert tips == ["first: 2, 1 to 3", "a name that is much too long for its place: 4"]
     assert any(
-        t and t.endswith("\u2026") for t in texts(charts.intervals(rows, title="", x_label=""))
+        t and t.endswith("\u2026") for t in texts(drawn(Intervals, rows, title="", x_label=""))
     )
 
 
 def test_text_is_escaped_everywhere():
-    svg = charts.scatter(
+    svg = drawn(
+        Scatter,
         [Point(1, 1, EVIL), Point(2, 2, EVIL)],
         title=EVIL,
         x_label=EVIL,
@@ -110,9 +115,9 @@ def test_text_is_escaped_everywhere():
         description=EVIL,
         groups=[EVIL, EVIL],
     )
-    svg += charts.lines([Series(EVIL, [0, 1], [0, 1])] * 2, title=EVIL, x_label=EVIL, y_label=EVIL)
-    svg += charts.intervals([(EVIL, 1, 0, 2)], title=EVIL, x_label=EVIL)
-    svg += charts.histogram([1], title=EVIL, x_label=EVIL, low=0, high=2, width=1)
+    svg += drawn(Lines, [Series(EVIL, [0, 1], [0, 1])] * 2, title=EVIL, x_label=EVIL, y_label=EVIL)
+    svg += drawn(Intervals, [(EVIL, 1, 0, 2)], title=EVIL, x_label=EVIL)
+    svg += drawn(Histogram, [1], title=EVIL, x_label=EVIL, low=0, high=2, width=1)
     assert "<script" not in svg
     assert EVIL in texts(svg)
     label = parsed(svg).find("svg").get("aria-label")
@@ -121,10 +126,10 @@ def test_text_is_escaped_everywhere():
 
 @pytest.mark.parametrize("value", [0.0, 5.0, -2.0, 1e9, 1e-9])
 def test_charts_of_equal_or_lone_values_are_drawn(value):
-    parsed(charts.scatter([Point(value, value)], title="T", x_label="x", y_label="y"))
-    parsed(charts.lines([Series("a", [value], [value])], title="T", x_label="x", y_label="y"))
-    parsed(charts.scatter([], title="T", x_label="x", y_label="y"))
-    assert "nan" not in charts.scatter([Point(value, value)], title="", x_label="", y_label="")
+    parsed(drawn(Scatter, [Point(value, value)], title="T", x_label="x", y_label="y"))
+    parsed(drawn(Lines, [Series("a", [value], [value])], title="T", x_label="x", y_label="y"))
+    parsed(drawn(Scatter, [], title="T", x_label="x", y_label="y"))
+    assert "nan" not in drawn(Scatter, [Point(value, value)], title="", x_label="", y_label="")
 
 
 @pytest.mark.parametrize(

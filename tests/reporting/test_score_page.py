@@ -14,7 +14,7 @@ from synthdiv.files import Corpus, CorpusWriter, read_json
 from synthdiv.llm import LLMConfig, open_session
 from synthdiv.reporting.charts import number
 from synthdiv.reporting.score_files import ScoreFiles, read_score_files
-from synthdiv.reporting.score_page import ROUNDS_IN_BLOCK, score_page
+from synthdiv.reporting.score_page import ROUNDS_IN_BLOCK, plot_score, score_page
 
 SUBJECTS = {
     "stars": "the telescope shows a distant star whose planet moves in a narrow orbit of dust",
@@ -170,6 +170,15 @@ def test_failed_and_empty_rounds_are_shown_as_such(scored, tmp_path):
     page = score_page(read_score_files(tmp_path), [], {})
     about = json.loads(re.search(r'id="about">(.*?)</script>', page).group(1))
     assert "failed" in about["flags"][0] and "rejected" in about["flags"][1]
+
+
+def test_a_score_directory_is_plotted(scored):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra plots)")
+    running, clusters, sizes = plot_score(scored).axes
+    mean = read_json(scored / "score.json")["score"]["mean"]
+    assert running.lines[0].get_ydata()[-1] == pytest.approx(mean)
+    assert sum(bar.get_height() for bar in clusters.patches) == pytest.approx(1)
+    assert sum(bar.get_height() for bar in sizes.patches) == pytest.approx(1)
 
 
 def test_missing_files_are_the_users_mistake(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 
 from synthdiv import files
 from synthdiv.study.regression import rank_correlations, regress
-from synthdiv.study.report import text_table, write_report
+from synthdiv.study.report import results_table, write_report
 
 
 def made_up_study(names=("few", "some", "many", "more"), slope=0.05):
@@ -66,6 +66,7 @@ def test_the_page_stands_alone_and_shows_what_is_measured(tmp_path):
     low, high = study["regression"]["tiny"]["sft"]["ci95"]
     assert f"95% interval {100 * low:+.2f} to {100 * high:+.2f}" in page
     assert "The interval excludes zero." in page
+    assert "<strong>tiny, fine-tuned.</strong>" in page
     assert "written by a stand-in" in page
     assert not re.search(r"(src|href)=\"(https?:)?//", page)
     assert sorted(p.name for p in (tmp_path / "figures").iterdir()) == [
@@ -99,8 +100,8 @@ def test_figures_are_svg_files_that_parse(tmp_path):
         assert root.tag == "{http://www.w3.org/2000/svg}svg"
 
 
-def test_text_table_lines_up():
-    lines = text_table(made_up_study()).splitlines()
+def test_results_table_lines_up():
+    lines = results_table(made_up_study()).splitlines()
     assert len(lines) == 6 and len({len(line) for line in lines}) == 1
     assert lines[2].startswith("few")
 

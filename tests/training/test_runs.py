@@ -240,14 +240,24 @@ def test_a_profile_on_demand(config, tmp_path) -> None:
 
 def test_the_plan_is_about_right_and_writes_nothing(config, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    figures = plan_pretrain(config)
+    figures = plan_pretrain(config).figures
     assert figures["parameters"] == TINY.parameters
     assert figures["steps"] == 12 and figures["tokens"] == 12 * 8 * 32
     assert figures["state_bytes_per_device"] == pytest.approx(12 * TINY.parameters, rel=0.01)
     assert figures["fits"] and figures["largest_micro_batch"] > 1000
-    bigger = plan_pretrain(dataclasses.replace(config, batch_size=16, tokens=2 * config.tokens))
+    more = dataclasses.replace(config, batch_size=16, tokens=2 * config.tokens)
+    bigger = plan_pretrain(more).figures
     assert bigger["bytes_per_device"] > figures["bytes_per_device"]
     assert not list(tmp_path.iterdir())
+
+
+def test_the_plan_counts_what_accumulated_gradients_take(config) -> None:
+    """The sum of the gradients stays while the next micro-batch is computed."""
+    once = plan_pretrain(config).figures
+    config = dataclasses.replace(config, batch_size=32, accumulate=4)
+    four = plan_pretrain(config).figures
+    more = four["bytes_per_device"] - once["bytes_per_device"]
+    assert more >= 4 * TINY.parameters  # bytes of float32
 
 
 @pytest.fixture

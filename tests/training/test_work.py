@@ -109,7 +109,7 @@ def test_what_does_not_decide_the_result_may_change(settings, finished) -> None:
         model=dataclasses.replace(TINY, remat="full", loss_chunk=32),
     )
     assert pretrain(upkeep, finished) == finished / "checkpoints" / "4"
-    assert plan_pretrain(upkeep, finished)["steps"] == 4
+    assert plan_pretrain(upkeep, finished).figures["steps"] == 4
 
 
 def test_a_directory_of_an_older_version_answers_for_what_it_describes(

@@ -6,19 +6,16 @@ given the LLMConfig and the directory for the user's files. The offline stand-in
 
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from synthdiv.errors import UserError, closest
+from synthdiv.llm.config import LLMConfig
 from synthdiv.llm.protocol import Backend
-
-if TYPE_CHECKING:
-    from synthdiv.llm.session import LLMConfig
 
 NAMES = ("openai", "gemini", "batch")
 GROUP = "synthdiv.backends"
 
 
-def make_backend(config: "LLMConfig", directory: Path | None) -> Backend:
+def make_backend(config: LLMConfig, directory: Path | None) -> Backend:
     """Makes the backend that `config` names.
 
     Args:

@@ -8,15 +8,13 @@ file answered, and the same command run again finds the answers and goes on.
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from synthdiv.errors import UserError
 from synthdiv.llm.backends.batch_files import RequestFiles, lines
 from synthdiv.llm.backends.wire import answer_of, chat_body, failure_of, scrubbed
+from synthdiv.llm.config import LLMConfig
 from synthdiv.llm.protocol import Answer, BackendError, Call, Deferred, Permanent, Transient
-
-if TYPE_CHECKING:
-    from synthdiv.llm.session import LLMConfig
 
 _URL = "/v1/chat/completions"
 
@@ -30,7 +28,7 @@ class BatchBackend:
 
     name = "batch"
 
-    def __init__(self, config: "LLMConfig", directory: Path | None) -> None:
+    def __init__(self, config: LLMConfig, directory: Path | None) -> None:
         self.model = config.model or ""
         if directory is None:
             raise UserError("--llm=batch needs a directory for its files")
@@ -40,6 +38,7 @@ class BatchBackend:
         self._extra = config.extra
         self._answers: dict[str, dict[bytes, tuple[Path, int]]] = {}
         self._files: dict[str, RequestFiles] = {}
+        self._written: set[bytes] = set()  # keys of what is in the files
 
     async def complete(self, call: Call) -> Answer:
         """Returns the answer that lies beside the requests, or defers the call to a file."""
@@ -52,6 +51,9 @@ class BatchBackend:
                 return self._answer(*found)
             except Transient:
                 pass  # it expired, or the server stumbled: ask again
+        if call.key in self._written:
+            raise Deferred(f"waits for the answers of the {stage} batch")
+        self._written.add(call.key)
         if stage not in self._files:
             self._files[stage] = RequestFiles(self._directory, stage, self._lines)
         # Both OpenAI and vLLM take max_completion_tokens; vLLM wants the temperature said.
@@ -77,6 +79,7 @@ class BatchBackend:
                 f" {' and '.join(str(path) for path in answers)}, and run the same command again"
             )
         self._files.clear()
+        self._written.clear()
         self._answers.clear()
         return ". ".join(words)
 

@@ -6,16 +6,14 @@ no more fixes, and it holds protobuf below 6.
 
 import importlib.util
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from synthdiv.errors import UserError
 from synthdiv.llm.backends.gemini_sdks import Genai, Retired, answer_of
 from synthdiv.llm.backends.wire import JsonMode, failure_of, scrubbed
+from synthdiv.llm.config import LLMConfig
 from synthdiv.llm.protocol import Again, Answer, Call, Permanent, Transient
 from synthdiv.progress import say
-
-if TYPE_CHECKING:
-    from synthdiv.llm.session import LLMConfig
 
 
 class GeminiBackend:
@@ -27,7 +25,7 @@ class GeminiBackend:
 
     name = "gemini"
 
-    def __init__(self, config: "LLMConfig") -> None:
+    def __init__(self, config: LLMConfig) -> None:
         self.model = config.model or ""
         self._key = os.environ.get("GEMINI_API_KEY") or os.environ.get("GOOGLE_API_KEY") or ""
         if not self._key:

@@ -3,14 +3,12 @@
 import asyncio
 import functools
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from synthdiv.llm.backends.wire import told_in_words
+from synthdiv.llm.config import LLMConfig
 from synthdiv.llm.money import likely_tokens
 from synthdiv.llm.protocol import Answer, Call, Usage
-
-if TYPE_CHECKING:
-    from synthdiv.llm.session import LLMConfig
 
 _REFUSALS = ("SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "MODEL_ARMOR")
 
@@ -18,18 +16,18 @@ _REFUSALS = ("SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", 
 class Genai:
     """google-genai."""
 
-    def __init__(self, config: "LLMConfig", key: str) -> None:
+    def __init__(self, config: LLMConfig, key: str) -> None:
         from google import genai
         from google.genai import types
 
-        self._types, self._model = types, config.model
+        self._types, self._model = types, config.model or ""
         options = types.HttpOptions(
             base_url=config.base_url,
             timeout=round(config.timeout * 1000),
             # Without options of its own it sends a call again, uncounted, when a connection breaks.
             retry_options=types.HttpRetryOptions(attempts=1),
         )
-        self._client = genai.Client(api_key=key, vertexai=False, http_options=options)
+        self._client: Any = genai.Client(api_key=key, vertexai=False, http_options=options)
 
     async def send(self, call: Call, mode: str) -> Any:
         """Sends a call in a JSON mode and returns the SDK's response."""
@@ -54,8 +52,8 @@ class Genai:
 class Retired:
     """google-generativeai, which is synchronous at heart and takes neither a seed nor a schema."""
 
-    def __init__(self, config: "LLMConfig", key: str) -> None:
-        import google.generativeai as retired
+    def __init__(self, config: LLMConfig, key: str) -> None:
+        import google.generativeai as retired  # type: ignore[import-untyped]
 
         self._sdk, self._model, self._timeout = retired, config.model, config.timeout
         self._threads = ThreadPoolExecutor(config.concurrency, "synthdiv-gemini")
@@ -113,12 +111,12 @@ def answer_of(response: Any) -> Answer:
     candidates = list(response.candidates or [])
     feedback = response.prompt_feedback
     if not candidates:
-        reason = getattr(feedback, "block_reason", None)
-        return Answer(f"blocked: {getattr(reason, 'name', reason)}", _usage(response), "refusal")
+        blocked = getattr(feedback, "block_reason", None)
+        return Answer(f"blocked: {getattr(blocked, 'name', blocked)}", _usage(response), "refusal")
     content = candidates[0].content
     parts = (content.parts if content else None) or []
     text = "".join(part.text or "" for part in parts if not getattr(part, "thought", False))
-    reason = getattr(candidates[0].finish_reason, "name", "STOP")
+    reason: str = getattr(candidates[0].finish_reason, "name", "STOP")
     finish = {"STOP": "stop", "MAX_TOKENS": "length"}.get(reason, reason.lower())
     if reason in _REFUSALS:
         finish, text = "refusal", text or reason.lower()

@@ -7,14 +7,12 @@ typed objects.
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from synthdiv.errors import UserError
 from synthdiv.llm.backends.wire import JsonMode, answer_of, chat_body, failure_of, scrubbed
+from synthdiv.llm.config import LLMConfig
 from synthdiv.llm.protocol import Again, Answer, Call, Permanent, Transient
-
-if TYPE_CHECKING:
-    from synthdiv.llm.session import LLMConfig
 
 _OPENAI = "https://api.openai.com/v1"
 _CONNECT_S = 15.0
@@ -33,7 +31,7 @@ class OpenAIBackend:
 
     name = "openai"
 
-    def __init__(self, config: "LLMConfig") -> None:
+    def __init__(self, config: LLMConfig) -> None:
         self.model = config.model or ""
         self._url = config.base_url or os.environ.get("OPENAI_BASE_URL") or _OPENAI
         self._hosted = "://api.openai.com" in self._url

@@ -138,8 +138,9 @@ def answer_of(body: Any) -> Answer:
     usage = body.get("usage") or {}
     details = usage.get("prompt_tokens_details") or {}
     prompt, written = usage.get("prompt_tokens"), usage.get("completion_tokens")
-    counted = isinstance(prompt, int) and isinstance(written, int)
-    if not counted:
+    counted = True
+    if not (isinstance(prompt, int) and isinstance(written, int)):
+        counted = False
         prompt, written = 0, likely_tokens(len(text.encode("utf-8", "replace")))
     return Answer(text, Usage(prompt, details.get("cached_tokens") or 0, written), finish, counted)
 

@@ -1,36 +1,31 @@
 """Several corpora: each scored, and compared.
 
-Under `compare` all corpora are judged by the same criteria sets, gathered from all of them, and
-documents are cut so that every corpus shows the judge the same distribution of lengths; a
-difference is then taken criteria set by criteria set, which takes off what hangs on the criteria,
-and a longer or larger corpus does not win for that.
+Under `compare` all corpora are judged by the same criteria sets, gathered from all of them, so that
+a difference is taken criteria set by criteria set and does not depend on how the criteria came out.
+Documents are cut so that every corpus shows the judge the same distribution of lengths, and a
+corpus does not win by being longer or larger.
 """
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from synthdiv.diversity.config import ScoreConfig
-from synthdiv.diversity.criteria import CriteriaSet, criteria_json, gather_criteria, read_criteria
-from synthdiv.diversity.documents import matched_limits, read_documents
+from synthdiv.diversity.criteria import Criteria, criteria_json, read_criteria
+from synthdiv.diversity.documents import Shown, matched_limits, read_documents
+from synthdiv.diversity.figures import Figures
+from synthdiv.diversity.inquiry import Inquiry, draw_sample, gather_sets, make_draws
 from synthdiv.diversity.partial import PartialScore, comparison_words, partial_comparison
 from synthdiv.diversity.prompts import load_prompts
-from synthdiv.diversity.scoring import (
-    Scored,
-    ask,
-    cluster_score,
-    make_draws,
-    report_on,
-    spent,
-    write_score,
-)
+from synthdiv.diversity.results import ComparisonResult, Difference, ScoreResult
+from synthdiv.diversity.scoring import cluster_score, result_of, spent
 from synthdiv.errors import Paused, UserError
 from synthdiv.files import Corpus, output_dir, write_json
-from synthdiv.llm import Session
+from synthdiv.llm import Session, one_pause
 
 
 def score_corpora(
@@ -40,7 +35,7 @@ def score_corpora(
     session: Session,
     compare: bool = False,
     second: Session | None = None,
-) -> dict[str, Any]:
+) -> ScoreResult | ComparisonResult:
     """Scores one corpus or several and writes what came of it.
 
     Args:
@@ -48,9 +43,6 @@ def score_corpora(
         output: a directory.
         config, session, second: as `cluster_score`.
         compare: judge all corpora by one set of criteria and at matched lengths.
-
-    Returns:
-        the content of score.json, or of comparison.json for several corpora.
 
     Raises:
         UserError: as `cluster_score`; or `compare` and `config.target_ci` are both wanted.
@@ -62,41 +54,29 @@ def score_corpora(
         return cluster_score(inputs[0], config, session, directory, second)
     if compare and config.target_ci is not None:
         raise UserError(
-            "--target_ci would stop each corpus at a number of rounds of its own, and --compare "
-            "asks all the same: leave one of the two out"
+            "target_ci would stop each corpus at a number of rounds of its own, and compare asks"
+            " all the same: leave one of the two out"
         )
     names = _names(inputs)
     before = session.stats
-    results: dict[str, dict[str, Any]] = {}
     content: dict[str, Any] = {"shared_criteria": compare, "seed": config.seed}
-    pause: Paused | None = None
+    differences: tuple[Difference, ...] = ()
     if compare:
-        scored, shared, pause = _ask_alike(inputs, config, session)
-        content["criteria"] = criteria_json(shared[0])
+        asked, pause = _ask_alike(inputs, config, session, second)
+        content["criteria"] = criteria_json(asked[0][0].sets[0])
         content["matched_lengths"] = config.match_length
-        for name, one in zip(names, scored, strict=False):
-            results[name] = report_on(one, session, session.stats, second)
-            write_score(output_dir(directory / name), one, results[name])
+        results: dict[str, ScoreResult] = {}
+        for name, (one, usage) in zip(names, asked, strict=False):
+            results[name] = result_of(one, session, second, usage)
+            results[name].write(directory / name)
             pause = pause or one.pause
-        content["differences"] = [
-            {"corpora": [names[a], names[b]], **difference(scored[a], scored[b])}
-            for a, b in itertools.combinations(range(len(scored)), 2)
-        ]
+        differences = tuple(_differences(names, [one.figures() for one, _ in asked]))
+        content["differences"] = [one.to_json() for one in differences]
         if config.with_baselines:
-            several = len(scored)
+            several = len(asked)
             content["matched_baselines"] = _matched(inputs[:several], names[:several], config)
     else:
-        for name, corpus in zip(names, inputs, strict=True):
-            target = output_dir(directory / name)
-            try:
-                results[name] = cluster_score(corpus, config, session, target, second)
-            except Paused as error:
-                pause = error
-                if isinstance(error, PartialScore):
-                    pause, results[name] = error.pause, error.result
-                elif not (results and session.capped):
-                    raise
-                break
+        results, pause = _score_each(inputs, names, directory, config, session, second)
     content["corpora"] = {
         name: {k: result[k] for k in ("score", "pairs", "corpus", "baselines")}
         for name, result in results.items()
@@ -110,9 +90,39 @@ def score_corpora(
     from synthdiv.reporting.comparison_page import write_comparison_page
 
     write_comparison_page(directory, METRICS)
+    comparison = ComparisonResult(content, results, differences)
     if pause is not None:
-        raise PartialScore(comparison_words(results, names, directory), pause, content)
-    return content
+        raise PartialScore(comparison_words(results, names, directory), pause, comparison)
+    return comparison
+
+
+def _score_each(
+    inputs: Sequence[Corpus],
+    names: Sequence[str],
+    directory: Path,
+    config: ScoreConfig,
+    session: Session,
+    second: Session | None,
+) -> tuple[dict[str, ScoreResult], Paused | None]:
+    """Scores corpora by criteria of their own; a cap may leave the last ones out."""
+    results: dict[str, ScoreResult] = {}
+    pause: Paused | None = None
+    with one_pause(session, second) as piece:
+        for name, corpus in zip(names, inputs, strict=True):
+            target = output_dir(directory / name)
+            try:
+                with piece():
+                    results[name] = cluster_score(corpus, config, session, target, second)
+            except PartialScore as error:
+                assert isinstance(error.result, ScoreResult)
+                pause, results[name] = error.pause, error.result
+                break
+            except Paused as error:
+                if not (results and session.capped):
+                    raise
+                pause = error
+                break
+    return results, pause
 
 
 def _names(inputs: Sequence[Corpus]) -> list[str]:
@@ -127,11 +137,13 @@ def _names(inputs: Sequence[Corpus]) -> list[str]:
 
 
 def _ask_alike(
-    inputs: Sequence[Corpus], config: ScoreConfig, session: Session
-) -> tuple[list[Scored], list[CriteriaSet], Paused | None]:
+    inputs: Sequence[Corpus], config: ScoreConfig, session: Session, second: Session | None
+) -> tuple[list[tuple[Inquiry, dict[str, Any]]], Paused | None]:
     """Asks about all corpora under one list of criteria sets and at one distribution of lengths.
 
-    A cap may leave the last ones out; what it said comes third.
+    Returns:
+        each corpus's answers, with what asking it once more took; and what a cap said that left
+        the last corpora out.
     """
     if config.criteria:
         shared = [read_criteria(config.criteria)]
@@ -140,25 +152,39 @@ def _ask_alike(
     limits: list[dict[int, int] | None] = [None] * len(inputs)
     if config.match_length:
         limits = list(matched_limits([_lengths(corpus, config) for corpus in inputs]))
-    scored: list[Scored] = []
-    for corpus, limit in zip(inputs, limits, strict=True):
-        try:
-            scored.append(ask(corpus, config, session, shared, limit))
-        except Paused as pause:
-            if not (scored and session.capped):
-                raise
-            return scored, shared, pause
-        if scored[-1].pause is not None:
-            break
-    return scored, shared, scored[-1].pause
+    asked: list[Inquiry] = []
+    taken: list[dict[str, Any]] = []
+    pause: Paused | None = None
+    with one_pause(session, second) as piece:
+        for corpus, limit in zip(inputs, limits, strict=True):
+            sample = draw_sample(corpus, config, session, len(shared), limit)
+            inquiry = Inquiry(sample, config, session, second, shared)
+            try:
+                with piece():
+                    inquiry.ask_rounds()
+            except Paused as error:
+                if not (asked and session.capped):
+                    raise
+                pause = error
+                break
+            asked.append(inquiry)
+            if inquiry.pause is not None:
+                break
+        for inquiry in asked:
+            before = session.stats
+            with piece():
+                inquiry.ask_again()
+            taken.append(spent(before, session.stats))
+    return list(zip(asked, taken, strict=True)), pause
 
 
 def _gather_from_all(
     inputs: Sequence[Corpus], config: ScoreConfig, session: Session
-) -> list[CriteriaSet]:
+) -> list[Criteria]:
     """Steps 1 to 3 on handfuls that hold documents of all corpora."""
-    count = config.sets * config.proposals_per_set
-    handfuls: list[list] = [[] for _ in range(count)]
+    share = config.proposals_per_set
+    count = config.sets * share
+    handfuls: list[list[Shown]] = [[] for _ in range(count)]
     for place, corpus in enumerate(inputs):
         drawn = make_draws(corpus, config)[0]
         # The J documents of a handful are shared out, and the odd ones go round.
@@ -170,7 +196,9 @@ def _gather_from_all(
         documents = read_documents(corpus, np.concatenate(indices), config.document_words)
         for handful, chosen in zip(handfuls, indices, strict=True):
             handful += [documents[int(i)] for i in chosen]
-    return gather_criteria(session, handfuls, config.sets, load_prompts(config.prompts), config)
+    firsts = range(0, count, share)
+    dealt = [handfuls[first : first + share] for first in firsts]
+    return gather_sets(session, dealt, firsts, load_prompts(config.prompts), config)
 
 
 def _lengths(corpus: Corpus, config: ScoreConfig) -> dict[int, int]:
@@ -181,43 +209,51 @@ def _lengths(corpus: Corpus, config: ScoreConfig) -> dict[int, int]:
     return {index: shown.words for index, shown in documents.items()}
 
 
-def difference(one: Scored, other: Scored) -> dict[str, Any]:
+def _differences(names: Sequence[str], figures: Sequence[Figures]) -> Iterator[Difference]:
+    for a, b in itertools.combinations(range(len(figures)), 2):
+        yield difference((names[a], names[b]), figures[a], figures[b])
+
+
+def difference(names: tuple[str, str], one: Figures, other: Figures) -> Difference:
     """Score of the first corpus less the second's, with interval and p-value.
 
     With at least three criteria sets the set means are paired and their differences taken as
     independent draws: a t interval with one degree of freedom fewer than sets. With fewer, rounds
     are (Welch), and the criteria are taken as given.
+
+    Args:
+        names: of the corpora.
+        one, other: their figures, under the same criteria sets.
     """
     from scipy import stats
 
-    means = []
-    count = len(one.sets)
-    for scored in (one, other):
-        sets, scores = scored.figures.sets % count, scored.figures.scores
-        kept = np.isfinite(scores)
-        means.append({int(s): float(scores[kept & (sets == s)].mean()) for s in set(sets[kept])})
+    means = [_set_means(one), _set_means(other)]
     common = sorted(means[0].keys() & means[1].keys())
     if len(common) >= 3:
         gaps = np.array([means[0][s] - means[1][s] for s in common])
         mean, error = float(gaps.mean()), float(gaps.std(ddof=1) / math.sqrt(len(gaps)))
         freedom, method = len(gaps) - 1.0, "paired over criteria sets"
     else:
-        a, b = (s.figures.scores[np.isfinite(s.figures.scores)] for s in (one, other))
+        a, b = (f.scores[np.isfinite(f.scores)] for f in (one, other))
         parts = a.var(ddof=1) / len(a), b.var(ddof=1) / len(b)
         mean, error = float(a.mean() - b.mean()), math.sqrt(sum(parts))
         freedom = sum(parts) ** 2 / max(
             parts[0] ** 2 / (len(a) - 1) + parts[1] ** 2 / (len(b) - 1), 1e-300
         )
         method = "over rounds, the criteria taken as given"
-    extra = [s.figures.control.error for s in (one, other) if s.figures.control is not None]
+    extra = [f.control.error for f in (one, other) if f.control is not None]
     error = math.hypot(error, *extra)
     reach = float(stats.t.ppf(0.975, freedom)) * error
     p = float(2 * stats.t.sf(abs(mean) / error, freedom)) if error > 0 else float(mean == 0)
+    return Difference(names, mean, (mean - reach, mean + reach), p, method)
+
+
+def _set_means(figures: Figures) -> dict[int, float]:
+    """The mean score under each criteria set that has one."""
+    kept = np.isfinite(figures.scores)
     return {
-        "difference": mean,
-        "ci95": [mean - reach, mean + reach],
-        "p_value": p,
-        "method": method,
+        int(s): float(figures.scores[kept & (figures.sets == s)].mean())
+        for s in set(figures.sets[kept])
     }
 
 

@@ -1,0 +1,53 @@
+"""What a corpus is called, and how several are written in one flag."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from synthdiv.errors import UserError
+
+_PLAIN = "corpus"  # what `synthdiv generate` and a study call a corpus's directory
+
+
+def corpus_name(path: Path) -> str:
+    """Returns the file's or directory's name without its endings; `X/corpus` is called X."""
+    given = [part for part in path.parts if part not in (".", path.anchor)]
+    if not given or given[-1] == "..":
+        given = list(path.resolve().parts[1:])
+    name = _bare(given[-1]) if given else ""
+    if given[-1:] == [_PLAIN] and len(given) > 1 and given[-2] != "..":
+        return _bare(given[-2]) or name
+    return name or _PLAIN
+
+
+def _bare(name: str) -> str:
+    return name.lstrip(".").split(".")[0]
+
+
+def check_names(names: Sequence[str], corpora: int) -> list[str]:
+    """Returns the names that were given to corpora.
+
+    Raises:
+        UserError: there are more or fewer than corpora, two are alike, or one cannot be the name of
+            a directory.
+    """
+    if len(names) != corpora:
+        raise UserError(f"{len(names)} names for {corpora} corpora: give one each")
+    for name in names:
+        if not name or name.startswith(".") or {"/", "\\", "\0"} & set(name):
+            raise UserError(f"{name!r} cannot be the name of a corpus, whose directory it becomes")
+        if names.count(name) > 1:
+            raise UserError(f"two corpora are called {name!r}: give each a name of its own")
+    return list(names)
+
+
+def split_paths(text: str) -> list[str]:
+    """Returns the paths of a list written with commas; one that exists may hold commas itself."""
+    parts = text.split(",")
+    paths: list[str] = []
+    while parts:
+        longest = next(
+            (n for n in range(len(parts), 1, -1) if Path(",".join(parts[:n])).exists()), 1
+        )
+        paths.append(",".join(parts[:longest]).strip())
+        del parts[:longest]
+    return [path for path in paths if path]

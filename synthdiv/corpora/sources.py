@@ -1,0 +1,201 @@
+"""Where the rows of a corpus come from: files, a table in memory, a hub's or TFDS's data set."""
+
+import dataclasses
+import glob
+import urllib.parse
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+from synthdiv.corpora import formats
+from synthdiv.corpora.formats import Row
+from synthdiv.corpora.names import corpus_name
+from synthdiv.errors import UserError, closest
+
+HUB = "hf://"
+TFDS = "tfds:"
+
+
+class ArrowTable(Protocol):
+    """A table that hands out its columns in Arrow's form: pandas, polars, pyarrow, DuckDB, ..."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
+
+
+class HubDataset(Protocol):
+    """A `datasets.Dataset`, which has no types of its own."""
+
+    def with_format(self, type: str | None = None) -> Any: ...
+
+
+Data: TypeAlias = (
+    "str | Path | Iterable[str] | Iterable[Mapping[str, Any]] | ArrowTable | HubDataset"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Rows that can be read again and again.
+
+    Attributes:
+        origin: what messages call it: the path or address as it was given.
+        name: of the corpus.
+        rows: starts reading: (where, row), where `where` is what `place` puts into words.
+        place: where a row stands, for people.
+        shards: the files behind it, in the order in which they are read; none of a table.
+    """
+
+    origin: str
+    name: str
+    rows: Callable[[], Iterator[tuple[Any, Row]]]
+    place: Callable[[Any], str]
+    shards: tuple[Path, ...] = ()
+
+
+def find(data: Data) -> Source:
+    """Returns the source that `data` is, or names.
+
+    Args:
+        data: a path, a pattern (`runs/*/corpus`), `hf://datasets/ORG/NAME?split=train`,
+            `tfds:NAME/CONFIG:VERSION?split=train`; or texts, dicts, a table.
+
+    Raises:
+        UserError: nothing is there, or it is of no known format.
+    """
+    if isinstance(data, str) and data.startswith(HUB):
+        from synthdiv.corpora import huggingface
+
+        return huggingface.find(data)
+    if isinstance(data, str) and data.startswith(TFDS):
+        from synthdiv.corpora import tfds
+
+        return tfds.find(data)
+    if isinstance(data, str | Path):
+        return _files(str(data))
+    return _table(data)
+
+
+def split_query(address: str, *known: str) -> tuple[str, dict[str, str]]:
+    """Splits `NAME?split=train` into the name and what is asked for.
+
+    Raises:
+        UserError: something other than `known` is asked for.
+    """
+    name, _, query = address.partition("?")
+    asked: dict[str, str] = {}
+    for part in filter(None, query.split("&")):
+        key, _, value = part.partition("=")
+        if key not in known:
+            raise UserError(
+                f"{address!r} asks for {key!r}{closest(key, known)}; known: {', '.join(known)}"
+            )
+        asked[key] = urllib.parse.unquote(value)
+    return name, asked
+
+
+def _files(given: str) -> Source:
+    path = Path(given)
+    if path.exists():
+        shards = find_shards(path)
+    elif glob.has_magic(given):
+        found = sorted(Path(p) for p in glob.glob(given, recursive=True))
+        shards = [shard for p in found for shard in find_shards(p)]
+        if not shards:
+            raise UserError(f"no corpus matches {given!r}")
+    else:
+        near = path.parent.iterdir() if path.parent.is_dir() else ()
+        raise UserError(f"no corpus {given!r}{closest(given, map(str, near))}")
+
+    def rows() -> Iterator[tuple[tuple[Path, int], Row]]:
+        for shard in shards:
+            for number, row in formats.numbered_rows(shard):
+                yield (shard, number), row
+
+    name = corpus_name(path if path.exists() else _before_pattern(path))
+    return Source(given, name, rows, lambda where: formats.place(*where), tuple(shards))
+
+
+def _before_pattern(path: Path) -> Path:
+    """The directory that all matches of a pattern lie in."""
+    fixed = [path] + [p for p in path.parents]
+    return next(p for p in fixed if not glob.has_magic(str(p)))
+
+
+_NOT_DATA = (
+    "manifest.json",
+    "fingerprint.json",
+    "partial.json",
+    "dataset_info.json",
+    "features.json",
+    "metadata.json",
+    "state.json",
+    "dataset_dict.json",
+)
+
+
+def find_shards(path: Path) -> list[Path]:
+    """Returns the files that a corpus on disk consists of, in name order.
+
+    Raises:
+        UserError: none of a known format.
+    """
+    if path.is_file():
+        if formats.ending(path) is None:
+            raise UserError(
+                f"{str(path)!r} is of no known corpus format; known: "
+                f"{', '.join(formats.ENDINGS)}, {formats.ARRAY_RECORD}, and .gz or .zst of them"
+            )
+        return [path]
+    found = sorted(
+        p
+        for p in path.rglob("*")
+        if p.is_file()
+        and formats.ending(p)
+        and p.name not in _NOT_DATA
+        and not any(part.startswith(".") for part in p.relative_to(path).parts)
+    )
+    if not found:
+        raise UserError(f"no documents in {str(path)!r}: no file of a known corpus format")
+    # A directory of ours holds more than documents (answers, scores): its shards alone count.
+    shards = [p for p in found if p.name.startswith("shard-") and p.suffix == ".parquet"]
+    # Tables often lie beside a corpus, and are one only where there is nothing else.
+    return shards or [p for p in found if formats.ending(p) != ".csv"] or found
+
+
+def _table(data: Any) -> Source:
+    """Rows in memory, or in the table of whichever library."""
+    if hasattr(data, "__arrow_c_stream__") and hasattr(data, "columns"):
+        return _in_memory(lambda: _arrow_rows(data))
+    if hasattr(data, "with_format") and hasattr(data, "iter"):  # of the library `datasets`
+        return _in_memory(lambda: dataset_rows(data))
+    if isinstance(data, Mapping):  # a DatasetDict, say
+        known = ", ".join(map(repr, data))
+        raise UserError(f"a {type(data).__name__} is no corpus, but one of these may be: {known}")
+    if not isinstance(data, Iterable):
+        raise UserError(f"{type(data).__name__} is no corpus: give a path, texts, dicts, a table")
+    rows = [{"text": row} if isinstance(row, str) else row for row in data]
+    for number, row in enumerate(rows):
+        if not isinstance(row, Mapping):
+            raise UserError(f"row {number} is {type(row).__name__}, neither a text nor a dict")
+    return _in_memory(lambda: map(dict, rows))
+
+
+def _in_memory(rows: Callable[[], Iterator[Row]]) -> Source:
+    name = "corpus"
+    return Source(name, name, lambda: enumerate(rows()), lambda number: f"row {number}")
+
+
+def _arrow_rows(table: Any) -> Iterator[Row]:
+    import pyarrow as pa
+
+    for batch in pa.table(table).to_batches(max_chunksize=1024):
+        for row in batch.to_pylist():
+            # pandas hands its index over as a column
+            yield {k: v for k, v in row.items() if not k.startswith("__index_level_")}
+
+
+def dataset_rows(dataset: HubDataset) -> Iterator[Row]:
+    """Yields the rows of a data set of the library `datasets`."""
+    for batch in dataset.with_format(None).iter(batch_size=1024):
+        for values in zip(*batch.values(), strict=True):
+            yield dict(zip(batch, values, strict=True))

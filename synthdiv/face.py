@@ -1,0 +1,134 @@
+"""What `import synthdiv` offers: a score, a comparison, the baselines, of whatever holds texts."""
+
+import contextlib
+import dataclasses
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from synthdiv.corpora import Corpus
+from synthdiv.errors import UserError
+
+if TYPE_CHECKING:
+    from synthdiv.baselines.compute import BaselineConfig
+    from synthdiv.corpora.sources import Data
+    from synthdiv.diversity import ComparisonResult, ScoreConfig, ScoreResult
+    from synthdiv.llm import LLMConfig, Session
+
+
+def diversity_score(
+    data: "Data | Corpus",
+    *,
+    text_column: str = "text",
+    text_template: str | None = None,
+    rounds: int | None = None,
+    config: "ScoreConfig | None" = None,
+    judge: "LLMConfig | Session | None" = None,
+    output: str | Path | None = None,
+) -> "ScoreResult":
+    """Scores how diverse a corpus is, by the LLM cluster-agent.
+
+    Args:
+        data: a path or address, texts, dicts, a pandas or polars frame, a pyarrow table, a
+            `datasets.Dataset`; see `Corpus`.
+        text_column: the column that holds the text.
+        text_template: makes the text out of several columns, `{instruction}\\n{output}`.
+        rounds: clustering rounds; more make the interval narrower.
+        config: everything that can be set; the paper's parameters by default.
+        judge: who clusters: settings, or a session that is open. By default the offline stand-in,
+            which is no language model.
+        output: directory for score.json, every round and the report; also keeps the judge's
+            answers, so that nothing is paid for twice. None writes nothing.
+
+    Raises:
+        UserError: the corpus cannot be read or is smaller than a round.
+        PartialScore: a cap was reached; its result is of the rounds so far.
+        Paused: the judge stopped before that; call again to go on.
+    """
+    from synthdiv.diversity import cluster_score
+
+    corpus = Corpus.of(data, text_column, text_template=text_template)
+    with _session(judge, output) as session:
+        return cluster_score(corpus, _settings(config, rounds), session, output)
+
+
+def compare_corpora(
+    corpora: "Mapping[str, Data | Corpus]",
+    *,
+    text_column: str = "text",
+    text_template: str | None = None,
+    rounds: int | None = None,
+    config: "ScoreConfig | None" = None,
+    judge: "LLMConfig | Session | None" = None,
+    output: str | Path | None = None,
+) -> "ComparisonResult":
+    """Scores several corpora by one set of criteria and at matched lengths, to be compared.
+
+    Args:
+        corpora: name -> corpus, see `diversity_score`.
+        text_column: as `diversity_score`, as are all others.
+
+    Raises:
+        UserError: as `diversity_score`; or there is one corpus only.
+        PartialScore: as `diversity_score`.
+        Paused: as `diversity_score`.
+    """
+    from synthdiv.diversity import ComparisonResult, score_corpora
+
+    if len(corpora) < 2:
+        raise UserError("a comparison needs two corpora or more")
+    opened = [
+        Corpus.of(data, text_column, text_template=text_template, name=name)
+        for name, data in corpora.items()
+    ]
+    with contextlib.ExitStack() as stack:
+        directory = output or stack.enter_context(tempfile.TemporaryDirectory())
+        session = stack.enter_context(_session(judge, output))
+        result = score_corpora(opened, directory, _settings(config, rounds), session, compare=True)
+    assert isinstance(result, ComparisonResult)  # there are two corpora or more
+    return result
+
+
+def baseline_metrics(
+    data: "Data | Corpus",
+    *,
+    text_column: str = "text",
+    text_template: str | None = None,
+    config: "BaselineConfig | None" = None,
+) -> dict[str, float]:
+    """Computes the other diversity metrics: compression ratio, n-grams, self-repetition, ...
+
+    Args:
+        data: as `diversity_score`, as are `text_column` and `text_template`.
+        config: which metrics; those that need nothing beside the text by default.
+
+    Returns:
+        Metric name -> value.
+
+    Raises:
+        UserError: the corpus cannot be read.
+    """
+    from synthdiv.baselines import compute_baselines
+
+    return compute_baselines(Corpus.of(data, text_column, text_template=text_template), config)
+
+
+def _settings(config: "ScoreConfig | None", rounds: int | None) -> "ScoreConfig":
+    from synthdiv.diversity import ScoreConfig
+
+    settings = config or ScoreConfig()
+    return settings if rounds is None else dataclasses.replace(settings, rounds=rounds)
+
+
+@contextlib.contextmanager
+def _session(judge: "LLMConfig | Session | None", output: str | Path | None) -> "Iterator[Session]":
+    from synthdiv.files import output_dir
+    from synthdiv.llm import LLMConfig, Session, open_session
+
+    if isinstance(judge, Session):
+        yield judge
+        return
+    store = None if output is None else output_dir(output) / "answers.sqlite"
+    with open_session(judge or LLMConfig(), store) as session:
+        yield session

@@ -1,0 +1,93 @@
+"""Fetches models and tokenizers from the Hugging Face hub, or finds them in its cache.
+
+HF_ENDPOINT names another server, HF_HOME the cache, HF_HUB_OFFLINE=1 leaves it at the cache.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from synthdiv.errors import UserError, first_line
+
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+_TOKENIZER = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+)
+_CHECKPOINT = (*_TOKENIZER, "config.json", "generation_config.json", "*.safetensors*")
+
+
+def find_tokenizer(name: str | Path) -> Path:
+    """Returns where a tokenizer lies: `name` itself, or a copy of the hub's NAME or ORG/NAME.
+
+    Raises:
+        UserError: there is neither.
+    """
+    return _find(name, "tokenizer", _TOKENIZER)
+
+
+def find_checkpoint(name: str | Path) -> Path:
+    """Returns where a model lies: `name` itself, or a copy of the hub's ORG/NAME.
+
+    Raises:
+        UserError: there is neither.
+    """
+    if "/" not in str(name):
+        return Path(name)
+    return _find(name, "checkpoint", _CHECKPOINT)
+
+
+def _find(name: str | Path, what: str, files: Sequence[str]) -> Path:
+    path = Path(name)
+    if path.exists() or not _could_be_on_a_hub(name):
+        return path
+    try:
+        import huggingface_hub
+    except ImportError:
+        return path
+    try:
+        return Path(huggingface_hub.snapshot_download(str(name), allow_patterns=list(files)))
+    except Exception as error:
+        raise UserError(
+            f"no {what} {str(name)!r} here, and none from the hub: {first_line(error)}"
+        ) from error
+
+
+def _could_be_on_a_hub(name: str | Path) -> bool:
+    """Whether a name that is no path here is one of a repository, not a path with a slip."""
+    text = str(name)
+    if not isinstance(name, str) or not _REPOSITORY.fullmatch(text):
+        return False
+    local = "/" in text and Path(text).parts[0]
+    return not (local and Path(local).exists()) and Path(text).suffix not in (".json", ".model")
+
+
+def fetch_file(repository: str, file: str, kind: str, revision: str | None = None) -> Path:
+    """Returns a local copy of one file of a repository.
+
+    Args:
+        repository: ORG/NAME.
+        file: its path there.
+        kind: "model" or "dataset".
+        revision: branch, tag or commit; None for the newest.
+
+    Raises:
+        UserError: it cannot be had.
+    """
+    try:
+        import huggingface_hub
+
+        return Path(
+            huggingface_hub.hf_hub_download(repository, file, repo_type=kind, revision=revision)
+        )
+    except ImportError:
+        raise UserError(
+            f"{repository} needs huggingface_hub: pip install 'synthdiv[hub]'"
+        ) from None
+    except Exception as error:
+        raise UserError(
+            f"no file {file!r} of {repository} from the hub: {first_line(error)}"
+        ) from error

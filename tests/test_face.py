@@ -1,0 +1,102 @@
+"""`import synthdiv` in a notebook: instant, and a score of whatever holds texts."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import synthdiv
+from synthdiv import files
+from synthdiv.diversity import ScoreConfig
+from synthdiv.errors import UserError
+
+ABOUT = (
+    "The river floods its banks in spring, and farmers on the plain wait for the mud.",
+    "Tax law asks a company to report income in the year in which it is earned!",
+    "Sing the chorus twice, then let the violins answer in a minor key?",
+    "def sort(values): return sorted(values, key=abs)  # by distance from zero",
+    "Whisk the eggs, fold in the flour, and bake the cake until it is golden.",
+)
+TEXTS = [f"{about} This is note {i} of {i * i}." for i in range(6) for about in ABOUT]
+SMALL = ScoreConfig(
+    rounds=10,
+    criteria_rounds=4,
+    criteria_sets=2,
+    control_rounds=20,
+    bootstrap=100,
+    with_baselines=False,
+)
+
+
+def test_importing_it_loads_nothing() -> None:
+    code = (
+        "import sys; before = set(sys.modules); import synthdiv; "
+        "print(sorted(m for m in set(sys.modules) - before if 'synthdiv' in m)); "
+        "synthdiv.Corpus; print([m for m in ('pyarrow', 'numpy', 'absl', 'jax', 'openai', "
+        "'sklearn', 'pandas', 'datasets', 'tensorflow_datasets') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    first, then = done.stdout.splitlines()
+    assert first == "['synthdiv']" and then == "[]"
+
+
+def test_everything_that_is_offered_is_there() -> None:
+    assert all(callable(getattr(synthdiv, name)) for name in synthdiv.__all__)
+    assert set(synthdiv.__all__) <= set(dir(synthdiv))
+    with pytest.raises(AttributeError, match="no attribute 'diversity_scores'"):
+        _ = synthdiv.diversity_scores  # type: ignore[attr-defined]
+
+
+def test_every_kind_of_data_has_the_same_score(tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    datasets = pytest.importorskip("datasets")
+    score = synthdiv.diversity_score(TEXTS, config=SMALL, output=tmp_path)
+    low, high = score.ci95
+    assert low <= score.mean <= high
+    assert json.loads(json.dumps(score.to_json())) == files.read_json(tmp_path / "score.json")
+    for data in (pandas.DataFrame({"body": TEXTS}), datasets.Dataset.from_dict({"body": TEXTS})):
+        same = synthdiv.diversity_score(data, text_column="body", config=SMALL)
+        assert (same.mean, same.ci95) == (score.mean, score.ci95)
+    assert len(synthdiv.diversity_score(TEXTS, config=SMALL, rounds=4).rounds) == 4
+
+
+def test_corpora_are_compared_under_the_names_that_they_are_given() -> None:
+    narrow = [text for text in TEXTS if "river" in text] * 3 + TEXTS[:4]
+    found = synthdiv.compare_corpora({"broad": TEXTS, "narrow": narrow}, config=SMALL)
+    assert list(found.scores) == ["broad", "narrow"]
+    assert found.scores["broad"].mean > found.scores["narrow"].mean
+    assert found.differences[0].corpora == ("broad", "narrow")
+    with pytest.raises(UserError, match="two corpora or more"):
+        synthdiv.compare_corpora({"broad": TEXTS})
+
+
+def test_baselines_of_a_list() -> None:
+    repeated = synthdiv.baseline_metrics(TEXTS * 4)
+    assert repeated["documents"] == 4 * len(TEXTS)
+    assert repeated["compression_ratio"] > synthdiv.baseline_metrics(TEXTS)["compression_ratio"]
+
+
+@pytest.mark.slow
+def test_type_checkers_know_what_it_offers(tmp_path: Path) -> None:
+    pytest.importorskip("mypy")
+    (tmp_path / "notebook.py").write_text(
+        "from synthdiv import baseline_metrics, diversity_score\n"
+        "reveal_type(diversity_score(['a']).mean)\n"
+        "reveal_type(baseline_metrics([{'text': 'a'}]))\n"
+        "diversity_score(3)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--follow-imports=silent", "notebook.py"],
+        cwd=tmp_path,
+        env={"MYPYPATH": str(Path(synthdiv.__file__).parents[1]), "PATH": ""},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert 'Revealed type is "float"' in done.stdout, done.stdout
+    assert 'Revealed type is "dict[str, float]"' in done.stdout
+    assert "incompatible type" in done.stdout and "Found 1 error" in done.stdout
