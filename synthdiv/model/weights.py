@@ -17,6 +17,7 @@ from synthdiv.errors import UserError, first_line
 from synthdiv.files import read_json, sha256_file
 from synthdiv.model import digests, hf
 from synthdiv.model.config import ModelConfig
+from synthdiv.model.hf_config import config_from_hf
 from synthdiv.model.llama import Llama
 from synthdiv.progress import say
 
@@ -191,7 +192,7 @@ def describe(checkpoint: Path) -> tuple[ModelConfig, Path | None]:
         return config, tokenizer
     names = ("tokenizer.json", "tokenizer.model")
     has_tokenizer = any((checkpoint / name).exists() for name in names)
-    return hf.config_from_hf(checkpoint), checkpoint if has_tokenizer else None
+    return config_from_hf(checkpoint), checkpoint if has_tokenizer else None
 
 
 def read_any_params(checkpoint: Path, config: ModelConfig, shardings: Any = None) -> dict[str, Any]:
