@@ -23,6 +23,7 @@ from synthdiv.training.loop import Run, train
 from synthdiv.training.mesh import check_fits, make_mesh
 from synthdiv.training.plan import plan
 from synthdiv.training.step import StepConfig
+from synthdiv.training.storage import told_in_one_line
 from synthdiv.training.work import check, claimed, fine_tuning, pretraining
 
 
@@ -51,7 +52,7 @@ def pretrain(
     run = dataclasses.replace(
         _open_pretrain(config), operative=operative, profile_steps=profile_steps
     )
-    with claimed(workdir, pretraining(config, run.data, run.steps)):
+    with told_in_one_line(workdir), claimed(workdir, pretraining(config, run.data, run.steps)):
         return _finished(workdir) or _start(run, workdir)
 
 
@@ -102,7 +103,8 @@ def sft(
     """
     workdir, inputs = Path(workdir), _paths(input)
     checkpoint, config = _begin(config, init_from)
-    with claimed(workdir, fine_tuning(config, checkpoint, inputs, config.template)):
+    work = fine_tuning(config, checkpoint, inputs, config.template)
+    with told_in_one_line(workdir), claimed(workdir, work):
         finished = _finished(workdir)
         if finished:
             return finished
