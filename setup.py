@@ -36,6 +36,7 @@ BASE = [
     "gin-config>=0.5",
     "jinja2>=3.1",
     "json_repair>=0.30",
+    "lazy_loader>=0.4",
     "markupsafe>=3.0",
     "numpy>=2.0",
     "openai>=1.60",
@@ -109,7 +110,7 @@ setup(
     packages=find_packages(include=["synthdiv", "synthdiv.*"]),
     package_dir={"": "."},
     package_data={
-        "": ["*.jinja", "*.json", "*.jsonl", "*.css", "*.js", "*.txt", "py.typed"],
+        "": ["*.jinja", "*.json", "*.jsonl", "*.css", "*.js", "*.txt", "*.pyi", "py.typed"],
         "synthdiv.reporting": ["templates/*.jinja"],
     },
     cmdclass={"build_py": BuildWithConfigs},

@@ -34,8 +34,8 @@ def main() -> None:
 
     cli.required(FLAGS, "output")
     if FLAGS.compare:
-        config = cli.load(FLAGS, evaluation.CompareConfig).get(evaluation.CompareConfig)
-        print(evaluation.compare(FLAGS.compare, FLAGS.output, config).table())
+        how = cli.load(FLAGS, evaluation.CompareConfig).get(evaluation.CompareConfig)
+        print(evaluation.compare(FLAGS.compare, FLAGS.output, how).table())
         print(f"the same to look at: {FLAGS.output}/comparison.html")
         return
     cli.required(FLAGS, "checkpoint")

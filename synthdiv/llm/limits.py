@@ -13,7 +13,7 @@ _PROBE_MOST_S = 30.0
 
 
 class Concurrency:
-    """At most so many calls in flight: the number grows while all is well and halves on overload.
+    """Bounds the calls in flight: the bound grows while all is well and halves on overload.
 
     Additive increase, multiplicative decrease, as in TCP: until the first overload every success
     adds one place, afterwards every full round of successes does. Refusals of the same burst count

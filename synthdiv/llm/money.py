@@ -38,7 +38,7 @@ class Price:
         )
 
     def most(self, prompt: int, written: int) -> int:
-        """Returns the most that so many tokens can cost, however many the server had cached."""
+        """Returns the most that these tokens can cost, however many the server had cached."""
         return prompt * max(self.input, self.cached) + written * self.output
 
 

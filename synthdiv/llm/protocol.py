@@ -100,7 +100,7 @@ class Answer:
     """A server's answer to one call, as it is stored.
 
     `finish_reason` is "stop", "length" (cut off), "refusal" (the text holds the model's words), or
-    whatever else the server says. `counted` is False where the server did not count the tokens.
+    another word of the server's. `counted` is False where the server did not count the tokens.
     """
 
     text: str
@@ -111,7 +111,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One question as a backend sees it: all that a server is told, and nothing else.
+    """One question as a backend sees it: exactly what a server is sent.
 
     `schema` is the JSON schema of the wanted reply, with the pydantic class's name as its title.
     `key` is what the answer is stored under.
@@ -160,6 +160,7 @@ class Transient(BackendError):
         overloaded: the server asks for less (429, 503): concurrency goes down.
         retry_after: seconds that the server asks to wait.
         lost: the server may have answered, and charged, without the answer getting here.
+        reached: False where there was no connection at all.
     """
 
     def __init__(
@@ -168,8 +169,10 @@ class Transient(BackendError):
         overloaded: bool = False,
         retry_after: float = 0.0,
         lost: bool = False,
+        reached: bool = True,
     ) -> None:
         super().__init__(message)
+        self.reached = reached
         self.overloaded = overloaded
         self.retry_after = retry_after
         self.lost = lost
@@ -196,6 +199,14 @@ class Backend(Protocol):
 
     name: str
     model: str
+
+    def prepare(self) -> None:
+        """Called before anything is asked, and not for a plan.
+
+        Raises:
+            UserError: there is no key, or a package is missing.
+        """
+        ...
 
     async def complete(self, call: Call) -> Answer:
         """Answers one call, or raises Transient, Permanent, Again or Deferred."""

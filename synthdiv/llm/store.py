@@ -79,7 +79,7 @@ class PutDown(NamedTuple):
 
 Op = Claim | Commit | Release | PutDown
 
-# What a Claim comes to.
+# Outcomes of a Claim.
 GRANTED = "granted"
 ANSWERED = "answered"  # another process was faster
 HELD = "held"  # another process is asking it now

@@ -12,21 +12,6 @@ Arrays carry their shape in their name, one letter a dimension:
 The names here are imported when they are first used, so `synthdiv.model.ModelConfig` loads no JAX.
 """
 
-import importlib
+import lazy_loader
 
-_HOME = {
-    "ModelConfig": "config",
-    "Llama": "llama",
-    "cross_entropy": "loss",
-    "attend": "attention",
-    "choose_backend": "attention",
-    "load_model": "weights",
-    "save_hf": "weights",
-}
-__all__ = sorted(_HOME)
-
-
-def __getattr__(name: str):
-    if name in _HOME:
-        return getattr(importlib.import_module(f"synthdiv.model.{_HOME[name]}"), name)
-    raise AttributeError(f"module 'synthdiv.model' has no attribute {name!r}")
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

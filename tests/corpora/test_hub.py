@@ -123,3 +123,34 @@ def test_a_tokenizer_by_its_name(hub: tuple[Path, dict[str, str]], tmp_path: Pat
     none = tokenize("org/nothing", "none")
     assert none.returncode == 2 and none.stderr.count("\n") == 1
     assert "no tokenizer 'org/nothing' here, and none from the hub" in none.stderr
+
+
+def test_a_checkpoint_by_its_name(hub: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
+    """`find_checkpoint`, by which evaluate, export and sft go; a slip in a path asks no hub."""
+    root, environment = hub
+    repository = root / "models" / "org" / "llama"
+    repository.mkdir(parents=True)
+    for name in ("config.json", "model.safetensors", "tokenizer.json", "training_log.bin"):
+        (repository / name).write_text(name)
+    (tmp_path / "runs").mkdir()
+    code = (
+        "import sys; from synthdiv import hub\n"
+        "for name in sys.argv[1:]:\n"
+        "    path = hub.find_checkpoint(name)\n"
+        "    print(path.exists() and sorted(p.name for p in path.iterdir()))\n"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code, "org/llama", "runs/llamma", "llama"],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.splitlines() == [
+        "['config.json', 'model.safetensors', 'tokenizer.json']",
+        "False",
+        "False",
+    ]
+    assert "runs" not in (root / "requests.txt").read_text()

@@ -170,7 +170,7 @@ def test_the_command_scores_every_kind(tmp_path, name):
     [
         (b'{"id": "odd", "text": "\xff\xfe\x80"}', "line 13 is not UTF-8 text"),
         (b"\x00\x01\x02", "line 13 is not JSON"),
-        (b'{"id": "odd", "text": 17}', "document 12"),
+        (b'{"id": "odd", "text": 17}', "line 13: 'text' is int, not text"),
     ],
 )
 def test_the_command_refuses_what_is_no_document_by_its_place(tmp_path, line, words):

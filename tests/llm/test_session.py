@@ -54,7 +54,8 @@ def _under_faults(path: Path, calls: int, concurrency: int) -> None:
         # Once more: everything that was answered comes from the store.
         with open_session(config, path) as session:
             again = session.ask_all(requests)
-            assert session.stats["calls"]["sent"] == counts["sent"] - len(seen["answered"])
+            later = session.stats["calls"]
+            assert later["sent"] == counts["sent"] - len(seen["answered"])
         assert [(r.value, r.failure) for r in again] == [(r.value, r.failure) for r in replies]
     failed = [reply for reply in replies if reply.failure]
     for request, reply in zip(requests, replies, strict=True):
@@ -70,7 +71,9 @@ def _under_faults(path: Path, calls: int, concurrency: int) -> None:
         assert connection.execute("SELECT count(*) FROM claims").fetchone() == (0,)
     connection.close()
     assert kept == len(seen["answered"]), "the store holds each answer exactly once"
-    assert sent == sum(seen["asked"].values())
+    # On a busy machine a call may time out before the server has read it: it counts all the same.
+    assert sent == sum(c["sent"] + c["retried"] for c in (counts, later))
+    assert sum(seen["asked"].values()) <= sent
 
 
 @pytest.mark.usefixtures("impatient")
@@ -466,7 +469,7 @@ def test_the_settings_are_checked() -> None:
         open_session(LLMConfig(backend="openai", model="gpt-4o"), None)
     with pytest.raises(UserError, match="http://"):
         open_session(LLMConfig(backend="openai", model="m", base_url="localhost:8000"), None)
-    with pytest.raises(ValueError, match="json_mode"):
+    with pytest.raises(UserError, match="json_mode"):
         LLMConfig(json_mode="always")
 
 

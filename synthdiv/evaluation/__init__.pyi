@@ -1,0 +1,12 @@
+from .comparison import CompareConfig as CompareConfig
+from .comparison import Comparison as Comparison
+from .comparison import compare as compare
+from .harness import SynthdivLM as SynthdivLM
+from .planning import plan as plan
+from .run import EvaluateConfig as EvaluateConfig
+from .run import evaluate as evaluate
+from .run import table as table
+from .tasks import load_tasks as load_tasks
+from .text_loss import TextLossConfig as TextLossConfig
+from .text_loss import bits_per_byte as bits_per_byte
+from .text_loss import text_loss as text_loss

@@ -1,0 +1,14 @@
+from .config import PretrainConfig as PretrainConfig
+from .config import RunConfig as RunConfig
+from .config import SFTConfig as SFTConfig
+from .loop import step_span as step_span
+from .mesh import MeshConfig as MeshConfig
+from .mesh import join_processes as join_processes
+from .metrics import Diverged as Diverged
+from .optimizer import OptimizerConfig as OptimizerConfig
+from .optimizer import SFTOptimizerConfig as SFTOptimizerConfig
+from .runs import export as export
+from .runs import plan_pretrain as plan_pretrain
+from .runs import plan_sft as plan_sft
+from .runs import pretrain as pretrain
+from .runs import sft as sft
