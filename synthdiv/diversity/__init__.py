@@ -9,7 +9,7 @@ Of a corpus on disk:
     result.mean, result.ci95
 """
 
-from synthdiv.diversity.config import ScoreConfig
+from synthdiv.diversity.config import ScoreConfig, score_work
 from synthdiv.diversity.corpora import score_corpora
 from synthdiv.diversity.partial import PartialScore
 from synthdiv.diversity.results import ComparisonResult, Difference, ScoreResult
@@ -23,4 +23,5 @@ __all__ = [
     "ScoreResult",
     "cluster_score",
     "score_corpora",
+    "score_work",
 ]
