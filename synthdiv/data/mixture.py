@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from synthdiv.corpora.names import tell_apart
 from synthdiv.data.packing import Sequences
 from synthdiv.data.token_source import TokenSource
 from synthdiv.errors import UserError, closest
@@ -387,12 +388,7 @@ def _names(config: MixtureConfig, sources: Sequence[TokenSource]) -> list[str]:
         if len(config.names) != len(sources) or len(set(config.names)) != len(sources):
             raise UserError(f"Mixture.names needs {len(sources)} different names")
         return list(config.names)
-    names = [s.directory.resolve().name for s in sources]
-    if len({s.directory.resolve() for s in sources}) != len(sources):
+    directories = [source.directory.resolve() for source in sources]
+    if len(set(directories)) != len(sources):
         raise UserError("Mixture.sources names a directory twice: give it once, with more tokens")
-    # Directories of the same name are told apart by as much of their paths as it takes.
-    depth = 1
-    while len(set(names)) != len(names):
-        depth += 1
-        names = ["/".join(s.directory.resolve().parts[-depth:]) for s in sources]
-    return names
+    return tell_apart(directories)

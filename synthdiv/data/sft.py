@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from synthdiv.corpora import formats, sources
+from synthdiv.corpora.names import tell_apart
 from synthdiv.data.chat import ChatTemplate
 from synthdiv.data.mixture import Batches
 from synthdiv.data.packing import Sequences
@@ -346,5 +347,6 @@ def _tell(path: str | Path, packed: PackedExamples, skipped: Mapping[str, int]) 
 
 
 def _source_names(inputs: Sequence[str | Path]) -> list[str]:
-    names = [Path(p).resolve().name.split(".")[0] for p in inputs]
-    return names if len(set(names)) == len(names) else [str(p) for p in inputs]
+    paths = [Path(path).resolve() for path in inputs]
+    names = tell_apart([path.with_name(path.name.split(".")[0]) for path in paths])
+    return names if len(set(names)) == len(names) else tell_apart(paths)
