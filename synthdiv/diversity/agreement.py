@@ -5,14 +5,14 @@ adjusted Rand index (Hubert & Arabie 1985, "Comparing partitions"), and precisio
 all pairs of documents.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from synthdiv.diversity.agent import Round
 from synthdiv.diversity.arithmetic import score_of_labels
-from synthdiv.diversity.estimate import estimate
+from synthdiv.diversity.estimate import Estimate, estimate
 from synthdiv.diversity.inquiry import Inquiry
 from synthdiv.llm import Session
 
@@ -70,28 +70,42 @@ def against_labels(rounds: Sequence[Round], labels: Sequence[Sequence[object]]) 
     )
     if not kept:
         return found
-    scores = np.array([score_of_labels([str(label) for label in truth]) for truth in labels])
-    perfect = estimate(scores, np.arange(len(scores)) % 20, 500)
+    perfect = perfect_judge(labels)
     return found | {
         "perfect_judge": {"mean": perfect.mean, "ci95": [perfect.low, perfect.high]},
         "classes": len({label for truth in labels for label in truth}),
     }
 
 
-def between_rounds(first: Sequence[Round], again: Sequence[Round]) -> dict[str, Any]:
+def perfect_judge(labels: Sequence[Sequence[object]]) -> Estimate:
+    """The score that a judge who knows the labels gives.
+
+    Args:
+        labels: of each round's documents.
+    """
+    scores = np.array([score_of_labels([str(label) for label in truth]) for truth in labels])
+    return estimate(scores, np.arange(len(scores)) % 20, 500)
+
+
+def between_rounds(
+    first: Sequence[Round],
+    again: Sequence[Round],
+    read: Callable[[Round], Sequence[object]] = Round.memberships,
+) -> dict[str, Any]:
     """Two judgements of the same documents, which may have been shown in another order.
 
     Args:
         first: rounds as they were scored.
         again: the same documents, round by round.
+        read: the cluster of each document of a round.
     """
     pairs = [(a, b) for a, b in zip(first, again, strict=True) if not (a.failed or b.failed)]
     others = []
     for one, other in pairs:
-        place = dict(zip(other.documents, other.memberships(), strict=True))
+        place = dict(zip(other.documents, read(other), strict=True))
         others.append([place[index] for index in one.documents])
     return compare_partitions(
-        [a.memberships() for a, _ in pairs], others, [a.criteria.number for a, _ in pairs]
+        [read(a) for a, _ in pairs], others, [a.criteria.number for a, _ in pairs]
     )
 
 

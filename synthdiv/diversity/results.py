@@ -238,7 +238,8 @@ def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def _score_of(found: Estimate) -> dict[str, Any]:
+def score_of(found: Estimate) -> dict[str, Any]:
+    """A figure with its interval as JSON holds it; an end that is not known is None."""
     return {
         "mean": found.mean,
         "ci95": [_finite(found.low), _finite(found.high)],
@@ -253,7 +254,7 @@ def policies(rounds: Sequence[Round], config: ScoreConfig) -> dict[str, Any]:
     for policy in POLICIES:
         scores = np.array([r.score(policy) for r in rounds])
         if np.isfinite(scores).any():
-            found[policy] = _score_of(estimate(scores, sets, 500, config.seed))
+            found[policy] = score_of(estimate(scores, sets, 500, config.seed))
     return found
 
 
@@ -269,7 +270,7 @@ def pairs(rounds: Sequence[Round], config: ScoreConfig) -> dict[str, Any]:
     if found.mean == 0:
         bounded = dataclasses.replace(bounded, high=min(1.0, 3.0 / found.values))
     return {
-        "probability": _score_of(bounded),
+        "probability": score_of(bounded),
         "effective_clusters": effective_clusters(bounded),
         "definition": "probability: that two documents drawn at random share a cluster. "
         "effective_clusters: its inverse, the number of equally large clusters that would give it; "
@@ -287,7 +288,7 @@ def summarise(
     sizes = [r.sizes(config.policy) for r in done]
     invalid = int((~np.isfinite(figures.plain)).sum())
     return {
-        "score": _score_of(found)
+        "score": score_of(found)
         | {
             "definition": definition(config),
             "interval": found.method,
