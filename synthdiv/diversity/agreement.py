@@ -5,6 +5,7 @@ adjusted Rand index (Hubert & Arabie 1985, "Comparing partitions"), and precisio
 all pairs of documents.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from synthdiv.diversity.agent import Round
 from synthdiv.diversity.arithmetic import score_of_labels
-from synthdiv.diversity.estimate import Estimate, estimate
+from synthdiv.diversity.estimate import estimate
 from synthdiv.diversity.inquiry import Inquiry
 from synthdiv.llm import Session
 
@@ -32,13 +33,9 @@ def compare_partitions(
     """
     if not ones:
         return {"rounds": 0}
-    from sklearn.metrics import adjusted_rand_score
-    from sklearn.metrics.cluster import pair_confusion_matrix
-
-    pairs = [(_numbered(a), _numbered(b)) for a, b in zip(ones, others, strict=True)]
-    indices = np.array([adjusted_rand_score(b, a) for a, b in pairs], float)
-    # Ordered pairs of documents, by whether the truth (rows) and the first (columns) join them.
-    (_, first), (second, both) = sum(pair_confusion_matrix(b, a) for a, b in pairs).tolist()
+    compared = [_compared(numbered(a), numbered(b)) for a, b in zip(ones, others, strict=True)]
+    indices = np.array([index for index, _ in compared], float)
+    (_, first), (second, both) = np.sum([pairs for _, pairs in compared], axis=0).tolist()
     result = estimate(indices, np.asarray(sets), 500)
     return {
         "rounds": len(ones),
@@ -49,10 +46,19 @@ def compare_partitions(
     }
 
 
-def _numbered(labels: Sequence[object]) -> list[int]:
-    """Labels of any type as numbers, which scikit-learn wants."""
+@functools.lru_cache(maxsize=1 << 16)  # one round is compared at many levels and in many sums
+def _compared(one: tuple[int, ...], truth: tuple[int, ...]) -> tuple[float, np.ndarray]:
+    """The index, and ordered pairs of documents by whether the truth (rows) and `one` join them."""
+    from sklearn.metrics import adjusted_rand_score
+    from sklearn.metrics.cluster import pair_confusion_matrix
+
+    return float(adjusted_rand_score(truth, one)), pair_confusion_matrix(truth, one)
+
+
+def numbered(labels: Sequence[object]) -> tuple[int, ...]:
+    """Labels of any type as numbers in the order in which they come, which scikit-learn wants."""
     numbers: dict[object, int] = {}
-    return [numbers.setdefault(label, len(numbers)) for label in labels]
+    return tuple(numbers.setdefault(label, len(numbers)) for label in labels)
 
 
 def against_labels(rounds: Sequence[Round], labels: Sequence[Sequence[object]]) -> dict[str, Any]:
@@ -70,21 +76,12 @@ def against_labels(rounds: Sequence[Round], labels: Sequence[Sequence[object]]) 
     )
     if not kept:
         return found
-    perfect = perfect_judge(labels)
+    scores = np.array([score_of_labels([str(label) for label in truth]) for truth in labels])
+    perfect = estimate(scores, np.arange(len(scores)) % 20, 500)
     return found | {
         "perfect_judge": {"mean": perfect.mean, "ci95": [perfect.low, perfect.high]},
         "classes": len({label for truth in labels for label in truth}),
     }
-
-
-def perfect_judge(labels: Sequence[Sequence[object]]) -> Estimate:
-    """The score that a judge who knows the labels gives.
-
-    Args:
-        labels: of each round's documents.
-    """
-    scores = np.array([score_of_labels([str(label) for label in truth]) for truth in labels])
-    return estimate(scores, np.arange(len(scores)) % 20, 500)
 
 
 def between_rounds(

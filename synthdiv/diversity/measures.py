@@ -5,13 +5,14 @@ values at one level of one facet, of which there are several.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from synthdiv.diversity.agent import Round
-from synthdiv.diversity.agreement import compare_partitions
+from synthdiv.diversity.agreement import compare_partitions, numbered
 from synthdiv.diversity.arithmetic import score_of_labels
 from synthdiv.diversity.codebook import Codebook
 from synthdiv.diversity.criteria import Basis
@@ -68,22 +69,27 @@ def against_classes(
         what `compare_partitions` has, and the mean over rounds of the V-measure (Rosenberg &
         Hirschberg 2007) with the homogeneity and completeness that it is the harmonic mean of.
     """
-    from sklearn.metrics import homogeneity_completeness_v_measure
-
     kept = [(r, truth) for r, truth in zip(rounds, labels, strict=True) if not r.failed]
-    clusters = [[str(one) for one in scale.clusters(r)] for r, _ in kept]
-    truths = [list(truth) for _, truth in kept]
+    clusters = [scale.clusters(r) for r, _ in kept]
+    truths = [truth for _, truth in kept]
     found = compare_partitions(clusters, truths, [r.criteria.number for r, _ in kept])
     if kept:
         measures = np.array(
             [
-                homogeneity_completeness_v_measure(truth, ours)
+                _v_measure(numbered(truth), numbered(ours))
                 for truth, ours in zip(truths, clusters, strict=True)
             ]
         )
         names = ("homogeneity", "completeness", "v_measure")
         found |= dict(zip(names, measures.mean(axis=0).tolist(), strict=True))
     return found
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _v_measure(truth: tuple[int, ...], clusters: tuple[int, ...]) -> tuple[float, float, float]:
+    from sklearn.metrics import homogeneity_completeness_v_measure
+
+    return homogeneity_completeness_v_measure(truth, clusters)
 
 
 def mean_score(
@@ -115,7 +121,7 @@ def position_bias(rounds: Sequence[Round], scale: Scale, seed: int = 0) -> dict[
     done = [r for r in rounds if not r.failed]
     if not done:
         return {"rounds": 0}
-    clusters = np.array([_numbers(scale.clusters(r)) for r in done])
+    clusters = np.array([numbered(scale.clusters(r)) for r in done])
     count, size = clusters.shape
     together = clusters[:, :, None] == clusters[:, None, :]
     shares = (together.sum(axis=2) - 1) / (size - 1)
@@ -140,8 +146,3 @@ def position_bias(rounds: Sequence[Round], scale: Scale, seed: int = 0) -> dict[
         "neighbours": beside,
         "neighbours_p_value": float(closer / (_PERMUTATIONS + 1)),
     }
-
-
-def _numbers(clusters: Sequence[object]) -> list[int]:
-    known: dict[object, int] = {}
-    return [known.setdefault(cluster, len(known)) for cluster in clusters]

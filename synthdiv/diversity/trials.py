@@ -2,11 +2,11 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from synthdiv.diversity.agent import Round
-from synthdiv.diversity.agreement import between_rounds, perfect_judge
+from synthdiv.diversity.agreement import between_rounds
 from synthdiv.diversity.arithmetic import score_of_labels
 from synthdiv.diversity.config import ScoreConfig
 from synthdiv.diversity.inquiry import Inquiry, Sample
@@ -19,7 +19,6 @@ from synthdiv.diversity.measures import (
 )
 from synthdiv.diversity.mixtures import Labelled
 from synthdiv.diversity.prompts import load_prompts
-from synthdiv.diversity.results import score_of
 from synthdiv.errors import UserError
 
 
@@ -139,16 +138,19 @@ def _mixture(one: Asked, scale: Scale, config: ScoreConfig) -> dict[str, Any]:
     def score(round_: Round) -> float:
         return scale.score(round_, config.policy)
 
-    def difference(round_: Round) -> float:
-        return score(round_) - score_of_labels(one.labels(round_))
+    def perfect(round_: Round) -> float:
+        return score_of_labels(one.labels(round_))
+
+    def mean(value: Callable[[Round], float]) -> dict[str, Any] | None:
+        return mean_score(rounds, value, config.bootstrap, config.seed)
 
     found = against_classes(rounds, truth, scale) if one.mixture.size > 1 else {}
     return {
         "classes": one.mixture.size,
         "rounds": len(rounds),
-        "score": mean_score(rounds, score, config.bootstrap, config.seed),
-        "perfect_judge": score_of(perfect_judge(truth)),
-        "difference": mean_score(rounds, difference, config.bootstrap, config.seed),
+        "score": mean(score),
+        "perfect_judge": mean(perfect),
+        "difference": mean(lambda r: score(r) - perfect(r)),
         "ari": found.get("ari"),
         "ari_ci95": found.get("ari_ci95"),
     }
