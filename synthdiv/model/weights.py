@@ -128,7 +128,8 @@ def describe(checkpoint: Path) -> tuple[ModelConfig, Path | None]:
         known = {f.name for f in dataclasses.fields(ModelConfig)}
         saved = read_json(checkpoint / ABOUT)["model"]
         tokenizer = checkpoint / "tokenizer"
-        config = ModelConfig(**{k: v for k, v in saved.items() if k in known})
+        # What was trained in 8 bits is used, as everything is, in its dtype.
+        config = ModelConfig(**{k: v for k, v in saved.items() if k in known} | {"fp8": False})
         return config, tokenizer if tokenizer.is_dir() else None
     names = ("tokenizer.json", "tokenizer.model")
     has_tokenizer = any((checkpoint / name).exists() for name in names)
