@@ -314,7 +314,7 @@ def train_tokenizer(
     if made and not (told.exists() and read_json(told) == training):
         raise UserError(
             f"{str(output)!r} has a tokenizer of other corpora or settings: remove it or choose "
-            "another --output"
+            "another `output`"
         )
     if made:
         return load_tokenizer(output)

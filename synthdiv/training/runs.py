@@ -170,6 +170,20 @@ def export(checkpoint: str | Path, output: str | Path, dtype: str = "float32") -
         return weights.save_hf(loaded.model, loaded.config, tokenizer, output, dtype)
 
 
+def plan_export(checkpoint: str | Path, dtype: str = "float32") -> Plan:
+    """Returns what `export` would write.
+
+    Raises:
+        UserError: there is no checkpoint.
+    """
+    found = weights.find_checkpoint(checkpoint)
+    config, tokenizer = weights.describe(found)
+    size = config.parameters * (4 if dtype == "float32" else 2)
+    words = "with its tokenizer" if tokenizer else "without a tokenizer"
+    facts = {str(found): f"{config.parameters:,} parameters, {size / 1e9:.2f} GB, {words}"}
+    return Plan(facts, {"parameters": config.parameters, "bytes": size})
+
+
 def _open_pretrain(config: PretrainConfig) -> Run:
     from synthdiv.data import batches
 
