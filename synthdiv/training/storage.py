@@ -1,4 +1,4 @@
-"""A disk that is full or fails, told in one line instead of everything that broke on it."""
+"""A disk that takes no more, told in one line instead of everything that broke on it."""
 
 import contextlib
 import errno
@@ -14,12 +14,12 @@ from typing import Any
 
 from synthdiv.errors import UserError
 
-_FAULTS = {code: os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)}
+_FAULTS = {code: os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)}
 
 
 @contextlib.contextmanager
 def told_in_one_line(workdir: Path) -> Iterator[None]:
-    """Turns whatever a full or failing disk makes of what happens inside into one line.
+    """Turns everything that a full disk makes of what happens inside into one line.
 
     Raises:
         UserError: `workdir` cannot be written; says why. What was saved before is whole.
