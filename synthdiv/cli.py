@@ -172,7 +172,9 @@ def open_session(
 
     settings = judge_settings(values, config, judge)
     store = directory / "answers.sqlite" if directory else None
-    return llm.open_session(settings, store, fresh=values.fresh and judge is None)
+    return llm.open_session(
+        settings, store, fresh=values.fresh and judge is None, asking=not values.dry_run
+    )
 
 
 def judge_settings(

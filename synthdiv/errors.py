@@ -44,8 +44,8 @@ def _likeness(name: str, other: str) -> float:
     if "/" not in name:
         other = other.rpartition("/")[2]
     common = os.path.commonprefix([name, other])
-    start = max(common.rfind(mark) for mark in "/.-") + 1
-    name, other = name[start:].lower(), other[start:].lower()
+    start = max(common.rfind(mark) for mark in "/.") + 1
+    name, other = (text[start:].lstrip("-").lower() for text in (name, other))
     (stem, ending), (other_stem, other_ending) = os.path.splitext(name), os.path.splitext(other)
     if ending == other_ending:
         name, other = stem, other_stem

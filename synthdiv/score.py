@@ -9,17 +9,9 @@ each and comparison.json. Killed at any moment, the same command goes on where i
 cap, it writes a result of the rounds so far, marked as partial.
 """
 
-import dataclasses
-from typing import TYPE_CHECKING, Any
-
 from absl import flags
 
 from synthdiv import cli
-
-if TYPE_CHECKING:
-    from synthdiv.diversity import ScoreConfig
-    from synthdiv.files import Corpus
-    from synthdiv.llm import LLMConfig
 
 FLAGS = cli.command(__doc__)
 cli.judge_flags(FLAGS)
@@ -47,31 +39,6 @@ flags.DEFINE_string(
 )
 
 
-# What refines a score, or only adds to it, may change between two runs in one directory.
-_MAY_CHANGE = (
-    *("rounds", "target_ci", "repeat_fraction", "second_fraction", "labels"),
-    *("bootstrap", "with_baselines", "baselines"),
-)
-
-
-def _work(corpora: "list[Corpus]", settings: "ScoreConfig", judge: "LLMConfig") -> dict[str, Any]:
-    """What makes the score what it is, for the claim on its directory."""
-    from synthdiv.config import find
-    from synthdiv.files import sha256_file
-
-    asked = dataclasses.asdict(settings)
-    if settings.criteria:
-        asked["criteria"] = sha256_file(find(settings.criteria))
-    return {
-        "kind": "score",
-        "corpora": {corpus.name: corpus.sha256 for corpus in corpora},
-        "text": FLAGS.text_template or FLAGS.text_column,
-        "score": {name: value for name, value in asked.items() if name not in _MAY_CHANGE},
-        "judge": {"backend": judge.backend, "model": judge.model},
-        "compare": FLAGS.compare,
-    }
-
-
 def main() -> None:
     """Parses, reads the configuration, and calls `score_corpora`."""
     from contextlib import ExitStack
@@ -79,26 +46,24 @@ def main() -> None:
 
     from synthdiv.claims import FINGERPRINT, check_claim, claim
     from synthdiv.diversity import ScoreConfig, score_corpora
+    from synthdiv.diversity.config import score_work
     from synthdiv.diversity.planning import plan_score
     from synthdiv.llm import LLMConfig
 
     cli.required(FLAGS, "input", "output")
     config = cli.load(FLAGS, ScoreConfig, LLMConfig)
     names = ("rounds", "criteria", "target_ci", "labels", "repeat_fraction", "seed")
-    given: dict[str, Any] = {name: FLAGS[name].value for name in names}
-    settings = config.get(ScoreConfig, **given)
+    settings = config.get(ScoreConfig, **{name: FLAGS[name].value for name in names})
     judge = cli.judge_settings(FLAGS, config)
     corpora = cli.open_corpora(FLAGS, FLAGS.input, FLAGS.names)
-    work, record = _work(corpora, settings, judge), Path(FLAGS.output) / FINGERPRINT
+    directory = Path(FLAGS.output)
+    claimed = directory / FINGERPRINT, score_work(corpora, settings, judge, FLAGS.compare), "score"
     if FLAGS.dry_run:
-        check_claim(record, work, "score")
-        with cli.open_session(FLAGS, config, Path(FLAGS.output)) as session:
+        check_claim(*claimed)
+        with cli.open_session(FLAGS, config, directory) as session:
             print(plan_score(corpora, settings, session))
         return
-    for corpus in corpora:
-        len(corpus)  # reads it through: a broken line is refused before anything is written
-    directory = record.parent
-    with claim(record, work, "score"), ExitStack() as stack:
+    with claim(*claimed), ExitStack() as stack:
         session = stack.enter_context(cli.open_session(FLAGS, config, directory))
         second = None
         if FLAGS.second_judge:

@@ -1,7 +1,11 @@
 """What a session can be told: one frozen dataclass."""
 
+import math
+import urllib.parse
 from dataclasses import dataclass
 from typing import Any
+
+from synthdiv.errors import UserError, first_line
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,36 @@ class LLMConfig:
     batch_lines: int = 50_000
 
     def __post_init__(self) -> None:
-        if self.concurrency < 1:
-            raise ValueError("concurrency takes a number of calls from 1 on")
+        at_least = {
+            **{"concurrency": 1, "retries": 0, "reasks": 0, "more_room": 1, "batch_lines": 1},
+            **{"max_cost_usd": 0, "max_calls": 0},
+        }
+        for name, low in at_least.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value < math.inf:
+                raise UserError(f"LLM.{name} is {value}; it must be a number from {low} on")
+        for name in ("requests_per_minute", "tokens_per_minute", "timeout", "patience"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise UserError(f"LLM.{name} is {value}; it must be a number above 0")
         if self.json_mode not in ("auto", "schema", "object", "off"):
-            raise ValueError(f"json_mode is auto, schema, object or off, not {self.json_mode!r}")
+            raise UserError(f"LLM.json_mode is auto, schema, object or off, not {self.json_mode!r}")
+        if self.base_url is not None:
+            check_url(self.base_url)
+
+
+def check_url(url: str) -> None:
+    """Refuses what is no address of a server.
+
+    Raises:
+        UserError: says what is wrong with it; not the address itself, which may hold a password.
+    """
+    if any(c.isspace() or not c.isprintable() for c in url):
+        raise UserError("base_url has a space, a line's end or a control character in it")
+    try:
+        parts = urllib.parse.urlsplit(url)
+        parts.port  # noqa: B018  reading it checks it
+    except ValueError as error:
+        raise UserError(f"base_url is no address: {first_line(error)}") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UserError("base_url is not a http:// or https:// address, as http://host:port/v1")

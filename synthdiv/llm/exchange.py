@@ -85,6 +85,7 @@ class Exchange:
         self._capped = config.max_cost_usd is not None or config.max_calls is not None
         self._asking: dict[bytes, asyncio.Future[Answer]] = {}
         self._deferring = False
+        self._unreached = False  # said already
         self._written = (0, 0)  # output tokens and answers so far, to guess the next by
         self._room = asyncio.Event()
         self._halted: Paused | UserError | None = None
@@ -237,6 +238,9 @@ class Exchange:
             self._places.overloaded(attempt.entered)
         if error.lost:
             attempt.lost += attempt.reserved
+        if not (error.reached or self._breaker.succeeded_ever or self._unreached):
+            self._unreached = True
+            say(f"{self._who()}: {error}; trying on for {self.config.patience:g} s")
         was_open = self._breaker.open
         self._breaker.failed(str(error))
         if not was_open:

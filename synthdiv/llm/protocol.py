@@ -160,6 +160,7 @@ class Transient(BackendError):
         overloaded: the server asks for less (429, 503): concurrency goes down.
         retry_after: seconds that the server asks to wait.
         lost: the server may have answered, and charged, without the answer getting here.
+        reached: False where there was no connection at all.
     """
 
     def __init__(
@@ -168,8 +169,10 @@ class Transient(BackendError):
         overloaded: bool = False,
         retry_after: float = 0.0,
         lost: bool = False,
+        reached: bool = True,
     ) -> None:
         super().__init__(message)
+        self.reached = reached
         self.overloaded = overloaded
         self.retry_after = retry_after
         self.lost = lost
@@ -196,6 +199,14 @@ class Backend(Protocol):
 
     name: str
     model: str
+
+    def prepare(self) -> None:
+        """Called before anything is asked, and not for a plan.
+
+        Raises:
+            UserError: there is no key, or a package is missing.
+        """
+        ...
 
     async def complete(self, call: Call) -> Answer:
         """Answers one call, or raises Transient, Permanent, Again or Deferred."""

@@ -38,7 +38,9 @@ class Awaiting(Paused):
     """Calls were written to batch files, to be answered outside of this run."""
 
 
-def open_session(config: LLMConfig, store: Path | None, fresh: bool = False) -> "Session":
+def open_session(
+    config: LLMConfig, store: Path | None, fresh: bool = False, asking: bool = True
+) -> "Session":
     """Opens a session; use it as a context manager.
 
     Args:
@@ -46,12 +48,15 @@ def open_session(config: LLMConfig, store: Path | None, fresh: bool = False) -> 
         store: the SQLite file of answers; batch files are written beside it. None keeps them only
             as long as the session.
         fresh: ask again what the store has answers to.
+        asking: False for a session that only plans, which needs neither key nor SDK.
 
     Raises:
         UserError: an unknown backend, no model or key for one that needs them, no price for a
             model whose cost is capped.
     """
     backend = make_backend(config, store.parent if store else None)
+    if asking:
+        backend.prepare()
     price = _price(config)
     if config.max_cost_usd is not None and price is None:
         raise UserError(

@@ -28,6 +28,9 @@ class OfflineBackend:
     name = "offline"
     model = MODEL
 
+    def prepare(self) -> None:
+        """Does nothing: there is nobody to reach."""
+
     async def complete(self, call: Call) -> Answer:
         """Answers at once; all the time that this takes is the processor's own.
 

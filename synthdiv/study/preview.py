@@ -28,12 +28,12 @@ def preview(study: Plan) -> plans.Plan:
     with tempfile.TemporaryDirectory() as scratch:
         for cell in study.cells:
             if not cell.config.corpus:
-                with open_session(study.writer, None) as session:
+                with open_session(study.writer, None, asking=False) as session:
                     parts[f"{cell.name}: generate"] = plan_generation(
                         study.topics, cell.generate, session
                     )
             corpus = _like(study, cell, Path(scratch) / cell.name)
-            with open_session(study.judge, None) as session:
+            with open_session(study.judge, None, asking=False) as session:
                 parts[f"{cell.name}: score"] = plan_score([corpus], study.score, session)
     tokens = study.config.real_tokens + study.config.synthetic_tokens
     models = {}

@@ -2,18 +2,24 @@
 
 import asyncio
 import contextlib
+import http.server
 import importlib.util
 import json
+import math
 import re
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from synthdiv.diversity import ScoreConfig
 from synthdiv.diversity.schemas import Clustering
+from synthdiv.errors import UserError
 from synthdiv.llm import Awaiting, LLMConfig, Request, Sampling, Session, fence, open_session
 from synthdiv.llm.backends import NAMES, make_backend
 from synthdiv.llm.backends.wire import (
@@ -278,3 +284,104 @@ def test_answers_of_a_batch_that_failed_or_are_no_answers(tmp_path: Path) -> Non
     answers.write_text("this is no JSON\n")
     with pytest.raises(Exception, match="line 1: not an answer"):
         asyncio.run(make_backend(config, tmp_path).complete(call))
+
+
+class _Models(http.server.BaseHTTPRequestHandler):
+    """A server that has two models, below /v1, and knows no other address."""
+
+    offered = ("qwen3-8b", "llama-3.1-8b-instruct")
+
+    def do_GET(self) -> None:  # noqa: N802  the name that http.server calls
+        known = self.path == "/v1/models"
+        self._send(200 if known else 404, {"data": [{"id": name} for name in self.offered]})
+
+    def do_POST(self) -> None:  # noqa: N802
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self._send(404, {"error": {"message": "Not Found"}})
+
+    def _send(self, status: int, content: object) -> None:
+        text = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        pass
+
+
+@pytest.fixture
+def models() -> Iterator[str]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Models)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("", "the server answers below /v1: --base_url=http://127.0.0.1:[0-9]+/v1$"),
+        ("/v1", "offers llama-3.1-8b-instruct, qwen3-8b; did you mean 'qwen3-8b'"),
+    ],
+)
+def test_a_wrong_address_and_a_wrong_model_are_told(models: str, path: str, said: str) -> None:
+    config = LLMConfig(backend="openai", model="qwen3-8B-chat", base_url=models + path)
+    with open_session(config, None) as session, pytest.raises(UserError, match=said):
+        session.ask_all([question(1)])
+
+
+def test_a_server_that_is_not_there_is_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}/v1"
+    config = LLMConfig(
+        backend="openai", model="m", base_url=url, concurrency=1, retries=1, patience=30.0
+    )
+    with open_session(config, None) as session:
+        replies = session.ask_all([question(1), question(2)])
+    assert all("no answer from" in str(reply.failure) for reply in replies)
+    said = [line for line in capsys.readouterr().err.splitlines() if url in line]
+    assert len(said) == 1 and "trying on for 30 s" in said[0]
+
+
+@pytest.mark.parametrize("backend", ["openai", "gemini", "batch"])
+def test_a_plan_needs_neither_key_nor_sdk(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "GEMINI_API_KEY", "GOOGLE_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    for module in ("google.genai", "google.generativeai"):
+        monkeypatch.setitem(sys.modules, module, None)
+    config = LLMConfig(backend=backend, model="gpt-4o-mini")
+    with open_session(config, None, asking=False) as session:
+        assert session.plan({"grouping": [question(1), question(2)]}).calls == 2
+    with pytest.raises(UserError, match="needs"):
+        open_session(config, None)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"base_url": "http://host:99999/v1"},
+        {"base_url": "http://[::1"},
+        {"base_url": "http://host/v1\n"},
+        {"base_url": "http://user:pa ss@host/v1"},
+        {"base_url": "localhost:8000"},
+        {"base_url": "http://"},
+        *({name: value} for name in ("max_cost_usd", "max_calls") for value in (-1, math.nan)),
+        *(
+            {name: value}
+            for name in ("requests_per_minute", "tokens_per_minute", "timeout", "patience")
+            for value in (0, -1, math.nan, math.inf)
+        ),
+        {"max_cost_usd": math.inf},
+        {"retries": -1},
+        {"batch_lines": 0},
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(values: dict[str, Any]) -> None:
+    (name,) = values
+    with pytest.raises(UserError, match=name) as refusal:
+        LLMConfig(backend="openai", model="m", **values)
+    assert "pa ss" not in str(refusal.value) and "\n" not in str(refusal.value)

@@ -109,7 +109,7 @@ def test_three_corpora_take_one_pause_a_stage(tmp_path: Path) -> None:
             except Awaiting as pause:
                 stages = stages_of(directory)
                 for stage in stages:
-                    assert str(pause).count(f" {stage} requests are written") == 1
+                    assert str(pause).count(f"{stage} requests") == 1
                 pauses.append(stages)
     assert pauses == [
         ["criteria"],
@@ -157,7 +157,8 @@ def test_from_the_command_line(tmp_path: Path) -> None:
     )
     assert done.returncode == 75, done.stderr
     assert done.stderr.strip().splitlines()[-1].startswith("paused: ")
-    (requests,) = re.findall(r"\S+_requests\.jsonl", done.stderr)[:1]
+    (requests,) = re.findall(r"\((\S+_requests\.jsonl) -> ", done.stderr)[:1]
+    assert f"`vllm run-batch -i {requests} -o " in done.stderr, "as it can be pasted"
     assert Path(requests).exists()
     answers = requests.replace("_requests", "_answers")
     assert answers in done.stderr
@@ -176,7 +177,7 @@ def test_from_the_command_line(tmp_path: Path) -> None:
         text=True,
     )
     assert again.returncode == 75, again.stderr
-    (next_requests,) = re.findall(r"\S+_requests\.jsonl", again.stderr)[:1]
+    (next_requests,) = re.findall(r"\((\S+_requests\.jsonl) -> ", again.stderr)[:1]
     assert next_requests != requests, "it went on to the next step"
     missing = subprocess.run(
         [sys.executable, "-m", "synthdiv.offline.answer", "none.jsonl", str(tmp_path / "x")],

@@ -469,7 +469,7 @@ def test_the_settings_are_checked() -> None:
         open_session(LLMConfig(backend="openai", model="gpt-4o"), None)
     with pytest.raises(UserError, match="http://"):
         open_session(LLMConfig(backend="openai", model="m", base_url="localhost:8000"), None)
-    with pytest.raises(ValueError, match="json_mode"):
+    with pytest.raises(UserError, match="json_mode"):
         LLMConfig(json_mode="always")
 
 

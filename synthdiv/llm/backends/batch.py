@@ -7,6 +7,7 @@ file answered, and the same command run again finds the answers and goes on.
 
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -20,25 +21,25 @@ _URL = "/v1/chat/completions"
 
 
 class BatchBackend:
-    """Puts calls into DIRECTORY/batch_STAGE_requests.jsonl; reads batch_STAGE_answers*.jsonl.
-
-    Raises:
-        UserError: there is no directory to write to.
-    """
+    """Puts calls into DIRECTORY/batch_STAGE_requests.jsonl; reads batch_STAGE_answers*.jsonl."""
 
     name = "batch"
 
     def __init__(self, config: LLMConfig, directory: Path | None) -> None:
         self.model = config.model or ""
-        if directory is None:
-            raise UserError("--llm=batch needs a directory for its files")
-        self._directory = directory
+        self._stored = directory is not None
+        self._directory = directory or Path()
         self._lines = config.batch_lines
         self._mode = "schema" if config.json_mode == "auto" else config.json_mode
         self._extra = config.extra
         self._answers: dict[str, dict[bytes, tuple[Path, int]]] = {}
         self._files: dict[str, RequestFiles] = {}
         self._written: set[bytes] = set()  # keys of what is in the files
+
+    def prepare(self) -> None:
+        """Refuses to write files where there is no place for them."""
+        if not self._stored:
+            raise UserError("--llm=batch needs a directory for its files")
 
     async def complete(self, call: Call) -> Answer:
         """Returns the answer that lies beside the requests, or defers the call to a file."""
@@ -67,21 +68,22 @@ class BatchBackend:
         """Finishes the files and says what to do with them."""
         if not self._files:
             return None
-        words = []
-        for stage, file in self._files.items():
-            paths = file.finish()
-            names = " and ".join(str(path) for path in paths)
-            answers = [_answers_path(path) for path in paths]
-            words.append(
-                f"{file.written:,} {stage} requests are written to {names}; have them answered"
-                f" (OpenAI's Batch API, `vllm run-batch -i {paths[0].name} -o {answers[0].name}"
-                f" --model {self.model}`), put the answers into"
-                f" {' and '.join(str(path) for path in answers)}, and run the same command again"
-            )
+        paths = [path for file in self._files.values() for path in file.finish()]
+        counted = " and ".join(
+            f"{file.written:,} {stage} requests" for stage, file in self._files.items()
+        )
+        pairs = "; ".join(f"{path} -> {_answers_path(path)}" for path in paths)
+        command = shlex.join(
+            ["vllm", "run-batch", "-i", str(paths[0]), "-o", str(_answers_path(paths[0]))]
+            + ["--model", self.model]
+        )
         self._files.clear()
         self._written.clear()
         self._answers.clear()
-        return ". ".join(words)
+        return (
+            f"{counted} are written; have {'each file' if len(paths) > 1 else 'them'} answered"
+            f" ({pairs}), by OpenAI's Batch API or as `{command}`, and run the same command again"
+        )
 
     async def close(self) -> None:
         for file in self._files.values():

@@ -17,24 +17,23 @@ from synthdiv.progress import say
 
 
 class GeminiBackend:
-    """Sends calls to Gemini; `config.base_url` may name a proxy.
-
-    Raises:
-        UserError: there is no key, or neither SDK is installed.
-    """
+    """Sends calls to Gemini; `config.base_url` may name a proxy."""
 
     name = "gemini"
 
     def __init__(self, config: LLMConfig) -> None:
         self.model = config.model or ""
         self._key = os.environ.get("GEMINI_API_KEY") or os.environ.get("GOOGLE_API_KEY") or ""
+        self._mode = JsonMode(config.json_mode)
+        self._config = config
+        self._sdk: Genai | Retired | None = None
+
+    def prepare(self) -> None:
+        """Refuses to ask without a key or an SDK."""
         if not self._key:
             raise UserError("--llm=gemini needs the key in the environment variable GEMINI_API_KEY")
         if not (_installed("google.genai") or _installed("google.generativeai")):
             raise UserError("--llm=gemini needs google-genai: pip install 'synthdiv[gemini]'")
-        self._mode = JsonMode(config.json_mode)
-        self._config = config
-        self._sdk: Genai | Retired | None = None
 
     async def complete(self, call: Call) -> Answer:
         """Sends one call; raises Transient, Permanent or Again with the server's words."""

@@ -5,13 +5,15 @@ the session's, and replies are read as plain JSON, which is several times faster
 typed objects.
 """
 
+import asyncio
 import os
 import sys
 from typing import Any
 
 from synthdiv.errors import UserError
+from synthdiv.llm.backends.diagnosis import diagnose
 from synthdiv.llm.backends.wire import JsonMode, answer_of, chat_body, failure_of, scrubbed
-from synthdiv.llm.config import LLMConfig
+from synthdiv.llm.config import LLMConfig, check_url
 from synthdiv.llm.protocol import Again, Answer, Call, Permanent, Transient
 
 _OPENAI = "https://api.openai.com/v1"
@@ -23,11 +25,7 @@ _CONNECTIONS = 8
 
 
 class OpenAIBackend:
-    """Sends calls to the server at `config.base_url`, or to OpenAI.
-
-    Raises:
-        UserError: there is no key for OpenAI itself. Other servers may go without.
-    """
+    """Sends calls to the server at `config.base_url`, or to OpenAI."""
 
     name = "openai"
 
@@ -36,21 +34,22 @@ class OpenAIBackend:
         self._url = config.base_url or os.environ.get("OPENAI_BASE_URL") or _OPENAI
         self._hosted = "://api.openai.com" in self._url
         self._key = os.environ.get("OPENAI_API_KEY") or ("" if self._hosted else "none")
-        if not self._key:
-            raise UserError(
-                "--llm=openai needs the key in the environment variable OPENAI_API_KEY, or another"
-                " server in --base_url"
-            )
-        if not self._url.startswith(("http://", "https://")):
-            raise UserError(
-                f"--base_url={scrubbed(self._url)} is not a http:// or https:// address"
-            )
+        check_url(self._url)
         self._mode = JsonMode(config.json_mode)
         self._extra = config.extra
         self._timeout = config.timeout
         self._clients: list[Any] = []
         self._busy: list[int] = []  # calls in flight of each client
         self._tls: Any = None
+        self._diagnosed: asyncio.Task[str | None] | None = None
+
+    def prepare(self) -> None:
+        """Refuses to ask OpenAI itself without a key. Other servers may go without."""
+        if not self._key:
+            raise UserError(
+                "--llm=openai needs the key in the environment variable OPENAI_API_KEY, or another"
+                " server in --base_url"
+            )
 
     async def complete(self, call: Call) -> Answer:
         """Sends one call; raises Transient, Permanent or Again with the server's words."""
@@ -76,17 +75,30 @@ class OpenAIBackend:
             return await self._clients[place].post("/chat/completions", cast_to=object, body=body)
         except openai.APIStatusError as error:
             words = scrubbed(_words_of(error), self._key)
+            if error.status_code in (404, 405) and (why := await self._diagnosis()):
+                refusal = f"{error.status_code} {words}; {why}"
+                raise Permanent(refusal, everywhere=True) from None
             raise failure_of(error.status_code, words, error.response.headers, error.code) from None
         except openai.APIConnectionError as error:
             cause = error.__cause__ or error
             words = scrubbed(f"{type(cause).__name__} {cause}", self._key)
             reached = not any(w in type(cause).__name__ for w in ("Connect", "Pool"))
             where = scrubbed(self._url, self._key)
-            raise Transient(f"no answer from {where}: {words}", lost=reached) from None
+            raise Transient(
+                f"no answer from {where}: {words}", lost=reached, reached=reached
+            ) from None
         except openai.OpenAIError as error:
             raise Transient(scrubbed(str(error), self._key), lost=True) from None
         finally:
             self._busy[place] -= 1
+
+    async def _diagnosis(self) -> str | None:
+        """What is wrong with the address or the model's name; found out once."""
+        if self._diagnosed is None:
+            asking = diagnose(self._clients[0], self._url, self.model)
+            self._diagnosed = asyncio.create_task(asking)
+        words = await asyncio.shield(self._diagnosed)
+        return words and scrubbed(words, self._key)
 
     def _connect(self) -> Any:
         import openai
