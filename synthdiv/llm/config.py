@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from synthdiv.errors import UserError, first_line
+from synthdiv.llm.money import most_output_tokens
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class LLMConfig:
                 raise UserError(f"LLM.{name} is {value}; it must be a number above 0")
         if self.json_mode not in ("auto", "schema", "object", "off"):
             raise UserError(f"LLM.json_mode is auto, schema, object or off, not {self.json_mode!r}")
+        most_output_tokens(1, self.extra)  # refuses what is no number
         if self.base_url is not None:
             check_url(self.base_url)
 
