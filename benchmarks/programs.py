@@ -200,7 +200,7 @@ def expected(
     time is the step's. `rows` are a device's sequences, `tensor` the devices that share them.
     """
     kind = target.partition("x")[0]
-    heads = config.heads * config.width_of_head / tensor
+    heads = config.heads * config.head_size / tensor
     attention = 4 * rows * length**2 / 2 * heads / ATTENTION
     fused = {name for one, _, _ in program if one.opcode == "fusion" for name in one.called}
     inside = {

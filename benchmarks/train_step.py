@@ -12,8 +12,10 @@ compiled twice, without and with the disk cache. Tokens are random; the loss is 
 
 The peer is LlamaForCausalLM under torch.compile with SDPA, fused AdamW and gradient clipping: bf16
 autocast over float32 masters on a GPU, float32 on a CPU. Ours does the same work: bf16 compute over
-float32 masters (float32 on a CPU), AdamW, clipping. --segments=1 makes ours mask documents, which
-the peer cannot do at this speed.
+float32 masters (float32 on a CPU), AdamW, clipping. documents="web" (in --try; "code" or
+"synthetic") makes ours keep documents apart, of such lengths as benchmarks/document_lengths.json
+has, and attention_dropout=0.1 makes it drop attention weights; the peer does neither. What each
+--try costs beside the first one is at the end.
 """
 
 import argparse
@@ -31,7 +33,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-DOCUMENT = 300  # tokens a document with --segments, on average
+LENGTHS = ROOT / "benchmarks/document_lengths.json"
 GPU_DEFAULTS = (("350m", 32, 2048), ("1b4", 16, 2048))
 CPU_DEFAULTS = (("tiny", 16, 256), ("10m", 4, 512), ("140m", 2, 256))
 
@@ -47,6 +49,25 @@ def model_config(name: str, length: int, changes: dict):
             fields[key.strip().removeprefix("Model.")] = ast.literal_eval(value.strip())
     fields |= {"max_length": max(length, fields["max_length"])} | changes
     return ModelConfig(**fields)
+
+
+def document_starts(kind: str, batch: int, length: int):
+    """Returns where documents begin in packed sequences, bool (batch, length).
+
+    Documents of drawn lengths follow each other, end-of-text before each, and are cut where a
+    sequence ends, as `synthdiv tokenize` cuts them. One document a sequence if `kind` is "".
+    """
+    import numpy as np
+
+    starts = np.zeros(batch * length, bool)
+    if kind:
+        known = json.loads(LENGTHS.read_text())[kind]
+        drawn = np.random.default_rng(0).choice(known, starts.size) + 1
+        firsts = np.cumsum(drawn) - drawn
+        starts[firsts[firsts < starts.size]] = True
+    starts = starts.reshape(batch, length)
+    starts[:, 0] = True
+    return starts
 
 
 def timed(step, groups: int, each: int) -> dict[str, float]:
@@ -114,7 +135,7 @@ def measure_ours(args, changes: dict) -> dict:
     )
 
     batch = changes.pop("batch", args.batch)
-    segments = changes.pop("segments", bool(args.segments))
+    documents = changes.pop("documents", args.documents)
     accumulate = changes.pop("accumulate", 1)
     optimizer = OptimizerConfig(name=changes.pop("optimizer", "adamw"))
     on_cpu = jax.default_backend() == "cpu"
@@ -132,14 +153,14 @@ def measure_ours(args, changes: dict) -> dict:
     )
     draw = np.random.default_rng(0)
     shape = (batch, args.length)
-    starts = draw.random(shape) < 1 / DOCUMENT
+    starts = document_starts(documents, batch, args.length)
     segment_ids = np.cumsum(starts, axis=1).astype(np.int32)
     settings = StepConfig(
         config,
         optimizer,
         accumulate=accumulate,
-        segments=segments,
-        max_segments=int((segment_ids[:, -1] - segment_ids[:, 0]).max()) + 1,
+        segments=bool(documents),
+        max_segments=int(starts.sum(axis=1).max()),
     )
     place = np.arange(args.length, dtype=np.int32)[None].repeat(batch, axis=0)
     begun = np.maximum.accumulate(np.where(starts, place, 0), axis=1)
@@ -185,7 +206,8 @@ def measure_ours(args, changes: dict) -> dict:
         "settings": {
             "batch": batch,
             "length": args.length,
-            "segments": segments,
+            "documents": documents,
+            "documents_a_sequence": float(starts.sum(axis=1).mean()),
             "scan_layers": config.scans(backend),
             **{k: getattr(config, k) for k in ("dtype", "remat", "loss_chunk")},
             **changes,
@@ -301,7 +323,16 @@ def compare(args) -> dict | None:
             again = run(cache=cache, groups=1, steps=1, warmup=1)
             ours.append(result)
             report({"changes": changes, "compile_seconds_with_cache": again["compile_seconds"]})
-    if not args.peer or not ours:
+    if not ours:
+        return None
+    first = ours[0]["tokens_per_second"]
+    costs = [
+        {"settings": one["settings"], "slower_by": first / one["tokens_per_second"] - 1}
+        for one in ours[1:]
+    ]
+    if costs:
+        report({"first": ours[0]["settings"], "others": costs})
+    if not args.peer:
         return None
     peers = [in_own_process(args, only="peer", compile=c) for c in (1, 0)]
     peers = [report(peer) for peer in peers]
@@ -329,7 +360,7 @@ def main() -> None:
     parser.add_argument("--model", help="a name in configs/model")
     parser.add_argument("--batch", type=int, help="sequences")
     parser.add_argument("--length", type=int, help="tokens a sequence")
-    parser.add_argument("--segments", type=int, default=0, help="1: mask documents")
+    parser.add_argument("--documents", default="", help="keep such documents apart")
     parser.add_argument("--try", dest="try_", action="append", help="settings to measure")
     parser.add_argument("--peer", type=int, default=1, help="0: leave the peer out")
     parser.add_argument("--groups", type=int, default=5, help="the median of so many")

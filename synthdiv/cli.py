@@ -5,6 +5,7 @@ ends with 0 when done, 2 after the user's mistake (one line on stderr), 75 when 
 goes on when run again, 130 after Ctrl-C, and 1 with a traceback after anything else.
 """
 
+import errno
 import importlib
 import os
 import shlex
@@ -35,6 +36,8 @@ COMMANDS = {
     "export": "a Hugging Face Llama out of a checkpoint",
     "study": "all of these for several corpora, and how score relates to accuracy",
 }
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 PAUSED_EXIT = 75  # EX_TEMPFAIL: "try again later"; launchers requeue on it
 
@@ -227,6 +230,11 @@ def run(
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        _exit(PAUSED_EXIT, f"paused: no room left on the disk{where}; make some, and run it again")
     sys.exit(0)
 
 

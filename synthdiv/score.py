@@ -45,8 +45,7 @@ def main() -> None:
     from pathlib import Path
 
     from synthdiv.claims import FINGERPRINT, check_claim, claim
-    from synthdiv.diversity import ScoreConfig, score_corpora
-    from synthdiv.diversity.config import score_work
+    from synthdiv.diversity import ScoreConfig, score_corpora, score_work
     from synthdiv.diversity.planning import plan_score
     from synthdiv.llm import LLMConfig
 

@@ -28,6 +28,8 @@ def main():
         raise Paused("more", {"max_calls": 3_000_000, "max_cost_usd": 1.25, "of_no_command": 1})
     if FLAGS.end == "bug":
         raise RuntimeError("a bug")
+    if FLAGS.end == "full":
+        raise OSError(28, "No space left on device", "/data/shard-00003.parquet")
     if FLAGS.end == "interrupt":
         raise KeyboardInterrupt
     print("done")
@@ -43,6 +45,7 @@ if __name__ == "__main__":
         (["--help"], 0, None),
         (["--end=mistake"], 2, "error: not like this"),
         (["--end=pause"], 75, "paused: answers are awaited"),
+        (["--end=full"], 75, "paused: no room left on the disk (/data/shard-00003.parquet); make"),
         (["--end=interrupt"], 130, "interrupted; run the same command again to go on"),
         ([], 2, "error: --end is required; --help explains it"),
         (["--ende=well"], 2, "error: no flag --ende; did you mean '--end'?"),

@@ -27,6 +27,7 @@ PERMISSIVE = {
     "LLVM-exception",
     "MIT",
     "MIT-0",
+    "MIT-CMU",
     "PSF-2.0",
     "Zlib",
 }
@@ -53,7 +54,7 @@ def requirements(*extras: str) -> list[Requirement]:
 
 
 def test_each_supported_python_has_a_lock() -> None:
-    assert [lock.stem for lock in LOCKS] == ["py311", "py312", "py313"]
+    assert [lock.stem for lock in LOCKS] == ["py311", "py312", "py313", "py314"]
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.stem)
@@ -92,6 +93,7 @@ def test_every_import_is_declared() -> None:
         "lm-eval": "lm_eval",
         "orbax-checkpoint": "orbax",
         "pyyaml": "yaml",
+        "scikit-learn": "sklearn",
         "import-linter": "importlinter",
     }
     declared = {

@@ -77,6 +77,7 @@ SPDX = {
     "the mit license (mit)": "MIT",
     "mit or afl-2.1": "MIT OR AFL-2.1",
     "isc license (iscl)": "ISC",
+    "mozilla public license 2.0 (mpl 2.0)": "MPL-2.0",
     "mpl-2.0": "MPL-2.0",
     "mpl-2.0 and mit": "MPL-2.0 AND MIT",
     "python software foundation license": "PSF-2.0",

@@ -7,7 +7,7 @@ result = cluster_score(Corpus("corpus.jsonl"), ScoreConfig(rounds=300))
 result.mean, result.ci95
 """
 
-from synthdiv.diversity.config import ScoreConfig
+from synthdiv.diversity.config import ScoreConfig, score_work
 from synthdiv.diversity.corpora import score_corpora
 from synthdiv.diversity.partial import PartialScore
 from synthdiv.diversity.results import ComparisonResult, Difference, ScoreResult
@@ -21,4 +21,5 @@ __all__ = [
     "ScoreResult",
     "cluster_score",
     "score_corpora",
+    "score_work",
 ]

@@ -1,9 +1,14 @@
 """What the diversity score can be told: one frozen dataclass, by default as in the paper."""
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 from synthdiv.baselines import BaselineConfig
+from synthdiv.config import find
 from synthdiv.errors import UserError
+from synthdiv.files import Corpus, sha256_file
+from synthdiv.llm.config import LLMConfig
 
 POLICIES = ("drop", "split", "keep")
 
