@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from synthdiv.errors import Paused, UserError
 from synthdiv.llm import store as ledger
 from synthdiv.llm.config import LLMConfig
+from synthdiv.llm.door import Door
 from synthdiv.llm.group_commit import GroupCommit
 from synthdiv.llm.limits import Breaker, Concurrency, Outage, Rate
-from synthdiv.llm.door import Door
 from synthdiv.llm.money import (
     FREE,
     PICO,
@@ -260,11 +260,11 @@ class Exchange:
         if attempt.failures > self.config.retries:
             raise CallFailed(f"{error} ({attempt.failures} attempts)")
         asked = min(error.retry_after, self.config.patience)
-        if asked > _LONG_WAIT_S and not self._waiting:
+        if error.retry_after > _LONG_WAIT_S and not self._waiting:
             self._waiting = True
             say(
-                f"{self._who()} asks to wait {error.retry_after:g} s ({error}); waiting {asked:.0f}"
-                " s, and as long again without saying so (LLM.patience is the most)"
+                f"{self._who()} asks to wait {error.retry_after:g} s ({error}); waiting"
+                f" {asked:.0f} s, from now on without saying so (LLM.patience is the most)"
             )
         backoff = min(_BACKOFF_MOST_S, _BACKOFF_S * 2 ** (attempt.failures - 1))
         jittered = backoff * random.uniform(0.5, 1.0)

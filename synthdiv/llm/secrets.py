@@ -21,7 +21,7 @@ _READ = 20_000  # characters of a server's words that are looked at
 _HIDDEN = "***"
 
 _KEY_LIKE = re.compile(r"(?:\bBearer\s+|\bsk-|\bAIza|\bhf_)[\w*.\-]{6,}")
-_USERINFO = re.compile(r"(https?://)[^/?#\s]*@")
+_USERINFO = re.compile(r"(https?://)\S*@")
 _ESCAPED = re.compile(
     r"%(?:25)*([0-9a-f]{2})|\\+u([0-9a-f]{4})|\\+x([0-9a-f]{2})|&#x([0-9a-f]{1,4});"
     r"|&#([0-9]{1,5});|\\+[nrt]",

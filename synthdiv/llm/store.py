@@ -15,7 +15,6 @@ Write-ahead log and full synchronisation: a committed answer survives kill -9 an
 
 import contextlib
 import os
-import socket
 import sqlite3
 import time
 import uuid
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from synthdiv.errors import UserError
+from synthdiv.llm.processes import alive, this_machine
 from synthdiv.llm.protocol import Answer, Usage, encodable
 
 _VERSION = 1
@@ -91,7 +91,10 @@ class Unstorable(Exception):
     """What was given to be stored is at fault, and not the file."""
 
 
-_ROW_FAULTS = (OverflowError, TypeError, ValueError, sqlite3.DataError, sqlite3.InterfaceError)
+_ROW_FAULTS = (
+    *(OverflowError, TypeError, ValueError),
+    *(sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError),
+)
 
 
 @dataclass(frozen=True)
@@ -299,7 +302,7 @@ class Store:
         self._writer.execute(
             "INSERT INTO owners VALUES(?, ?, ?, ?) ON CONFLICT(owner) DO UPDATE SET"
             " expires = excluded.expires",
-            (self.owner, _host(), os.getpid(), time.time() + _LEASE_S),
+            (self.owner, this_machine(), os.getpid(), time.time() + _LEASE_S),
         )
 
     def _reap(self) -> bool:
@@ -307,12 +310,12 @@ class Store:
         if time.monotonic() - self._reaped < 1.0:
             return False
         self._reaped = time.monotonic()
-        here, now = _host(), time.time()
+        here, now = this_machine(), time.time()
         dead = [
             owner
             for owner, host, pid, expires in self._writer.execute("SELECT * FROM owners")
             # A lease beyond the longest is of a clock that was set back since.
-            if not now <= expires <= now + 2 * _LEASE_S or (host == here and not _alive(pid))
+            if not now <= expires <= now + 2 * _LEASE_S or (host == here and not alive(pid))
         ]
         dead += self._keys("SELECT owner FROM claims WHERE owner NOT IN (SELECT owner FROM owners)")
         dead = [owner for owner in dead if owner != self.owner]
@@ -391,23 +394,3 @@ def _marks(rows: int, columns: int) -> str:
 
 def _parts(rows: Sequence) -> Iterator[Sequence]:
     return (rows[i : i + _ROWS] for i in range(0, len(rows), _ROWS))
-
-
-def _host() -> str:
-    """This machine since its last start, and where its process ids mean anything."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        space = os.readlink("/proc/self/ns/pid")
-    except OSError:
-        boot = space = ""
-    return f"{socket.gethostname()} {boot} {space}"
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -6,7 +6,6 @@ no more fixes, and it holds protobuf below 6.
 
 import importlib.util
 import os
-from typing import Any
 
 from synthdiv.errors import UserError
 from synthdiv.llm.backends.gemini_sdks import Genai, Retired, answer_of

@@ -75,7 +75,7 @@ class OpenAIBackend:
             self._busy.append(0)
         self._busy[place] += 1
         try:
-            # As it is: the SDK would read it, and fail in ways of its own where it is no completion.
+            # Unread: the SDK fails in ways of its own where it is no completion.
             answer = await self._clients[place].post(
                 "/chat/completions", cast_to=self._response, body=body
             )
