@@ -232,7 +232,7 @@ def measure_peer(args) -> dict:
     import torch
     import transformers
 
-    from synthdiv.model.hf import config_to_hf
+    from synthdiv.model.hf_config import config_to_hf
 
     cuda = torch.cuda.is_available()
     device = "cuda" if cuda else "cpu"

@@ -1,9 +1,11 @@
 """synthdiv: is a synthetic corpus diverse, and does that make a model trained on it better.
 
-import synthdiv
+From a notebook:
 
-score = synthdiv.diversity_score(["a text", "another", ...], rounds=200)
-score.mean, score.ci95
+    import synthdiv
+
+    score = synthdiv.diversity_score(["a text", "another", ...], rounds=200)
+    score.mean, score.ci95
 """
 
 import lazy_loader

@@ -33,7 +33,7 @@ def main() -> None:
         training.join_processes()
     settings = config.get(training.PretrainConfig)
     if FLAGS.dry_run:
-        print(training.plan_pretrain(settings))
+        print(training.plan_pretrain(settings, FLAGS.workdir))
         return
     cli.required(FLAGS, "workdir")
     span = training.step_span(FLAGS.profile_steps)

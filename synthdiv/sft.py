@@ -35,7 +35,7 @@ def main() -> None:
         training.join_processes()
     settings = config.get(training.SFTConfig)
     if FLAGS.dry_run:
-        print(training.plan_sft(settings, FLAGS.init_from, FLAGS.input))
+        print(training.plan_sft(settings, FLAGS.init_from, FLAGS.input, FLAGS.workdir))
         return
     cli.required(FLAGS, "workdir")
     span = training.step_span(FLAGS.profile_steps)

@@ -40,6 +40,31 @@ def check_names(names: Sequence[str], corpora: int) -> list[str]:
     return list(names)
 
 
+def tell_apart(paths: Sequence[Path]) -> list[str]:
+    """Returns the shortest distinct names of paths: the last part, or as many as it takes.
+
+    Equal paths stay equal.
+    """
+    longest = max((len(path.parts) for path in paths), default=0)
+    names: list[str] = []
+    for depth in range(1, longest + 1):
+        names = ["/".join(path.parts[-depth:]) for path in paths]
+        if len(set(names)) == len(names):
+            break
+    return names
+
+
+def numbered(names: Sequence[str]) -> list[str]:
+    """Returns the names, with a number behind each that an earlier one has: a, a_2, a_3."""
+    distinct: list[str] = []
+    for name in names:
+        candidate, number = name, 2
+        while candidate in distinct:
+            candidate, number = f"{name}_{number}", number + 1
+        distinct.append(candidate)
+    return distinct
+
+
 def split_paths(text: str) -> list[str]:
     """Returns the paths of a list written with commas; one that exists may hold commas itself."""
     parts = text.split(",")

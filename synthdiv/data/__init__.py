@@ -28,6 +28,7 @@ from synthdiv.data.tokenizer import (
     Tokenizer,
     TokenizerConfig,
     load_tokenizer,
+    tokenizer_files,
     train_tokenizer,
 )
 from synthdiv.data.tokens import (
@@ -54,5 +55,6 @@ __all__ = [
     "stdlib_instructions",
     "tokenize_corpora",
     "tokenize_corpus",
+    "tokenizer_files",
     "train_tokenizer",
 ]

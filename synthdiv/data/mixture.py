@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from synthdiv.corpora.names import tell_apart
 from synthdiv.data.packing import Sequences
 from synthdiv.data.token_source import TokenSource
 from synthdiv.errors import UserError, closest
@@ -42,6 +43,9 @@ class Source(Protocol):
     """Sequences by number."""
 
     sequence_length: int
+
+    @property
+    def content(self) -> str: ...
 
     @property
     def tokens(self) -> int: ...
@@ -112,22 +116,31 @@ class _LocalBatches:
     """Batch b of this process; what Grain reads from."""
 
     def __init__(
-        self, sources: Sequence[Source], order: Order, first: int, step: int, rows: int
+        self,
+        sources: Sequence[Source],
+        order: Order,
+        first: int,
+        step: int,
+        rows: int,
+        end: int,
     ) -> None:
-        self._sources, self._order = sources, order
+        self._sources, self._order, self._end = sources, order, end
         self._first, self._step, self._rows = first, step, np.arange(rows)
 
     def __len__(self) -> int:
         return _ENDLESS
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        which, numbers = self._order.locate(self._first + index * self._step + self._rows)
+        positions = self._first + index * self._step + self._rows
+        which, numbers = self._order.locate(positions)
         parts, rows = [], []
         for source in np.unique(which):
             rows.append(np.flatnonzero(which == source))
             parts.append(self._sources[source].read(numbers[rows[-1]]))
         sequences = Sequences.concatenate(parts)[np.argsort(np.concatenate(rows))]
-        return sequences.batch(which)
+        batch = sequences.batch(which)
+        batch["loss_mask"][positions >= self._end] = 0
+        return batch
 
 
 class Batches(Iterator[dict[str, np.ndarray]]):
@@ -140,7 +153,8 @@ class Batches(Iterator[dict[str, np.ndarray]]):
         batch_size: of the global batch, in sequences.
         sequence_length: L.
         source_names: of `batch["source"]`.
-        total_sequences: in one pass of the mixture; `steps` batches.
+        total_sequences: in one pass of the mixture.
+        passes: of the mixture that count: later sequences have no loss. 0: all.
         tokenizer_sha256, tokenizer_dir, vocab_size, eot_id: of the tokenizer that made the tokens.
     """
 
@@ -157,12 +171,14 @@ class Batches(Iterator[dict[str, np.ndarray]]):
         process_count: int = 1,
         workers: int = 1,
         identity: str = "",
+        passes: int = 0,
     ) -> None:
         if batch_size < 1 or batch_size % process_count:
             raise UserError(
                 f"a batch of {batch_size} sequences does not divide among {process_count} processes"
             )
         self.batch_size = batch_size
+        self.passes = passes
         self.sequence_length = sources[0].sequence_length
         self.source_names = tuple(names)
         self.vocab_size: int = tokenizer["vocab_size"]
@@ -184,6 +200,11 @@ class Batches(Iterator[dict[str, np.ndarray]]):
         return self._order.total
 
     @property
+    def _end(self) -> int:
+        """The position from which on sequences do not count."""
+        return self.passes * self.total_sequences or _ENDLESS * self.batch_size
+
+    @property
     def max_segments(self) -> int:
         """The most segments that any sequence has; 0 if some source does not say."""
         known = [s.max_segments for s in self._sources]
@@ -191,8 +212,8 @@ class Batches(Iterator[dict[str, np.ndarray]]):
 
     @property
     def steps(self) -> int:
-        """Batches in one pass of the mixture, the last one filled from the next pass."""
-        return -(-self.total_sequences // self.batch_size)
+        """Batches in `passes` (or one), the last one filled with sequences of the next pass."""
+        return -(-self.total_sequences * max(self.passes, 1) // self.batch_size)
 
     def __iter__(self) -> "Batches":
         return self
@@ -213,6 +234,7 @@ class Batches(Iterator[dict[str, np.ndarray]]):
             self._position + self._offset,
             self.batch_size,
             self._rows,
+            self._end,
         )
         options = grain.ReadOptions(
             num_threads=self._workers, prefetch_buffer_size=max(4, 2 * self._workers)
@@ -243,11 +265,12 @@ class Batches(Iterator[dict[str, np.ndarray]]):
         Tokens are sequences times the source's mean tokens a sequence, which is exact at whole
         epochs and otherwise off by less than one padded sequence per shard.
         """
-        return self._shares(self._order.counts(np.array([self._position]))[:, 0].tolist())
+        position = min(self._position, self._end)
+        return self._shares(self._order.counts(np.array([position]))[:, 0].tolist())
 
     def plan(self) -> dict[str, dict[str, float]]:
-        """Returns what one pass of the mixture takes from each source, as `contributed` does."""
-        return self._shares(self._order.draws)
+        """Returns what `passes` (or one) take from each source, as `contributed` does."""
+        return self._shares([draws * max(self.passes, 1) for draws in self._order.draws])
 
     def _shares(self, counts: Sequence[int]) -> dict[str, dict[str, float]]:
         return {
@@ -257,6 +280,15 @@ class Batches(Iterator[dict[str, np.ndarray]]):
                 "epochs": count / len(source),
             }
             for name, source, count in zip(self.source_names, self._sources, counts, strict=True)
+        }
+
+    def contents(self) -> dict[str, dict[str, Any]]:
+        """Returns, for each source, a digest of its text and how much one pass takes from it."""
+        return {
+            name: {"content": source.content, "sequences": draws}
+            for name, source, draws in zip(
+                self.source_names, self._sources, self._order.draws, strict=True
+            )
         }
 
     def close(self) -> None:
@@ -356,12 +388,7 @@ def _names(config: MixtureConfig, sources: Sequence[TokenSource]) -> list[str]:
         if len(config.names) != len(sources) or len(set(config.names)) != len(sources):
             raise UserError(f"Mixture.names needs {len(sources)} different names")
         return list(config.names)
-    names = [s.directory.resolve().name for s in sources]
-    if len({s.directory.resolve() for s in sources}) != len(sources):
+    directories = [source.directory.resolve() for source in sources]
+    if len(set(directories)) != len(sources):
         raise UserError("Mixture.sources names a directory twice: give it once, with more tokens")
-    # Directories of the same name are told apart by as much of their paths as it takes.
-    depth = 1
-    while len(set(names)) != len(names):
-        depth += 1
-        names = ["/".join(s.directory.resolve().parts[-depth:]) for s in sources]
-    return names
+    return tell_apart(directories)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from synthdiv.corpora import formats, sources
+from synthdiv.corpora.names import tell_apart
 from synthdiv.data.chat import ChatTemplate
 from synthdiv.data.mixture import Batches
 from synthdiv.data.packing import Sequences
@@ -40,7 +41,12 @@ _SPEAKERS = {
 
 
 def _first(row: Mapping[str, Any], *names: str) -> str:
-    texts = (row[n].strip() for n in names if isinstance(row.get(n), str))
+    return _first_answer(row, *names).strip()
+
+
+def _first_answer(row: Mapping[str, Any], *names: str) -> str:
+    """The first text that is there, with the spaces that it begins with: it may be code."""
+    texts = (row[n].rstrip() for n in names if isinstance(row.get(n), str))
     return next(filter(None, texts), "")
 
 
@@ -53,15 +59,15 @@ def _asked(prompt: str, answer: str, system: str = "") -> Messages:
 
 def _alpaca(row: Mapping[str, Any]) -> Messages:
     parts = (_first(row, "instruction"), _first(row, "input", "context"))
-    answer = _first(row, "output", "response", "completion")
+    answer = _first_answer(row, "output", "response", "completion")
     return _asked("\n\n".join(filter(None, parts)), answer, _first(row, "system"))
 
 
 def _flan(row: Mapping[str, Any]) -> Messages:
-    answer = _first(row, "answer", "targets", "target", "completion")
+    answer = _first_answer(row, "answer", "targets", "target", "completion")
     reasoning = _first(row, "cot", "rationale", "explanation")
     if reasoning and answer:
-        answer = f"{reasoning}\nThe answer is {answer.rstrip('.')}."
+        answer = f"{reasoning}\nThe answer is {answer.strip().rstrip('.')}."
     return _asked(_first(row, "question", "inputs", "input", "prompt"), answer)
 
 
@@ -75,7 +81,8 @@ def _turns(turns: Any, role_key: str, text_key: str) -> Messages:
             return []
         if not text.strip():
             break  # a turn without words: what follows has lost its context
-        messages.append({"role": role, "content": text.strip()})
+        content = text.rstrip() if role == "assistant" else text.strip()
+        messages.append({"role": role, "content": content})
     while messages and messages[-1]["role"] != "assistant":
         messages.pop()
     return messages
@@ -181,6 +188,11 @@ class PackedExamples:
         return len(self.sequences)
 
     @property
+    def content(self) -> str:
+        """The SHA-256 of the packed tokens."""
+        return hashlib.sha256(self.sequences.tokens.tobytes()).hexdigest()
+
+    @property
     def tokens(self) -> int:
         return int(self.sequences.targets.sum())
 
@@ -264,6 +276,7 @@ def sft_batches(
     *,
     template: ChatTemplate = ChatTemplate(),  # noqa: B008  frozen
     format: str = "auto",
+    epochs: int = 0,
     seed: int = 0,
     process_index: int = 0,
     process_count: int = 1,
@@ -278,11 +291,12 @@ def sft_batches(
         batch_size: sequences in the global batch.
         template: how a conversation is written out.
         format: of the inputs.
+        epochs: how many of them count: the sequences that fill the last batch have no loss. 0: all.
         seed: of packing and order.
         process_index, process_count: which part of each global batch is this process's.
 
     Returns:
-        Batches whose `steps` are one epoch.
+        Batches whose `steps` are `epochs`, or one.
 
     Raises:
         UserError: an input that cannot be read, or none of whose answers fits.
@@ -320,6 +334,7 @@ def sft_batches(
         process_index=process_index,
         process_count=process_count,
         identity=f"{digest.hexdigest()}/{sequence_length}",
+        passes=epochs,
     )
 
 
@@ -332,5 +347,6 @@ def _tell(path: str | Path, packed: PackedExamples, skipped: Mapping[str, int]) 
 
 
 def _source_names(inputs: Sequence[str | Path]) -> list[str]:
-    names = [Path(p).resolve().name.split(".")[0] for p in inputs]
-    return names if len(set(names)) == len(names) else [str(p) for p in inputs]
+    paths = [Path(path).resolve() for path in inputs]
+    names = tell_apart([path.with_name(path.name.split(".")[0]) for path in paths])
+    return names if len(set(names)) == len(names) else tell_apart(paths)

@@ -47,6 +47,11 @@ class TokenSource:
         return self.manifest["sequences"]
 
     @property
+    def content(self) -> str:
+        """The SHA-256 of the corpus that the tokens were made from."""
+        return self.manifest["corpus_sha256"]
+
+    @property
     def tokens(self) -> int:
         """Targets in one epoch."""
         return self.manifest["tokens"]

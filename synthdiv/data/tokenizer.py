@@ -1,7 +1,8 @@
 """Tokenizers, trained or loaded: Hugging Face `tokenizers` JSON and SentencePiece, one interface.
 
-Encoding never adds or reads special tokens: text that spells `<|endoftext|>` becomes ordinary
-tokens, so that a document cannot end itself. Only `eot_id` ends a document.
+Encoding a document neither adds nor reads special tokens: text that spells `<|endoftext|>` becomes
+ordinary tokens, so that a document cannot end itself. Only `eot_id` ends a document. What a chat
+template writes is encoded by `encode_marked`, which does read them.
 """
 
 import abc
@@ -11,13 +12,14 @@ import io
 import itertools
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from synthdiv import hub
+from synthdiv.data.special_tokens import runs
 from synthdiv.errors import UserError
 from synthdiv.files import Corpus, atomic_path, output_dir, read_json, write_json
 
@@ -29,6 +31,8 @@ SENTENCEPIECE_FILE = "tokenizer.model"
 CONFIG_FILE = "tokenizer_config.json"
 _TRAINING_FILE = "training.json"
 TOKENIZER_KINDS = ("bpe", "sentencepiece")
+# Beginnings of the names of a model's files that belong to its tokenizer.
+_FILES = ("tokenizer", "special_tokens", "added_tokens", "chat_template", "vocab", "merges")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,13 +58,18 @@ class Tokenizer(Protocol):
     vocab_size: int  # ids are below this; the model may pad its embedding further
     eot_id: int  # ends every document and begins every segment
     eot_token: str
+    bos_token: str  # what its tokenizer_config.json says begins a text; "" where it says nothing
     bos_id: int  # what its tokenizer_config.json says begins a text, else `eot_id`
     begins: tuple[int, ...]  # what `transformers` puts before every text, by its file; we do not
     sha256: str  # of the tokenizer's file: equal hash, equal tokens
+    specials: Mapping[str, int]  # tokens that stand for no text, and their ids
     cuttable: bool  # encoding "ab" and " cd" apart gives the tokens of "ab cd"
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Returns the token ids of each text; no special tokens."""
+
+    def encode_marked(self, texts: Sequence[str]) -> list[list[int]]:
+        """Returns the token ids of texts in which special tokens are spelled out."""
 
     def encode_flat(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Returns (tokens int32 [sum of n], n int64 [len(texts)]); faster for many texts."""
@@ -76,13 +85,22 @@ class _Base(abc.ABC):
     file: bytes
     eot_id: int
     eot_token: str
+    bos_token: str = ""
     bos_id: int
     begins: tuple[int, ...] = ()
+    specials: Mapping[str, int]
     _file_name: str
     _hf_class: str
 
     @abc.abstractmethod
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]: ...
+
+    def encode_marked(self, texts: Sequence[str]) -> list[list[int]]:
+        cut = [runs(text, self.specials) for text in texts]
+        plain = iter(self.encode_batch([r for rs in cut for r in rs if isinstance(r, str)]))
+        return [
+            [i for r in rs for i in (next(plain) if isinstance(r, str) else (r,))] for rs in cut
+        ]
 
     def _describe(self) -> None:
         self.sha256 = hashlib.sha256(self.file).hexdigest()
@@ -137,7 +155,17 @@ class _HuggingFace(_Base):
         self.eot_token = found[0]
         ids = self._tokenizer.get_vocab(with_added_tokens=True)
         self.eot_id = ids[self.eot_token]
-        self.bos_id = ids.get(bos_token or self.eot_token, self.eot_id)
+        self.bos_token = bos_token if bos_token in ids else ""
+        self.bos_id = ids.get(self.bos_token, self.eot_id)
+        known = {t.content: t for t in self._tokenizer.get_added_tokens_decoder().values()}
+        self.specials = {name: ids[name] for name, token in known.items() if token.special}
+        self.specials |= {self.eot_token: self.eot_id}
+        self.specials |= {self.bos_token: self.bos_id} if self.bos_token else {}
+        # Another one, for templates: it reads special tokens, where the first spells them out.
+        self._reading = tokenizers.Tokenizer.from_buffer(file)
+        self._reading.no_truncation()
+        self._reading.no_padding()
+        self._reading.add_special_tokens(sorted(set(self.specials) - set(known)))
         bare, dressed = (
             self._tokenizer.encode("a", add_special_tokens=added).ids for added in (False, True)
         )
@@ -152,6 +180,10 @@ class _HuggingFace(_Base):
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         encoded = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [e.ids for e in encoded]
+
+    def encode_marked(self, texts: Sequence[str]) -> list[list[int]]:
+        encoded = self._reading.encode_batch_fast(list(texts), add_special_tokens=False)
         return [e.ids for e in encoded]
 
     def decode(self, tokens: Iterable[int]) -> str:
@@ -178,6 +210,8 @@ class _SentencePiece(_Base):
             raise UserError(f"{where} has no end-of-sentence id, which ends documents here")
         self.eot_token = self._model.id_to_piece(self.eot_id)
         self.bos_id = self.eot_id
+        pieces = range(self._model.get_piece_size())
+        self.specials = {self._model.id_to_piece(i): i for i in pieces if self._model.is_control(i)}
         self.vocab_size = self._model.get_piece_size()
         self._threads = int(os.environ.get("RAYON_NUM_THREADS", 0)) or os.cpu_count() or 1
         try:
@@ -226,6 +260,11 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
     if path.suffix == ".model":
         return _SentencePiece(file, str(path))
     return _HuggingFace(file, _named(path, "eos_token"), str(path), _named(path, "bos_token"))
+
+
+def tokenizer_files(directory: Path) -> list[Path]:
+    """Returns a tokenizer's files in a directory that may hold a whole Hugging Face model."""
+    return sorted(p for p in directory.iterdir() if p.is_file() and p.name.startswith(_FILES))
 
 
 def _named(path: Path, role: str) -> str | None:

@@ -1,10 +1,12 @@
 """How diverse a corpus is: the LLM cluster score, its interval, and baseline metrics.
 
-from synthdiv.diversity import ScoreConfig, cluster_score
-from synthdiv.files import Corpus
+Of a corpus on disk:
 
-result = cluster_score(Corpus("corpus.jsonl"), ScoreConfig(rounds=300))
-result.mean, result.ci95
+    from synthdiv.diversity import ScoreConfig, cluster_score
+    from synthdiv.files import Corpus
+
+    result = cluster_score(Corpus("corpus.jsonl"), ScoreConfig(rounds=300))
+    result.mean, result.ci95
 """
 
 from synthdiv.diversity.config import ScoreConfig, score_work

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from synthdiv.corpora.names import numbered
 from synthdiv.diversity.config import ScoreConfig
 from synthdiv.diversity.criteria import Criteria, criteria_json, read_criteria
 from synthdiv.diversity.documents import Shown, matched_limits, read_documents
@@ -57,7 +58,7 @@ def score_corpora(
             "target_ci would stop each corpus at a number of rounds of its own, and compare asks"
             " all the same: leave one of the two out"
         )
-    names = _names(inputs)
+    names = numbered([corpus.name for corpus in inputs])
     before = session.stats
     content: dict[str, Any] = {"shared_criteria": compare, "seed": config.seed}
     differences: tuple[Difference, ...] = ()
@@ -123,17 +124,6 @@ def _score_each(
                 pause = error
                 break
     return results, pause
-
-
-def _names(inputs: Sequence[Corpus]) -> list[str]:
-    """A directory name for each corpus: its own, numbered where two share one."""
-    names: list[str] = []
-    for corpus in inputs:
-        name, number = corpus.name, 2
-        while name in names:
-            name, number = f"{corpus.name}_{number}", number + 1
-        names.append(name)
-    return names
 
 
 def _ask_alike(

@@ -1,22 +1,17 @@
 """Loads what is evaluated: parameters, placed on all devices, a tokenizer, and a fingerprint."""
 
 import dataclasses
-import hashlib
-import json
 from pathlib import Path
 
 import jax
-import numpy as np
 
 from synthdiv.data.chat import ChatTemplate
 from synthdiv.data.tokenizer import Tokenizer, load_tokenizer
 from synthdiv.errors import UserError
 from synthdiv.evaluation.scoring import Model
-from synthdiv.files import read_json
 from synthdiv.model.config import DTYPES
-from synthdiv.model.weights import ABOUT, find_checkpoint, load_params
-
-_SAMPLED = 4096  # numbers of each parameter that its fingerprint looks at
+from synthdiv.model.digests import digest, digest_of_json
+from synthdiv.model.weights import ABOUT, find_checkpoint, load_params, read_about
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,8 +22,9 @@ class Checkpoint:
         path: where it was loaded from.
         model: its parameters, placed.
         tokenizer: its own.
-        template: the chat template and system prompt that it was fine-tuned with; None if it is not
-            a checkpoint that we fine-tuned.
+        template: the chat template and system prompt that it was fine-tuned with, or the template
+            beside its tokenizer; None if it has none.
+        tuned: whether it is a checkpoint that we fine-tuned.
         fingerprint: hex; equal for equal parameters, configuration, tokenizer and dtype.
     """
 
@@ -36,6 +32,7 @@ class Checkpoint:
     model: Model
     tokenizer: Tokenizer
     template: ChatTemplate | None
+    tuned: bool
     fingerprint: str
 
 
@@ -71,27 +68,20 @@ def load_checkpoint(
             f"model's vocabulary of {config.vocab_size:,}"
         )
     config = dataclasses.replace(config, dtype=dtype or config.dtype)
-    digest = hashlib.sha256(json.dumps(dataclasses.asdict(config), sort_keys=True).encode())
-    digest.update(loaded.sha256.encode())
-    for leaf in jax.tree.leaves(jax.device_get(_sample(params))):
-        digest.update(np.ascontiguousarray(leaf).tobytes())
+    fingerprint = digest_of_json([dataclasses.asdict(config), loaded.sha256, digest(params)])
     batch_tokens = batch_tokens or (4096 if jax.default_backend() == "cpu" else 32_768)
     model = Model(params, config, batch_tokens, max_length or None)
-    return Checkpoint(Path(path), model, loaded, _template(path), digest.hexdigest())
+    template, tuned = _template(find_checkpoint(path), tokenizer_dir)
+    return Checkpoint(Path(path), model, loaded, template, tuned, fingerprint)
 
 
-def _template(path: str | Path) -> ChatTemplate | None:
-    """The template of the fine-tuning, out of what the checkpoint says about its run."""
-    checkpoint = find_checkpoint(path)
-    about = read_json(checkpoint / ABOUT) if (checkpoint / ABOUT).exists() else {}
+def _template(checkpoint: Path, tokenizer: Path | None) -> tuple[ChatTemplate | None, bool]:
+    """Returns the template that belongs to a checkpoint, and whether we fine-tuned with it."""
+    about = read_about(checkpoint) if (checkpoint / ABOUT).exists() else {}
     used = about.get("run", {}).get("template")
-    saved = checkpoint / "tokenizer" / "chat_template.jinja"
+    own = ChatTemplate(system=used["system"] if used else "").of_model(tokenizer)
+    if own.text:
+        return own, used is not None
     if used is None:
-        return None
-    return ChatTemplate(str(saved) if saved.exists() else used["path"], used["system"])
-
-
-@jax.jit
-def _sample(params: dict) -> dict:
-    """A thin, even sample of each parameter: a step of training changes all of it."""
-    return jax.tree.map(lambda x: x.ravel()[:: max(1, x.size // _SAMPLED)], params)
+        return None, False
+    return ChatTemplate(used["path"], used["system"]), True

@@ -1,7 +1,6 @@
 """Compares checkpoints that answered the same questions: paired bootstrap, table, HTML page."""
 
 import dataclasses
-import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from synthdiv import files
+from synthdiv.corpora.names import tell_apart
 from synthdiv.errors import UserError
 from synthdiv.plans import text_table
 from synthdiv.reporting.checkpoints_page import write_checkpoints_page
@@ -105,7 +105,8 @@ def compare(
         total = sum(row["questions"] for row in rows)
         mean, drawn = np.mean(means, axis=0), np.mean(draws, axis=0)
         rows.append(_row("average", "mean of tasks", total, mean, drawn, config))
-    comparison = Comparison(_names(results), tuple(rows), config.confidence)
+    named = [Path(path).with_suffix("") for path in results]
+    comparison = Comparison(tuple(tell_apart(named)), tuple(rows), config.confidence)
     if output is not None:
         directory = files.output_dir(output)
         write_checkpoints_page(
@@ -123,16 +124,6 @@ def _questions(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict) or not found.get("questions"):
         raise UserError(f"{path} has no scored questions: it is not the result of an evaluation")
     return found["questions"]
-
-
-def _names(paths: Sequence[str | Path]) -> tuple[str, ...]:
-    """The shortest distinct names: file names, with as many parent directories as it takes."""
-    parts = [Path(path).with_suffix("").parts for path in paths]
-    for depth in itertools.count(1):
-        names = ["/".join(part[-depth:]) for part in parts]
-        if len(set(names)) == len(names) or depth >= max(map(len, parts)):
-            return tuple(names)
-    raise AssertionError("unreachable")
 
 
 def _draw(scores: np.ndarray, draws: int, random: np.random.Generator) -> np.ndarray:

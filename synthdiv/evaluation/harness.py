@@ -5,6 +5,7 @@ generated text. Requests become tokens exactly as in lm-eval's own `hf` model; s
 generating.py answer them; every answer is kept, so that a killed run can resume.
 """
 
+import dataclasses
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -21,7 +22,8 @@ from lm_eval.models.utils import (
 )
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
-from synthdiv.data.chat import ChatTemplate
+from synthdiv.data.chat import AUTO, ChatTemplate, encode_rendered
+from synthdiv.data.special_tokens import protect
 from synthdiv.errors import UserError
 from synthdiv.evaluation.answers import AnswerStore, pack_losses, unpack_losses
 from synthdiv.evaluation.checkpoint import Checkpoint, load_checkpoint
@@ -31,8 +33,8 @@ from synthdiv.evaluation.processes import from_first, is_first
 from synthdiv.evaluation.scoring import Scored, score
 from synthdiv.progress import Progress
 
-# Stands for end-of-text in a rendered conversation: private-use characters that no question has.
-_END = "\ue0fd\ue0fc"
+# Begins a rendered conversation: private-use characters that no question has.
+_CONVERSATION = "\ue0fd\ue0fc"
 _MAX_NEW_TOKENS = 256  # where a task does not say; the same as in lm-eval's `hf`
 
 
@@ -46,8 +48,8 @@ class SynthdivLM(TemplateLM):
         checkpoint: its path, or the checkpoint itself if it is loaded already.
         dtype, batch_tokens, max_length, tokenizer: see `load_checkpoint`.
         answers: SQLite file that keeps answers; None keeps none.
-        template: of conversations; None is the checkpoint's own, or the default one. On lm-eval's
-            command line it is the path of a Jinja file.
+        template: of conversations; None, or one whose path is "auto", is the checkpoint's own, or
+            the default one. On lm-eval's command line it is the path of a Jinja file.
         prefix_end_of_text: put end-of-text before every context, as training does.
     """
 
@@ -74,7 +76,7 @@ class SynthdivLM(TemplateLM):
         self.prefix_end_of_text = prefix_end_of_text
         if isinstance(template, str):
             template = ChatTemplate(template)
-        self.template = template or checkpoint.template or ChatTemplate()
+        self.template = _chosen(template or ChatTemplate(), checkpoint.template)
         path = Path(answers) if answers and is_first() else None
         self.store = AnswerStore(path, checkpoint.fingerprint)
         self.truncated: Counter[str] = Counter()  # requests cut on the left, by task
@@ -102,22 +104,23 @@ class SynthdivLM(TemplateLM):
     def apply_chat_template(
         self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
     ) -> str:
-        """Returns the conversation as text, beginning with end-of-text as in fine-tuning."""
-        clean = [m | {"content": m["content"].replace(_END, "")} for m in chat_history]
-        return _END + self.template.render(clean, add_generation_prompt, _END)
+        """Returns the conversation as text, marked, so that it is encoded as in fine-tuning."""
+        tokenizer = self.checkpoint.tokenizer
+        return _CONVERSATION + self.template.render_for(
+            tokenizer, chat_history, add_generation_prompt
+        )
 
     def _encode(self, texts: Iterable[str]) -> dict[str, list[int]]:
-        """Token ids of each distinct text; `_END` becomes end-of-text."""
+        """Token ids of each distinct text; a conversation begins with end-of-text."""
         unique = list(dict.fromkeys(texts))
-        pieces = [text.split(_END) for text in unique]
-        encoded = iter(self.checkpoint.tokenizer.encode_batch([p for ps in pieces for p in ps]))
-        result = {}
-        for text, parts in zip(unique, pieces, strict=True):
-            ids = list(next(encoded))
-            for _ in parts[1:]:
-                ids += [self.end_of_text, *next(encoded)]
-            result[text] = ids
-        return result
+        plain = [text for text in unique if not text.startswith(_CONVERSATION)]
+        found = dict(zip(plain, self.checkpoint.tokenizer.encode_batch(plain), strict=True))
+        talks = [text for text in unique if text.startswith(_CONVERSATION)]
+        bare = [text.removeprefix(_CONVERSATION) for text in talks]
+        encoded = encode_rendered(bare, self.checkpoint.tokenizer)
+        for text, ids in zip(talks, encoded, strict=True):
+            found[text] = ids if ids[:1] == [self.end_of_text] else [self.end_of_text, *ids]
+        return found
 
     def _begun(self, tokens: list[int]) -> list[int]:
         """Adds to a context what the tokenizer's file, or `prefix_end_of_text`, puts before it."""
@@ -131,7 +134,7 @@ class SynthdivLM(TemplateLM):
         self, requests: Sequence[Any], disable_tqdm: bool = False
     ) -> list[tuple[float, bool]]:
         """Returns the log likelihood of each request's continuation, and whether it is greedy."""
-        pairs = [_split_spaces(*request.args) for request in requests]
+        pairs = [self._split(*request.args) for request in requests]
         ids = self._encode(text for c, t in pairs for text in ((c, c + t) if c else (t,)))
         tokens = []
         for (context, continuation), request in zip(pairs, requests, strict=True):
@@ -151,6 +154,11 @@ class SynthdivLM(TemplateLM):
             (float(s.log_probabilities.sum(dtype=np.float64)), s.greedy)
             for s in self._score([self._fit(*each) for each in tokens], "scoring")
         ]
+
+    def _split(self, context: str, continuation: str) -> tuple[str, str]:
+        if context.startswith(_CONVERSATION):
+            continuation = protect(continuation, self.checkpoint.tokenizer.specials)
+        return _split_spaces(context, continuation)
 
     def _loglikelihood_tokens(
         self, requests: list[tuple[Any, list[int], list[int]]], **unused: Any
@@ -293,6 +301,13 @@ class SynthdivLM(TemplateLM):
             self.truncated[task] += 1
         kept = np.asarray(tokens[-room:], np.int32)
         return Prompt(kept, new, temperature if sampled else 0.0), until
+
+
+def _chosen(asked: ChatTemplate, own: ChatTemplate | None) -> ChatTemplate:
+    """Returns the template that was asked for, or the checkpoint's own with the system prompt."""
+    if asked.path != AUTO or own is None:
+        return asked.of_model(None)
+    return dataclasses.replace(own, system=asked.system or own.system)
 
 
 def _split_spaces(context: str, continuation: str) -> tuple[str, str]:

@@ -26,8 +26,8 @@ class EvaluateConfig:
         limit: how many questions of each task are asked, from the first on; 0 for all.
         chat: ask in conversation: "on", "off", or "auto", which is on for a checkpoint that we
             fine-tuned.
-        template: the conversations' template and system prompt. Where it is the default, a
-            checkpoint that we fine-tuned is asked with those of its fine-tuning.
+        template: the conversations' template and system prompt. "auto" is the checkpoint's own:
+            that of its fine-tuning, or the one beside its tokenizer.
         prefix_end_of_text: put end-of-text before every context. Training does; lm-eval's `hf` does
             not unless the tokenizer does, and the default gives its numbers. Conversations always
             begin with it.
@@ -110,7 +110,7 @@ def evaluate(
             checkpoint, config.dtype, config.batch_tokens, config.max_length, tokenizer
         ),
         answers=None if output is None else output.with_name(output.name + ".answers.sqlite"),
-        template=None if config.template == ChatTemplate() else config.template,
+        template=config.template,
         prefix_end_of_text=config.prefix_end_of_text,
     )
     if loaded:
@@ -150,8 +150,7 @@ def _run_tasks(
     import lm_eval
     from lm_eval.evaluator import evaluate as run
 
-    tuned = lm.checkpoint.template is not None
-    chat = config.chat == "on" or (config.chat == "auto" and tuned)
+    chat = config.chat == "on" or (config.chat == "auto" and lm.checkpoint.tuned)
     with quiet():
         found = run(
             lm=lm,
@@ -171,7 +170,7 @@ def _run_tasks(
     results = _plain(dict(found)) | {
         "lm_eval_version": lm_eval.__version__,
         "tasks": summary,
-        "chat": {"template": lm.template.source, "system": lm.template.system} if chat else None,
+        "chat": _chat(lm.template) if chat else None,
     }
     results |= _average(list(summary.values()))
     if PAPER in loaded.loaded["groups"]:
@@ -193,6 +192,10 @@ def _run_tasks(
         for name, path in loaded.files.items()
     }
     return results, samples
+
+
+def _chat(template: ChatTemplate) -> dict[str, str]:
+    return {"from": template.path, "template": template.source, "system": template.system}
 
 
 def _main_metric(name: str, higher_is_better: dict[str, bool]) -> str | None:

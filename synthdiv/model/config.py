@@ -40,6 +40,8 @@ class ModelConfig:
     rope_high_freq_factor: float = 4.0  # llama3
     rope_beta_fast: float = 32.0  # yarn
     rope_beta_slow: float = 1.0  # yarn
+    rope_attention_factor: float = 0.0  # yarn: of cosine and sine; 0: computed from rope_factor
+    rope_truncate: bool = True  # yarn: its ramp begins and ends at whole pairs
     rope_original_length: int = 0  # llama3 and yarn: the context before scaling; 0: max_length
 
     attention_dropout: float = 0.0  # the paper trains with 0.1

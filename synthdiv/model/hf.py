@@ -1,4 +1,4 @@
-"""Hugging Face Llama directories, read and written: config.json, safetensors, tokenizer files.
+"""The weights of Hugging Face Llama directories, read and written, and whole directories written.
 
 Weights only change their shape and order of dimensions on the way, so a round trip is exact.
 """
@@ -12,107 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from synthdiv.errors import UserError
+from synthdiv.errors import UserError, first_line
 from synthdiv.files import atomic_path, output_dir, read_json, write_json
 from synthdiv.model.config import ModelConfig
+from synthdiv.model.hf_config import config_to_hf
 
 SHARD_BYTES = 5_000_000_000
-ROPE_FIELDS = {  # ours -> the name inside Hugging Face's rope_parameters
-    "rope_factor": "factor",
-    "rope_low_freq_factor": "low_freq_factor",
-    "rope_high_freq_factor": "high_freq_factor",
-    "rope_beta_fast": "beta_fast",
-    "rope_beta_slow": "beta_slow",
-    "rope_original_length": "original_max_position_embeddings",
-}
-ROPE_USED = {
-    "none": (),
-    "linear": ("rope_factor",),
-    "llama3": (
-        "rope_factor",
-        "rope_low_freq_factor",
-        "rope_high_freq_factor",
-        "rope_original_length",
-    ),
-    "yarn": ("rope_factor", "rope_beta_fast", "rope_beta_slow", "rope_original_length"),
-}
-
-
-def config_from_hf(path: Path) -> ModelConfig:
-    """Reads the config.json of a Hugging Face Llama directory.
-
-    Raises:
-        UserError: it is not a Llama, or has a setting that this Llama does not have.
-    """
-    raw = read_json(path / "config.json")
-    if raw.get("model_type") != "llama":
-        raise UserError(f"{path} holds a {raw.get('model_type')!r} model, not a Llama")
-    for name, ours in (("hidden_act", "silu"), ("attention_bias", False), ("mlp_bias", False)):
-        if raw.get(name, ours) != ours:
-            raise UserError(f"{path}/config.json has {name}={raw[name]!r}; only {ours!r} is known")
-    rope = raw.get("rope_parameters") or raw.get("rope_scaling") or {}
-    kind = rope.get("rope_type", rope.get("type", "default"))
-    kind = "none" if kind == "default" else kind
-    if kind not in ROPE_USED:
-        raise UserError(f"{path}/config.json has RoPE scaling {kind!r}, which is not known here")
-    scaling = {
-        ours: rope[theirs] for ours, theirs in ROPE_FIELDS.items() if rope.get(theirs) is not None
-    }
-    return ModelConfig(
-        vocab_size=raw["vocab_size"],
-        hidden=raw["hidden_size"],
-        mlp=raw["intermediate_size"],
-        layers=raw["num_hidden_layers"],
-        heads=raw["num_attention_heads"],
-        kv_heads=raw.get("num_key_value_heads") or 0,
-        head_dim=raw.get("head_dim") or 0,
-        max_length=raw.get("max_position_embeddings", 2048),
-        tie_embeddings=raw.get("tie_word_embeddings", False),
-        norm_eps=raw.get("rms_norm_eps", 1e-6),
-        init_std=raw.get("initializer_range", 0.02),
-        rope_theta=rope.get("rope_theta", raw.get("rope_theta", 10000.0)),
-        rope_scaling=kind,
-        **(scaling if kind != "none" else {}),
-        attention_dropout=raw.get("attention_dropout", 0.0),
-        dtype="float32",
-    )
-
-
-def config_to_hf(config: ModelConfig, dtype: str = "float32") -> dict[str, Any]:
-    """Returns the config.json that makes `transformers` build the same Llama."""
-    rope: dict[str, Any] = {"rope_theta": config.rope_theta, "rope_type": "default"}
-    if config.rope_scaling != "none":
-        rope["rope_type"] = config.rope_scaling
-        used = ROPE_USED[config.rope_scaling]
-        rope |= {ROPE_FIELDS[name]: getattr(config, name) for name in used}
-        if rope.get("original_max_position_embeddings") == 0:
-            rope["original_max_position_embeddings"] = config.max_length
-    scaling = {name: value for name, value in rope.items() if name != "rope_theta"}
-    return {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
-        "vocab_size": config.vocab_size,
-        "hidden_size": config.hidden,
-        "intermediate_size": config.mlp,
-        "num_hidden_layers": config.layers,
-        "num_attention_heads": config.heads,
-        "num_key_value_heads": config.num_kv_heads,
-        "head_dim": config.head_size,
-        "max_position_embeddings": config.max_length,
-        "tie_word_embeddings": config.tie_embeddings,
-        "rms_norm_eps": config.norm_eps,
-        "initializer_range": config.init_std,
-        "hidden_act": "silu",
-        "attention_bias": False,
-        "mlp_bias": False,
-        "attention_dropout": config.attention_dropout,
-        # transformers 4 reads the first two, 5 reads the third.
-        "rope_theta": config.rope_theta,
-        "rope_scaling": None if config.rope_scaling == "none" else scaling,
-        "rope_parameters": rope,
-        "torch_dtype": dtype,
-        "use_cache": True,
-    }
+_READABLE = ("F64", "F32", "F16", "BF16")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,18 +95,38 @@ def read_weights(path: Path, config: ModelConfig) -> dict[str, Any]:
     """Reads the safetensors of a Hugging Face Llama directory, whole or in shards.
 
     Raises:
-        UserError: there are none, or a tensor is missing or does not fit config.json.
+        UserError: there are none, one is missing or cut short, or a tensor is missing, does not fit
+            config.json or is quantized.
     """
+    from safetensors import SafetensorError
+
+    try:
+        return params_from_hf(_tensor_reader(path), config)
+    except ValueError as error:
+        raise UserError(f"{path}: a tensor does not fit config.json: {error}") from error
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"cannot read the weights in {path}: {first_line(error)}") from error
+
+
+def _tensor_reader(path: Path) -> Callable[[str], np.ndarray]:
+    """Returns a function that reads a tensor by its Hugging Face name."""
     from safetensors import safe_open
 
-    index = path / "model.safetensors.index.json"
+    index, single = path / "model.safetensors.index.json", path / "model.safetensors"
     if index.exists():
-        file_of = read_json(index)["weight_map"]
-    elif (path / "model.safetensors").exists():
-        with safe_open(path / "model.safetensors", framework="np") as file:
-            file_of = dict.fromkeys(file.keys(), "model.safetensors")
+        raw = read_json(index)
+        file_of = raw.get("weight_map") if isinstance(raw, dict) else None
+        if not isinstance(file_of, dict):
+            raise UserError(f"{index} has no weight_map")
+    elif single.exists():
+        with safe_open(single, framework="np") as file:
+            file_of = dict.fromkeys(file.keys(), single.name)
     else:
         raise UserError(f"{path} has no model.safetensors")
+    missing = sorted({name for name in file_of.values() if not (path / name).is_file()})
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise UserError(f"{path} lacks {missing[0]}{more}, which its index names")
     opened = {
         name: safe_open(path / name, framework="np") for name in sorted(set(file_of.values()))
     }
@@ -208,12 +134,12 @@ def read_weights(path: Path, config: ModelConfig) -> dict[str, Any]:
     def read(name: str) -> np.ndarray:
         if name not in file_of:
             raise UserError(f"{path} has no tensor {name}, which its config.json asks for")
+        kind = opened[file_of[name]].get_slice(name).get_dtype()
+        if kind not in _READABLE:
+            raise UserError(f"{path}: tensor {name} is of type {kind}; quantized is not read here")
         return opened[file_of[name]].get_tensor(name)
 
-    try:
-        return params_from_hf(read, config)
-    except ValueError as error:
-        raise UserError(f"{path}: a tensor does not fit config.json: {error}") from error
+    return read
 
 
 def write(

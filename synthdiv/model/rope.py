@@ -37,10 +37,12 @@ def frequencies(config: ModelConfig) -> tuple[np.ndarray, float]:
             """Returns the (fractional) pair that makes `turns` turns over the original context."""
             return half * math.log(original / (turns * 2 * math.pi)) / math.log(config.rope_theta)
 
-        first = max(math.floor(dimension(config.rope_beta_fast)), 0)
-        last = min(math.ceil(dimension(config.rope_beta_slow)), 2 * half - 1)
+        first, last = dimension(config.rope_beta_fast), dimension(config.rope_beta_slow)
+        if config.rope_truncate:
+            first, last = math.floor(first), math.ceil(last)
+        first, last = max(first, 0), min(last, 2 * half - 1)
         ramp = np.clip((np.arange(half) - first) / max(last - first, 0.001), 0, 1)
-        scale = 0.1 * math.log(factor) + 1 if factor > 1 else 1.0
+        scale = config.rope_attention_factor or (0.1 * math.log(max(factor, 1)) + 1)
         return (base * (1 - ramp) + base / factor * ramp).astype(np.float32), scale
     return base.astype(np.float32), 1.0
 

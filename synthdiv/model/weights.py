@@ -1,8 +1,8 @@
 """Loads a model from one of our checkpoints or from a Hugging Face Llama, and saves the latter.
 
 A checkpoint is `workdir/checkpoints/STEP/`, written by Orbax: `params/` (this module reads it),
-`about/metadata` (JSON: the model's config and more), `tokenizer/`, and the rest of the training
-state, which only `synthdiv.training` reads.
+`about/metadata` (JSON: the model's config, digests of everything else, and more), `tokenizer/`, and
+the rest of the training state, which only `synthdiv.training` reads.
 """
 
 import dataclasses
@@ -14,10 +14,12 @@ from flax import nnx
 
 from synthdiv import hub
 from synthdiv.errors import UserError, first_line
-from synthdiv.files import read_json
-from synthdiv.model import hf
+from synthdiv.files import read_json, sha256_file
+from synthdiv.model import digests, hf
 from synthdiv.model.config import ModelConfig
+from synthdiv.model.hf_config import config_from_hf
 from synthdiv.model.llama import Llama
+from synthdiv.progress import say
 
 CHECKPOINTS = "checkpoints"
 ABOUT = "about/metadata"
@@ -91,10 +93,57 @@ def find_checkpoint(path: str | Path) -> Path:
     raise UserError(f"no checkpoint in {path}: neither one of ours nor a Hugging Face Llama")
 
 
+def seal(about: dict[str, Any]) -> dict[str, Any]:
+    """Returns what a checkpoint says about itself with a digest of it."""
+    return about | {"sha256": digests.digest_of_json(about)}
+
+
+def read_about(checkpoint: Path) -> dict[str, Any]:
+    """Returns what one of our checkpoints says about itself.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    about = read_json(checkpoint / ABOUT)
+    if not isinstance(about, dict) or not isinstance(about.get("model"), dict):
+        raise UserError(f"{checkpoint / ABOUT} does not describe a model")
+    sealed = about.pop("sha256", None)
+    if sealed is not None and sealed != digests.digest_of_json(about):
+        raise UserError(f"{checkpoint / ABOUT} is damaged: its digest is not the one saved with it")
+    return about
+
+
+def tokenizer_digests(directory: Path) -> dict[str, str]:
+    """Returns the SHA-256 of each file of a tokenizer."""
+    files = sorted(path for path in directory.iterdir() if path.is_file())
+    return {path.name: sha256_file(path) for path in files if path.name != COMMIT_MARK}
+
+
+def content_digest(checkpoint: Path) -> str:
+    """Returns a digest of a checkpoint's weights, the same wherever the checkpoint lies.
+
+    The one that was saved with the weights, or where none was, that of their files.
+    """
+    if (checkpoint / ABOUT).exists():
+        saved = read_about(checkpoint).get("digests")
+        if saved is not None:
+            return saved["params"]
+        files = [p for p in (checkpoint / "params").rglob("*") if p.is_file()]
+    else:
+        files = [checkpoint / "config.json", *checkpoint.glob("*.safetensors")]
+    words = [(str(file.relative_to(checkpoint)), sha256_file(file)) for file in sorted(files)]
+    return digests.digest_of_json(words)
+
+
 def read_params(checkpoint: Path, config: ModelConfig, shardings: Any = None) -> dict[str, Any]:
     """Reads the parameters, float32, of one of our checkpoints, placed as `shardings` says.
 
+    They are compared with the digest that was saved with them; a checkpoint of a version that saved
+    none is taken as it is, and that is said.
+
     Args:
+        checkpoint: its directory.
+        config: the model's.
         shardings: in the structure of the parameters; None: all on the default device.
 
     Raises:
@@ -110,12 +159,18 @@ def read_params(checkpoint: Path, config: ModelConfig, shardings: Any = None) ->
         abstract_params(config),
         shardings,
     )
+    saved = read_about(checkpoint).get("digests")
     try:
         with ocp.StandardCheckpointer() as checkpointer:
-            return checkpointer.restore((checkpoint / "params").absolute(), wanted)
+            params = checkpointer.restore((checkpoint / "params").absolute(), wanted)
     except Exception as error:  # Orbax raises many kinds
         line = first_line(error)
         raise UserError(f"cannot read the parameters in {checkpoint}: {line}") from error
+    if saved is None:
+        say(f"{checkpoint} was saved without digests, so its parameters cannot be checked")
+    else:
+        digests.check(params, saved["params"], f"the parameters in {checkpoint}")
+    return params
 
 
 def describe(checkpoint: Path) -> tuple[ModelConfig, Path | None]:
@@ -126,13 +181,18 @@ def describe(checkpoint: Path) -> tuple[ModelConfig, Path | None]:
     """
     if (checkpoint / ABOUT).exists():
         known = {f.name for f in dataclasses.fields(ModelConfig)}
-        saved = read_json(checkpoint / ABOUT)["model"]
+        about = read_about(checkpoint)
+        config = ModelConfig(**{k: v for k, v in about["model"].items() if k in known})
         tokenizer = checkpoint / "tokenizer"
-        config = ModelConfig(**{k: v for k, v in saved.items() if k in known})
-        return config, tokenizer if tokenizer.is_dir() else None
+        if not tokenizer.is_dir():
+            return config, None
+        saved = about.get("digests", {}).get("tokenizer")
+        if saved is not None and saved != tokenizer_digests(tokenizer):
+            raise UserError(f"the files in {tokenizer} are not the ones that were saved there")
+        return config, tokenizer
     names = ("tokenizer.json", "tokenizer.model")
     has_tokenizer = any((checkpoint / name).exists() for name in names)
-    return hf.config_from_hf(checkpoint), checkpoint if has_tokenizer else None
+    return config_from_hf(checkpoint), checkpoint if has_tokenizer else None
 
 
 def read_any_params(checkpoint: Path, config: ModelConfig, shardings: Any = None) -> dict[str, Any]:

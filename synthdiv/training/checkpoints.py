@@ -5,11 +5,13 @@ A checkpoint, `workdir/checkpoints/STEP/`, is complete when its directory has th
     params/      the model's weights, float32
     optimizer/   optax's state
     progress/    step, length of the run, PRNG key, smoothed loss
-    about/       metadata: JSON with the model's config, the data position, the run's config
+    about/       metadata: JSON with the model's config, the data position, the run's config, and
+                 digests of all the rest
     tokenizer/   the tokenizer's files
 """
 
 import dataclasses
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -18,8 +20,8 @@ import jax
 import orbax.checkpoint as ocp
 
 from synthdiv.errors import UserError
-from synthdiv.files import read_json
-from synthdiv.model.weights import ABOUT, CHECKPOINTS, steps_in
+from synthdiv.model import digests
+from synthdiv.model.weights import CHECKPOINTS, read_about, seal, steps_in, tokenizer_digests
 from synthdiv.progress import say
 from synthdiv.training.step import TrainState
 
@@ -74,7 +76,9 @@ class Checkpoints:
         self, workdir: Path, keep: int, about: dict[str, Any], tokenizer: Path | None
     ) -> None:
         self.directory = (workdir / CHECKPOINTS).absolute()
-        self._workdir, self._about, self._tokenizer = workdir, about, tokenizer
+        # As it comes back from JSON, where tuples are lists, so that its digest is the same then.
+        self._about = json.loads(json.dumps(about))
+        self._workdir, self._tokenizer = workdir, tokenizer
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep, create=True, enable_async_checkpointing=True
         )
@@ -84,23 +88,36 @@ class Checkpoints:
         """Returns the directory of the checkpoint after `step` updates."""
         return self.directory / str(step)
 
-    def save(self, step: int, state: TrainState, position: dict[str, Any]) -> None:
-        """Starts to save; returns when the state has been copied and may be overwritten."""
+    def save(
+        self,
+        step: int,
+        state: TrainState,
+        position: dict[str, Any],
+        skipped: dict[str, int] | None = None,
+    ) -> None:
+        """Starts to save; returns when the state has been copied and may be overwritten.
+
+        Args:
+            step: number of updates made.
+            state: what to save.
+            position: in the data, after those updates.
+            skipped: how many updates were left out.
+        """
         if step in self._manager.all_steps():
             return
-        items = {
-            name: ocp.args.StandardSave(content) for name, content in _items(state).items()
-        } | {
-            "about": ocp.args.JsonSave(
-                self._about | {"format": FORMAT, "step": step, "position": position}
-            ),
-        }
+        contents = _items(state)
+        saved: dict[str, Any] = {name: digests.digest(each) for name, each in contents.items()}
+        items = {name: ocp.args.StandardSave(each) for name, each in contents.items()}
         if self._tokenizer is not None:
+            saved["tokenizer"] = tokenizer_digests(self._tokenizer)
             items["tokenizer"] = _FolderSave(self._tokenizer)
+        about = {"format": FORMAT, "step": step, "position": position, "digests": saved}
+        about |= {"skipped": skipped} if skipped else {}
+        items["about"] = ocp.args.JsonSave(seal(self._about | about))
         self._manager.save(step, args=ocp.args.Composite(**items))
 
     def restore(self, abstract: TrainState) -> tuple[TrainState, dict[str, Any]] | None:
-        """Returns (state, data position) of the newest checkpoint that can be read, or None.
+        """Returns the state of the newest readable checkpoint, and what it says of itself, or None.
 
         A damaged one is set aside as `workdir/damaged-STEP`, with a warning, and the one before it
         is taken.
@@ -114,22 +131,27 @@ class Checkpoints:
         """
         for step in reversed(steps_in(self.directory)):
             try:
-                about = read_json(self.directory / str(step) / ABOUT)
+                about = read_about(self.path(step))
             except UserError as error:
                 self._set_aside(step, error)
                 continue
             self._check_architecture(about, step)
             try:
-                return self._read(step, abstract), about["position"]
+                return self._read(step, abstract, about.get("digests")), about
             except Exception as error:  # Orbax and TensorStore raise many kinds
                 self._set_aside(step, error)
         return None
 
-    def _read(self, step: int, abstract: TrainState) -> TrainState:
+    def _read(self, step: int, abstract: TrainState, saved: dict[str, Any] | None) -> TrainState:
         wanted = {
             name: ocp.args.StandardRestore(content) for name, content in _items(abstract).items()
         }
         restored = self._manager.restore(step, args=ocp.args.Composite(**wanted))
+        if saved is None:
+            say(f"{self.path(step)} was saved without digests, so it cannot be checked")
+        else:
+            for name in wanted:
+                digests.check(restored[name], saved[name], f"the arrays in {name}/")
         return TrainState(
             params=restored["params"], optimizer=restored["optimizer"], **restored["progress"]
         )
@@ -137,6 +159,12 @@ class Checkpoints:
     def _check_architecture(self, about: dict[str, Any], step: int) -> None:
         if about.get("format") != FORMAT:
             raise UserError(f"{self.path(step)} is of format {about.get('format')}, not {FORMAT}")
+        optimizer = about.get("run", {}).get("optimizer", {})
+        if optimizer.get("name") == "muon" and "digests" not in about:
+            raise UserError(
+                f"{self.path(step)} is of a version that used another AdamW beside Muon: finish "
+                "the run with that version, or begin it in another --workdir"
+            )
         saved, wanted = about["model"], self._about["model"]
         for name in ARCHITECTURE:
             if saved.get(name) != wanted[name]:

@@ -23,6 +23,7 @@ class RunConfig:
     segments: bool = True  # attention stays inside a document
     z_loss: float = 0.0
     on_bad: str = "stop"  # on a loss or gradient that is not finite, or a spike: "stop" or "skip"
+    max_skipped: int = 10  # updates in a row that may be left out
     spike: float = 0.0  # how many nats above the smoothed loss make a spike; 0: never
     log_every: int = 10  # steps
     checkpoint_every: int = 1000  # steps; 0: only at the end
@@ -68,3 +69,8 @@ class SFTConfig(RunConfig):
     checkpoint_every: int = 0
     template: ChatTemplate = ChatTemplate()
     optimizer: SFTOptimizerConfig = SFTOptimizerConfig()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.epochs < 1:
+            raise UserError(f"SFT.epochs must be at least 1, not {self.epochs}")

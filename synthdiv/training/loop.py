@@ -38,6 +38,7 @@ from synthdiv.training.step import (
 )
 
 AHEAD = 2  # steps that may be queued on the device
+NONE_SKIPPED = {"total": 0, "in_a_row": 0}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +126,7 @@ def train(run: Run, workdir: Path) -> Path:
         checkpoints = Checkpoints(workdir, config.keep, run.about, run.tokenizer)
         stack.callback(checkpoints.close)
         stack.callback(run.data.close)
-        state, saved = _first_state(run, checkpoints, workdir)
+        state, saved, skipped = _first_state(run, checkpoints, workdir)
         number = max(saved, 0)
         say(backend_of(run.model, run.data.sequence_length))
         train_step = compiled_step(run.step, run.mesh)
@@ -135,7 +136,9 @@ def train(run: Run, workdir: Path) -> Path:
             stack.callback(log.close)
         bar = stack.enter_context(Progress(run.steps, "training", unit="step"))
         bar.update(number)
-        reporter = Reporter(run.step, run.data, log, bar, clock, run.steps)
+        reporter = Reporter(
+            run.step, run.data, log, bar, clock, run.steps, config.max_skipped, skipped
+        )
         clock.lost += time.monotonic() - clock.start
 
         pending: list[Pending] = []
@@ -161,7 +164,7 @@ def train(run: Run, workdir: Path) -> Path:
                 reporter.report(pending)  # never save what diverged
                 pending = []
                 with clock.losing():
-                    checkpoints.save(number, state, position)
+                    checkpoints.save(number, state, position, reporter.skipped)
                 saved = number
             if stop and number < run.steps:
                 checkpoints.wait()
@@ -170,26 +173,35 @@ def train(run: Run, workdir: Path) -> Path:
                     f"{checkpoints.path(number)}; run the same command again to go on"
                 )
         if saved != number:  # a run of no steps
-            checkpoints.save(number, state, run.data.get_state())
+            checkpoints.save(number, state, run.data.get_state(), reporter.skipped)
         checkpoints.wait()
         final = checkpoints.path(number)
         if jax.process_index() == 0:
             figures = for_json(reporter.last)
-            done = {"checkpoint": str(final), "step": number, "figures": figures}
-            write_json(workdir / "done.json", done)
+            left_out = reporter.skipped["total"]
+            if left_out:
+                say(f"warning: {left_out:,} of {number:,} updates were bad and were left out")
+            done = {"checkpoint": str(final), "step": number, "skipped": left_out}
+            write_json(workdir / "done.json", done | {"figures": figures})
     return final
 
 
-def _first_state(run: Run, checkpoints: Checkpoints, workdir: Path) -> tuple[TrainState, int]:
-    """Returns the state to go on from and the step that it was saved at, -1 for a new run's."""
+def _first_state(
+    run: Run, checkpoints: Checkpoints, workdir: Path
+) -> tuple[TrainState, int, dict[str, int]]:
+    """Returns the state to start from, the step that it was saved at, and updates left out.
+
+    The step is -1 for the state of a new run.
+    """
     restored = checkpoints.restore(abstract_state(run.step, run.mesh))
     if restored is None:
         params = None
         if run.first_params is not None:
             params = run.first_params(state_shardings(run.step, run.mesh).params)
-        return init_state(run.step, run.mesh, run.config.seed, run.steps, params), -1
-    state, position = restored
-    run.data.set_state(position)
+        state = init_state(run.step, run.mesh, run.config.seed, run.steps, params)
+        return state, -1, NONE_SKIPPED
+    state, about = restored
+    run.data.set_state(about["position"])
     number, length = (int(n) for n in jax.device_get((state.step, state.steps)))
     say(f"resuming from {checkpoints.path(number)}")
     if length != run.steps:
@@ -197,7 +209,7 @@ def _first_state(run: Run, checkpoints: Checkpoints, workdir: Path) -> tuple[Tra
             f"{workdir} holds a run of {length} steps, not {run.steps}: the learning rate depends "
             "on the length, so take another --workdir"
         )
-    return state, number
+    return state, number, about.get("skipped", NONE_SKIPPED)
 
 
 def _place(batch: dict[str, Any], mesh: Mesh) -> dict[str, jax.Array]:

@@ -76,6 +76,8 @@ class Reporter:
         bar: the run's progress.
         clock: the run's time.
         steps: the length of the run.
+        max_skipped: updates in a row that may be left out.
+        skipped: updates left out before the run resumed, `total` and `in_a_row`.
     """
 
     def __init__(
@@ -86,9 +88,13 @@ class Reporter:
         bar: Progress,
         clock: Clock,
         steps: int,
+        max_skipped: int,
+        skipped: dict[str, int],
     ) -> None:
         self._config, self._batches, self._log = config, batches, log
         self._bar, self._clock, self._steps = bar, clock, steps
+        self._max_skipped = max_skipped
+        self.skipped = dict(skipped)
         self.reported = 0
         self.last: dict[str, Any] = {}
 
@@ -96,20 +102,14 @@ class Reporter:
         """Logs a stretch of steps.
 
         Raises:
-            Diverged: one of them was bad and the run is to stop; names the step and its data.
+            Diverged: one of them was bad and the run is to stop, or too many in a row were; names
+                the step and its data.
         """
         if not pending:
             return
         fetched = jax.device_get([p.metrics for p in pending])
-        if self._config.on_bad == "stop":
-            for step, metrics in zip(pending, fetched, strict=True):
-                if metrics["bad"]:
-                    raise Diverged(
-                        f"step {step.number} of {self._steps} has loss {metrics['loss']:.4g} and "
-                        f"gradient norm {metrics['grad_norm']:.4g}; its batch ends at data "
-                        f"position {step.position}; nothing of it was saved. Lower the learning "
-                        "rate, or set on_bad='skip' to leave such batches out"
-                    )
+        for step, metrics in zip(pending, fetched, strict=True):
+            self._judge(step, metrics)
         batches, number = self._batches, pending[-1].number
         tokens_a_step = batches.batch_size * batches.sequence_length
         speed = len(pending) * tokens_a_step / self._clock.lap()
@@ -126,6 +126,27 @@ class Reporter:
         self.reported += len(pending)
         self.last = figures
         self._bar.update(len(pending), loss=f"{figures['loss']:.3f}", tokens_s=f"{speed:,.0f}")
+
+    def _judge(self, step: Pending, metrics: dict[str, Any]) -> None:
+        if not metrics["bad"]:
+            self.skipped["in_a_row"] = 0
+            return
+        found = (
+            f"step {step.number} of {self._steps} has loss {metrics['loss']:.4g} and gradient norm "
+            f"{metrics['grad_norm']:.4g}; its batch ends at data position {step.position}"
+        )
+        if self._config.on_bad == "stop":
+            raise Diverged(
+                f"{found}; nothing of it was saved. Set on_bad='skip' to leave such batches out, "
+                "or lower the learning rate in another --workdir"
+            )
+        self.skipped = {name: count + 1 for name, count in self.skipped.items()}
+        if self.skipped["in_a_row"] > self._max_skipped:
+            raise Diverged(
+                f"{found}; it is number {self.skipped['in_a_row']} in a row whose update was left "
+                f"out, and max_skipped is {self._max_skipped} (left out in all: "
+                f"{self.skipped['total']}). Lower the learning rate in another --workdir"
+            )
 
 
 def summarize(steps: list[dict[str, Any]], source_names: tuple[str, ...]) -> dict[str, Any]:

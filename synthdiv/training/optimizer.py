@@ -88,29 +88,26 @@ def learning_rate(config: OptimizerConfig, step: jax.Array, steps: jax.Array) ->
 
 def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
     """Returns the optimizer for a learning rate of 1, clipping included."""
-    if config.name == "adamw":
-        update = optax.adamw(
-            1.0,
-            b1=config.beta1,
-            b2=config.beta2,
-            eps=config.epsilon,
-            weight_decay=config.weight_decay,
-            mask=_decayed,
-        )
-    else:
-        update = muon(
+    update = optax.adamw(
+        1.0,
+        b1=config.beta1,
+        b2=config.beta2,
+        eps=config.epsilon,
+        weight_decay=config.weight_decay,
+        mask=_decayed,
+    )
+    if config.name == "muon":
+        # Not optax's own partition, whose AdamW is Nesterov's and takes no mask for the decay.
+        matrices = muon(
             1.0,
             beta=config.muon_momentum,
             weight_decay=config.weight_decay,
-            weight_decay_mask=_decayed,
-            adam_b1=config.beta1,
-            adam_b2=config.beta2,
-            adam_weight_decay=0.0,
             muon_weight_dimension_numbers=_muon_dimensions,
             # Scales Muon's update to AdamW's size, so that one learning rate serves both
             # (Liu et al. 2025, section 2.2).
             consistent_rms=0.2,
         )
+        update = optax.partition({"muon": matrices, "adamw": update}, _muon_or_adamw)
     if config.clip_norm:
         return optax.chain(optax.clip_by_global_norm(config.clip_norm), update)
     return update
@@ -123,14 +120,24 @@ def _decayed(params: Any) -> Any:
     return jax.tree_util.tree_map_with_path(decayed, params)
 
 
+_MATRICES = ("query", "key", "value", "output", "gate", "up", "down")
+
+
+def _muon_or_adamw(params: Any) -> Any:
+    """Muon for each layer's matrices, AdamW for everything else."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: "muon" if _name(path) in _MATRICES else "adamw", params
+    )
+
+
 def _muon_dimensions(params: Any) -> Any:
-    """Muon for each layer's matrices; None, which means AdamW, for everything else."""
+    """Returns which dimensions of each layer's matrices are summed over."""
     outer = MuonDimensionNumbers(reduction_axis=(1,), output_axis=(2, 3))
     plain = MuonDimensionNumbers(reduction_axis=(1,), output_axis=(2,))
     inner = MuonDimensionNumbers(reduction_axis=(1, 2), output_axis=(3,))
     table = {"query": outer, "key": outer, "value": outer, "output": inner}
     table |= {"gate": plain, "up": plain, "down": plain}
-    return jax.tree_util.tree_map_with_path(lambda path, _: table.get(_name(path)), params)
+    return jax.tree_util.tree_map_with_path(lambda path, _: table[_name(path)], params)
 
 
 def _name(path: tuple) -> str:

@@ -4,7 +4,6 @@ Memory is not estimated by a formula: the compiler is asked. The step is compile
 any array, for one and for two sequences per device, and the difference is what a sequence costs.
 """
 
-import dataclasses
 import math
 import os
 from typing import Any
@@ -92,10 +91,10 @@ def _in_words(figures: dict[str, Any]) -> dict[str, str]:
 
 
 def _temporary_bytes(config: StepConfig, mesh: Mesh, batch_size: int, length: int) -> int:
-    """Returns the bytes per device beyond the state, for a whole batch computed at once."""
-    config = dataclasses.replace(config, accumulate=1)
+    """Returns the bytes per device beyond the state, for micro-batches of `batch_size`."""
+    whole = batch_size * config.accumulate
     lowered = compiled_step(config, mesh).lower(
-        abstract_state(config, mesh), abstract_batch(mesh, batch_size, length)
+        abstract_state(config, mesh), abstract_batch(mesh, whole, length)
     )
     analysis = lowered.compile().memory_analysis()
     assert analysis is not None, "the compiler tells no memory"

@@ -10,6 +10,8 @@ from typing import Any
 
 import jax
 
+from synthdiv.data import tokenizer_files
+from synthdiv.data.chat import TEMPLATE_FILE
 from synthdiv.errors import UserError
 from synthdiv.files import atomic_path, output_dir, read_json, write_json, write_text
 from synthdiv.model import weights
@@ -21,6 +23,8 @@ from synthdiv.training.loop import Run, train
 from synthdiv.training.mesh import check_fits, make_mesh
 from synthdiv.training.plan import plan
 from synthdiv.training.step import StepConfig
+from synthdiv.training.storage import told_in_one_line
+from synthdiv.training.work import check, claimed, fine_tuning, pretraining
 
 
 def pretrain(
@@ -45,23 +49,28 @@ def pretrain(
         Paused: SIGTERM came and all is saved.
     """
     workdir = Path(workdir)
-    return _finished(workdir) or _start(
-        dataclasses.replace(
-            _open_pretrain(config), operative=operative, profile_steps=profile_steps
-        ),
-        workdir,
+    run = dataclasses.replace(
+        _open_pretrain(config), operative=operative, profile_steps=profile_steps
     )
+    with told_in_one_line(workdir), claimed(workdir, pretraining(config, run.data, run.steps)):
+        return _finished(workdir) or _start(run, workdir)
 
 
-def plan_pretrain(config: PretrainConfig) -> Plan:
+def plan_pretrain(config: PretrainConfig, workdir: str | Path | None = None) -> Plan:
     """Returns what `pretrain` would take; see `synthdiv.training.plan`. Writes nothing.
 
     Before the tokens are there, a run whose length is bound (`tokens`) can be planned all the same,
     with sequences of the model's whole context.
+
+    Raises:
+        UserError: what `pretrain` would refuse, with that workdir.
     """
     sources = [Path(directory) for directory, _ in config.mixture.sources]
     if not config.tokens or any(directory.exists() for directory in sources):
-        return _plan(_open_pretrain(config))
+        run = _open_pretrain(config)
+        if workdir is not None:
+            check(Path(workdir), pretraining(config, run.data, run.steps))
+        return _plan(run)
     mesh, length = make_mesh(config.mesh), config.model.max_length
     check_fits(config.model, mesh, config.batch_size, config.accumulate)
     steps = math.ceil(config.tokens / (config.batch_size * length))
@@ -92,27 +101,55 @@ def sft(
         UserError: no checkpoint, no tokenizer in it, or data that does not fit.
         Paused: SIGTERM came and all is saved.
     """
-    workdir = Path(workdir)
-    finished = _finished(workdir)
-    if finished:
-        return finished
-    run = _open_sft(config, init_from, input)
-    return _start(
-        dataclasses.replace(
+    workdir, inputs = Path(workdir), _paths(input)
+    checkpoint, config = _begin(config, init_from)
+    work = fine_tuning(config, checkpoint, inputs, config.template)
+    with told_in_one_line(workdir), claimed(workdir, work):
+        finished = _finished(workdir)
+        if finished:
+            return finished
+        run = _open_sft(config, checkpoint, inputs)
+        say(f"chat template: {config.template.path}")
+        run = dataclasses.replace(
             run,
             tokenizer=_with_template(run.tokenizer, config.template.source, workdir),
             operative=operative,
             profile_steps=profile_steps,
-        ),
-        workdir,
-    )
+        )
+        return _start(run, workdir)
 
 
 def plan_sft(
-    config: SFTConfig, init_from: str | Path, input: str | Path | Sequence[str | Path]
+    config: SFTConfig,
+    init_from: str | Path,
+    input: str | Path | Sequence[str | Path],
+    workdir: str | Path | None = None,
 ) -> Plan:
-    """Returns what `sft` would take; see `synthdiv.training.plan`. Writes nothing."""
-    return _plan(_open_sft(config, init_from, input))
+    """Returns what `sft` would take; see `synthdiv.training.plan`. Writes nothing.
+
+    Raises:
+        UserError: what `sft` would refuse, with that workdir.
+    """
+    inputs = _paths(input)
+    checkpoint, config = _begin(config, init_from)
+    if workdir is not None:
+        check(Path(workdir), fine_tuning(config, checkpoint, inputs, config.template))
+    return _plan(_open_sft(config, checkpoint, inputs))
+
+
+def _begin(config: SFTConfig, init_from: str | Path) -> tuple[Path, SFTConfig]:
+    """Returns the checkpoint to start from, and the settings with the chat template to use."""
+    checkpoint = weights.find_checkpoint(init_from)
+    template = config.template.of_model(weights.describe(checkpoint)[1])
+    return checkpoint, dataclasses.replace(config, template=template)
+
+
+def _paths(input: str | Path | Sequence[str | Path]) -> list[Path]:
+    given = [input] if isinstance(input, str | Path) else list(input)
+    for path in given:
+        if not Path(path).exists():
+            raise UserError(f"no instruction data {str(path)!r}")
+    return [Path(path) for path in given]
 
 
 def export(checkpoint: str | Path, output: str | Path, dtype: str = "float32") -> Path:
@@ -150,25 +187,23 @@ def _open_pretrain(config: PretrainConfig) -> Run:
     return Run(config, config.model, data, steps, make_mesh(config.mesh), data.tokenizer_dir)
 
 
-def _open_sft(
-    config: SFTConfig, init_from: str | Path, input: str | Path | Sequence[str | Path]
-) -> Run:
+def _open_sft(config: SFTConfig, checkpoint: Path, inputs: Sequence[Path]) -> Run:
     from synthdiv.data import load_tokenizer, sft_batches
 
     prepare(config.compile_cache)
-    checkpoint = weights.find_checkpoint(init_from)
     model, tokenizer = weights.describe(checkpoint)
     if tokenizer is None:
         raise UserError(f"{checkpoint} has no tokenizer, which fine-tuning needs")
     model = dataclasses.replace(model, attention_dropout=config.attention_dropout)
     data = sft_batches(
-        [input] if isinstance(input, str | Path) else list(input),
+        inputs,
         load_tokenizer(tokenizer),
         tokenizer,
         config.sequence_length or model.max_length,
         config.batch_size,
         template=config.template,
         format=config.format,
+        epochs=config.epochs,
         seed=config.seed,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
@@ -177,8 +212,7 @@ def _open_sft(
     def first_params(shardings: Any) -> Any:
         return weights.read_any_params(checkpoint, model, shardings)
 
-    steps = config.epochs * data.steps
-    return Run(config, model, data, steps, make_mesh(config.mesh), tokenizer, first_params)
+    return Run(config, model, data, data.steps, make_mesh(config.mesh), tokenizer, first_params)
 
 
 def _start(run: Run, workdir: Path) -> Path:
@@ -198,11 +232,10 @@ def _with_template(tokenizer: Path, template: str, workdir: Path) -> Path:
     """Copies a tokenizer, the chat template beside it, where `transformers` looks for it."""
     output = output_dir(workdir / "tokenizer")
     if jax.process_index() == 0:
-        for file in sorted(tokenizer.iterdir()):
-            if file.is_file() and file.name != weights.COMMIT_MARK:
-                with atomic_path(output / file.name) as temporary:
-                    shutil.copyfile(file, temporary)
-        write_text(output / "chat_template.jinja", template)
+        for file in tokenizer_files(tokenizer):
+            with atomic_path(output / file.name) as temporary:
+                shutil.copyfile(file, temporary)
+        write_text(output / TEMPLATE_FILE, template)
     return output
 
 

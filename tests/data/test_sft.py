@@ -168,6 +168,68 @@ def test_batches(tokenizer: Tokenizer, tmp_path: Path, capsys: pytest.CaptureFix
         sft_batches(paths, tokenizer, tmp_path, 8, 4)
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"instruction": "Write it.", "output": "    return 4\n"},
+        {"question": "Write it.", "answer": "    return 4\n"},
+        {
+            "messages": [
+                {"role": "user", "content": " Write it."},
+                {"role": "assistant", "content": "    return 4\n"},
+            ]
+        },
+        {
+            "conversations": [
+                {"from": "human", "value": "Write it.\n"},
+                {"from": "gpt", "value": "    return 4\n"},
+            ]
+        },
+    ],
+    ids=["alpaca", "flan", "messages", "sharegpt"],
+)
+def test_an_answer_keeps_the_spaces_that_it_begins_with(tmp_path: Path, row: dict) -> None:
+    (tmp_path / "a.jsonl").write_text(json.dumps(row) + "\n")
+    [messages] = sft_examples(tmp_path / "a.jsonl")
+    assert [m["content"] for m in messages] == ["Write it.", "    return 4"]
+
+
+@pytest.mark.parametrize(("batch_size", "processes"), [(64, 1), (8, 1), (8, 2), (20, 1)])
+def test_epochs_are_exact(
+    tokenizer: Tokenizer, tmp_path: Path, batch_size: int, processes: int
+) -> None:
+    """Also of fewer sequences than a batch; the rows that fill up the last batch have no loss."""
+    path = tmp_path / "a.jsonl"
+    row = FORMATS["alpaca"][0]
+    rows = (row | {"output": "A " + "B " * (i % 9)} for i in range(20))
+    path.write_text("".join(json.dumps(each) + "\n" for each in rows))
+
+    def tokens(epochs: int, index: int = 0, count: int = 1) -> tuple[float, int, Any]:
+        data = sft_batches(
+            [path],
+            tokenizer,
+            tmp_path,
+            64,
+            batch_size,
+            epochs=epochs,
+            process_index=index,
+            process_count=count,
+        )
+        return (
+            sum(float(next(data)["loss_mask"].sum()) for _ in range(data.steps)),
+            data.steps,
+            data,
+        )
+
+    once = ChatTemplate().encode(list(sft_examples(path)), tokenizer)
+    expected = sum(int(answer[1:].sum()) for _, answer in once)
+    counted = [tokens(3, index, processes) for index in range(processes)]
+    assert sum(seen for seen, _, _ in counted) == 3 * expected
+    for _, steps, data in counted:
+        assert steps == -(-3 * data.total_sequences // batch_size)
+        assert data.contributed()["a"]["epochs"] == 3 == data.plan()["a"]["epochs"]
+
+
 def test_real_instruction_files(shared_data: Path, tokenizer: Tokenizer) -> None:
     for name in ("alpaca_gpt4_999", "dolly_3k", "flan2022_cot", "gpteacher_roleplay"):
         examples = list(sft_examples(shared_data / "sft" / f"{name}.jsonl.gz"))

@@ -112,7 +112,7 @@ def test_the_python_of_the_page_on_scores(tmp_path, monkeypatch, capsys):
     (tmp_path / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     monkeypatch.chdir(tmp_path)
     exec(code.replace("rounds=100", "rounds=20, with_baselines=False"), {})
-    assert re.match(r"[0-9.]+ \[", capsys.readouterr().out)
+    assert re.match(r"corpus: [0-9.]+ \[", capsys.readouterr().out)
 
 
 def test_the_commands_of_the_page_on_scores(corpus, tmp_path):

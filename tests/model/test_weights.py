@@ -111,6 +111,46 @@ def test_what_is_not_this_llama_is_refused(tmp_path, changes, words) -> None:
         load_model(_broken(tmp_path, **changes))
 
 
+def _cut(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def _header_cut(path):
+    path.write_bytes(path.read_bytes()[:5])
+
+
+def _quantized(path):
+    from safetensors.numpy import load_file, save_file
+
+    tensors = load_file(path)
+    name = next(iter(tensors))
+    save_file(tensors | {name: tensors[name].astype(np.int8)}, path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (_cut, "cannot read the weights in"),
+        (_header_cut, "cannot read the weights in"),
+        (_quantized, "is of type I8; quantized is not read here"),
+        (lambda path: path.unlink(), "lacks model-00002-of-"),
+        (
+            lambda path: (path.parent / "model.safetensors.index.json").write_text("{}"),
+            "weight_map",
+        ),
+        (lambda path: (path.parent / "config.json").write_text("[]"), "not a JSON object"),
+    ],
+    ids=["cut", "header", "quantized", "shard", "index", "config"],
+)
+def test_damaged_directories_are_told_in_one_line(tmp_path, monkeypatch, damage, words) -> None:
+    monkeypatch.setattr(hf, "SHARD_BYTES", 5000)
+    save_hf(_random(SMALL), SMALL, None, tmp_path)
+    damage(sorted(tmp_path.glob("model-*.safetensors"))[1])
+    with pytest.raises(UserError, match=words) as refused:
+        load_model(tmp_path)
+    assert "\n" not in str(refused.value)
+
+
 def test_a_place_without_a_checkpoint_is_refused(tmp_path) -> None:
     with pytest.raises(UserError, match="no checkpoint in"):
         find_checkpoint(tmp_path)

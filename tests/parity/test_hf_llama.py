@@ -9,6 +9,7 @@ import pytest
 from flax import nnx
 
 from synthdiv.model import cross_entropy, hf, load_model, save_hf
+from synthdiv.model.hf_config import config_to_hf
 from synthdiv.model.weights import graph
 from tests.model.quick import quick
 
@@ -139,6 +140,6 @@ def test_config_survives_the_trip() -> None:
     config = dataclasses.replace(
         hf.ModelConfig(), kv_heads=5, rope_theta=5e5, norm_eps=1e-6, tie_embeddings=False
     )
-    theirs = transformers.LlamaConfig(**hf.config_to_hf(config))
+    theirs = transformers.LlamaConfig(**config_to_hf(config))
     assert theirs.num_key_value_heads == 5 and theirs.rms_norm_eps == 1e-6
     assert theirs.rope_parameters["rope_theta"] == 5e5

@@ -130,11 +130,26 @@ def test_divergence_stops_with_step_and_position(config, tmp_path) -> None:
     assert not list((tmp_path / "checkpoints").iterdir())
 
 
-def test_bad_batches_can_be_skipped(config, tmp_path) -> None:
+def test_bad_batches_can_be_skipped_and_are_counted(config, tmp_path, capsys) -> None:
     wild = OptimizerConfig(learning_rate=1e30, clip_norm=0.0, warmup=0.0)
-    config = dataclasses.replace(config, optimizer=wild, on_bad="skip")
+    config = dataclasses.replace(config, optimizer=wild, on_bad="skip", max_skipped=11)
     pretrain(config, tmp_path)
     assert sum(line.get("bad_steps", 0) for line in lines(tmp_path)) == 11
+    assert json.loads((tmp_path / "done.json").read_text())["skipped"] == 11
+    assert "warning: 11 of 12 updates were bad and were left out" in capsys.readouterr().err
+
+
+def test_too_many_skips_in_a_row_stop_the_run(config, tmp_path) -> None:
+    """The count goes on over an interruption."""
+    wild = OptimizerConfig(learning_rate=1e30, clip_norm=0.0, warmup=0.0)
+    config = dataclasses.replace(
+        config, optimizer=wild, on_bad="skip", max_skipped=8, checkpoint_every=6, log_every=1
+    )
+    with pytest.raises(UserError, match="step 10 of 12 .* is number 9 in a row") as stop:
+        pretrain(config, tmp_path)
+    assert "left out in all: 9" in str(stop.value) and not (tmp_path / "done.json").exists()
+    with pytest.raises(UserError, match="step 10 of 12 .* is number 9 in a row"):
+        pretrain(config, tmp_path)
 
 
 def test_another_run_in_the_same_place_is_refused(config, tmp_path) -> None:
@@ -142,11 +157,13 @@ def test_another_run_in_the_same_place_is_refused(config, tmp_path) -> None:
     pretrain(config, tmp_path)
     (tmp_path / "done.json").unlink()
     wider = dataclasses.replace(config, model=dataclasses.replace(TINY, hidden=64))
-    with pytest.raises(UserError, match="has Model.hidden=32 and this run 64"):
+    with pytest.raises(
+        UserError, match=r"another training run \(Model.hidden was 32 and is now 64"
+    ):
         pretrain(wider, tmp_path)
-    with pytest.raises(UserError, match="a run of 12 steps, not 24"):
+    with pytest.raises(UserError, match=r"another training run \(steps was 12 and is now 24"):
         pretrain(dataclasses.replace(config, tokens=2 * config.tokens), tmp_path)
-    with pytest.raises(UserError, match="another data mixture"):
+    with pytest.raises(UserError, match=r"another training run \(Pretrain.seed was 0 and is now 1"):
         pretrain(dataclasses.replace(config, seed=1), tmp_path)
 
 
@@ -234,6 +251,15 @@ def test_the_plan_is_about_right_and_writes_nothing(config, tmp_path, monkeypatc
     assert not list(tmp_path.iterdir())
 
 
+def test_the_plan_counts_what_accumulated_gradients_take(config) -> None:
+    """The sum of the gradients stays while the next micro-batch is computed."""
+    once = plan_pretrain(config).figures
+    config = dataclasses.replace(config, batch_size=32, accumulate=4)
+    four = plan_pretrain(config).figures
+    more = four["bytes_per_device"] - once["bytes_per_device"]
+    assert more >= 4 * TINY.parameters  # bytes of float32
+
+
 @pytest.fixture
 def instructions(tmp_path):
     file = tmp_path / "instructions.jsonl"
@@ -270,6 +296,20 @@ def test_fine_tuning_starts_from_the_model_and_learns(config, tmp_path, instruct
     )
 
 
+def test_epochs_of_a_set_smaller_than_a_batch_are_those_asked_for(
+    config, tmp_path, instructions
+) -> None:
+    pretrain(config, tmp_path / "pretrained")
+    settings = SFTConfig(batch_size=64, epochs=3, log_every=1, tensorboard=False, compile_cache="")
+    sft(settings, tmp_path / "pretrained", instructions, tmp_path / "tuned")
+    log = lines(tmp_path / "tuned")
+    about = json.loads((tmp_path / "tuned/run.json").read_text())
+    sequences = about["sources"]["instructions"]["sequences"]
+    assert sequences % 64 and sequences < 3 * 64
+    assert [line["step"] for line in log] == list(range(1, -(-sequences // 64) + 1))
+    assert log[-1]["epochs"]["instructions"] == 3
+
+
 def test_fine_tuning_starts_from_a_hugging_face_llama(config, tmp_path, instructions) -> None:
     start = pretrain(config, tmp_path / "pretrained")
     llama = export(start, tmp_path / "llama")
@@ -284,6 +324,29 @@ def test_fine_tuning_starts_from_a_hugging_face_llama(config, tmp_path, instruct
     jax.tree.map(
         np.testing.assert_array_equal, state_of(start)["params"], state_of(unmoved)["params"]
     )
+
+
+def test_a_models_own_chat_template_is_used_and_goes_along(config, tmp_path, instructions) -> None:
+    """From a Hugging Face directory, of which the checkpoints keep the tokenizer's files alone."""
+    llama = export(pretrain(config, tmp_path / "pretrained"), tmp_path / "llama")
+    template = (
+        "{% for m in messages %}{{ '[' + m.role + ']' + m.content + eos_token }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '[assistant]' }}{% endif %}"
+    )
+    settings = json.loads((llama / "tokenizer_config.json").read_text())
+    extra = {"chat_template": template, "model_max_length": 77}
+    (llama / "tokenizer_config.json").write_text(json.dumps(settings | extra))
+    tuning = SFTConfig(batch_size=8, epochs=1, tensorboard=False, compile_cache="")
+    final = sft(tuning, llama, instructions, tmp_path / "tuned")
+    kept = {p.name for p in (final / "tokenizer").iterdir()}
+    assert kept >= {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}
+    assert not kept & {"config.json", "model.safetensors"}
+    assert (final / "tokenizer/chat_template.jinja").read_text() == template
+    about = json.loads((final / "about/metadata").read_text())
+    assert about["run"]["template"]["path"] == str(llama / "tokenizer_config.json")
+    out = export(tmp_path / "tuned", tmp_path / "out")
+    assert (out / "chat_template.jinja").read_text() == template
+    assert json.loads((out / "tokenizer_config.json").read_text())["model_max_length"] == 77
 
 
 def test_the_export_loads_in_transformers(config, tmp_path) -> None:

@@ -1,0 +1,88 @@
+"""A disk that is full or fails, told in one line instead of everything that broke on it."""
+
+import contextlib
+import errno
+import gc
+import logging
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from synthdiv.errors import UserError
+
+_FAULTS = {code: os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)}
+
+
+@contextlib.contextmanager
+def told_in_one_line(workdir: Path) -> Iterator[None]:
+    """Turns whatever a full or failing disk makes of what happens inside into one line.
+
+    Raises:
+        UserError: `workdir` cannot be written; says why. What was saved before is whole.
+    """
+    absl = logging.getLogger("absl")
+    level, hook = absl.level, sys.unraisablehook
+    absl.setLevel(logging.CRITICAL)  # Orbax logs the errors that it raises, too
+
+    def unless_late(unraisable: Any) -> None:
+        if "Event loop is closed" not in str(unraisable.exc_value):
+            hook(unraisable)
+
+    # Writes that end after the one that failed find nobody to tell; this stays after a failure.
+    sys.unraisablehook = unless_late
+    try:
+        yield
+    except Exception as error:
+        reason = _fault(error)
+        if reason is None:
+            sys.unraisablehook = hook
+            raise
+        _forget(error)
+        raise UserError(
+            f"cannot write to {str(workdir)!r}: {reason}. What was saved before is whole: make "
+            "room and run the same command again to go on"
+        ) from None
+    else:
+        sys.unraisablehook = hook
+    finally:
+        absl.setLevel(level)
+
+
+def _fault(error: BaseException) -> str | None:
+    """Returns what was wrong with the disk, if that is behind an error."""
+    for each in _chain(error):
+        if isinstance(each, OSError) and each.errno in _FAULTS:
+            return _FAULTS[each.errno]
+        for words in _FAULTS.values():
+            if words in str(each):  # TensorStore raises ValueError
+                return words
+    return None
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """Returns an error and all that it came from, each once."""
+    found: list[BaseException] = []
+    pending: list[BaseException | None] = [error]
+    while pending:
+        each = pending.pop()
+        if each is not None and each not in found:
+            found.append(each)
+            pending += [each.__cause__, each.__context__, *getattr(each, "exceptions", ())]
+    return found
+
+
+def _forget(error: BaseException) -> None:
+    """Lets go of what an error holds: writes that were under way would complain one by one."""
+    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for each in _chain(error):
+                traceback.clear_frames(each.__traceback__)
+            gc.collect()
+    finally:
+        sys.unraisablehook = hook
