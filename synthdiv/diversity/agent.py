@@ -16,6 +16,8 @@ from synthdiv.diversity.arithmetic import (
     repair_partition,
     round_score,
 )
+from synthdiv.diversity.codebook import Codebook, Label
+from synthdiv.diversity.coding import Codes, assign_request, codes_of
 from synthdiv.diversity.config import ScoreConfig
 from synthdiv.diversity.criteria import CriteriaSet, sampling
 from synthdiv.diversity.documents import Shown
@@ -25,6 +27,7 @@ from synthdiv.llm import Request, Session, fence
 
 _SINGLE = "a cluster of one document"
 _NOT_PLACED = "the judge placed it nowhere"
+_MOSTLY = 0.5  # share of a round's documents without a usable code from which the round failed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,12 +76,15 @@ class Round(DrawnRound):
         unverified: whether a cluster of several documents has no verdict, and counts as valid.
         failure: why there is no usable clustering; the round is then in no figure. None where
             there is one.
+        codes: where documents were described by a codebook: one code a facet for each document,
+            `[K][facets]`; a cluster is then the documents of one value at the headline's level.
     """
 
     clusters: tuple[JudgedCluster, ...] = ()
     repaired: bool = False
     unverified: bool = False
     failure: str | None = None
+    codes: tuple[tuple[str, ...], ...] = ()
 
     @property
     def failed(self) -> bool:
@@ -118,7 +124,9 @@ class Agent:
     stage: str = "clustering"
 
     async def judge(self, drawn: DrawnRound) -> Round:
-        """Runs steps 4 and 5 of one round."""
+        """Runs steps 4 and 5 of one round, or describes its documents by the codebook."""
+        if drawn.criteria.codebook is not None:
+            return await self._described(drawn, drawn.criteria.codebook)
         reply = await self.session.ask(self.clustering_request(drawn))
         if reply.value is None or not reply.value.clusters:
             failure = reply.failure or "the judge named no cluster"
@@ -142,6 +150,40 @@ class Agent:
                 for number, cluster in enumerate(clusters, 1)
             )
         return Round(drawn.id, drawn.criteria, drawn.documents, clusters, repaired, unverified)
+
+    async def _described(self, drawn: DrawnRound, codebook: Codebook) -> Round:
+        """One round of values: its documents get codes, which make clusters at every level."""
+        reply = await self.session.ask(self.codes_request(drawn, codebook))
+        count = len(drawn.documents)
+        codes, mended = codes_of(reply.value, count, codebook)
+        if reply.value is None or mended > count * _MOSTLY:
+            failure = reply.failure or "most documents got no code of the codebook"
+            return Round(drawn.id, drawn.criteria, drawn.documents, failure=failure)
+        facet, depth = codebook.find(self.config.level)
+        described = codebook.facets[facet]
+        places: dict[Label, list[int]] = {}
+        for place, given in enumerate(codes):
+            places.setdefault(codebook.label(facet, given[facet], depth), []).append(place)
+        clusters = tuple(
+            JudgedCluster(
+                tuple(members),
+                codebook.called(facet, label),
+                codebook.meaning(facet, label),
+                {
+                    f"{described.name}: {level.name}": codebook.called(facet, label[:n])
+                    for n, level in enumerate(described.levels[: depth + 1], 1)
+                },
+            )
+            for label, members in places.items()
+        )
+        return Round(
+            drawn.id, drawn.criteria, drawn.documents, clusters, mended > 0, codes=tuple(codes)
+        )
+
+    def codes_request(self, drawn: DrawnRound, codebook: Codebook) -> Request[Codes]:
+        """The codes of one round's documents."""
+        documents = [self.documents[i] for i in drawn.documents]
+        return assign_request(documents, codebook, self.prompts, self.config, self.stage)
 
     def clustering_request(self, drawn: DrawnRound) -> Request[Clustering]:
         """Step 4 of one round."""

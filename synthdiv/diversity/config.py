@@ -46,7 +46,14 @@ class ScoreConfig:
         match_length: with several corpora under one set of criteria, cut documents so that all
             corpora show the judge the same distribution of lengths.
         temperature, max_tokens: of the judge's replies.
-        prompts: directory of the Jinja templates.
+        prompts: directory of the Jinja templates. It decides the way of asking: "prompts/score"
+            sorts documents into clusters as the paper does, "prompts/levels" gives each document
+            values at levels.
+        level: with values, the level whose score is the headline, as facet.level.
+        coverage_documents: with values, documents that made no codebook, described to see
+            whether it covers the corpus; 0 leaves that out.
+        least_coverage: share of them that must have a value at the headline's level; below it the
+            values are gathered once more, with what was missed.
         bootstrap: resamples of the two-level bootstrap.
         with_baselines: whether the baseline metrics are computed too.
         baselines: how.
@@ -77,6 +84,9 @@ class ScoreConfig:
     temperature: float = 0.0
     max_tokens: int = 4096
     prompts: str = "prompts/score"
+    level: str = "subject.discipline"
+    coverage_documents: int = 40
+    least_coverage: float = 0.9
     bootstrap: int = 2000
     with_baselines: bool = True
     baselines: BaselineConfig = dataclasses.field(default_factory=BaselineConfig)
@@ -99,6 +109,7 @@ class ScoreConfig:
             "block_rounds": 2,
             "look_rounds": 1,
             "control_rounds": 0,
+            "coverage_documents": 0,
             "bootstrap": 100,
             "max_tokens": 64,
         }
@@ -109,7 +120,7 @@ class ScoreConfig:
             refuse("criteria_high", self.criteria_high, f"at least {self.criteria_low}")
         if self.policy not in POLICIES:
             refuse("policy", self.policy, f"one of {', '.join(POLICIES)}")
-        for name in ("repeat_fraction", "second_fraction"):
+        for name in ("repeat_fraction", "second_fraction", "least_coverage"):
             if not 0 <= getattr(self, name) <= 1:
                 refuse(name, getattr(self, name), "between 0 and 1")
         if self.target_ci is not None and self.target_ci <= 0:

@@ -16,10 +16,10 @@ import numpy as np
 
 from synthdiv.corpora.names import numbered
 from synthdiv.diversity.config import ScoreConfig
-from synthdiv.diversity.criteria import Criteria, criteria_json, read_criteria
+from synthdiv.diversity.criteria import Basis, criteria_json, criteria_of, read_basis
 from synthdiv.diversity.documents import Shown, matched_limits, read_documents
 from synthdiv.diversity.figures import Figures
-from synthdiv.diversity.inquiry import Inquiry, draw_sample, gather_sets, make_draws
+from synthdiv.diversity.inquiry import Inquiry, Share, draw_sample, gather_sets, make_draws
 from synthdiv.diversity.partial import PartialScore, comparison_words, partial_comparison
 from synthdiv.diversity.prompts import load_prompts
 from synthdiv.diversity.results import ComparisonResult, Difference, ScoreResult
@@ -27,6 +27,8 @@ from synthdiv.diversity.scoring import cluster_score, result_of, spent
 from synthdiv.errors import Paused, UserError
 from synthdiv.files import Corpus, output_dir, write_json
 from synthdiv.llm import Session, one_pause
+
+_COMPARED = ("score", "levels", "pairs", "corpus", "baselines")
 
 
 def score_corpora(
@@ -64,7 +66,7 @@ def score_corpora(
     differences: tuple[Difference, ...] = ()
     if compare:
         asked, pause = _ask_alike(inputs, config, session, second)
-        content["criteria"] = criteria_json(asked[0][0].sets[0])
+        content["criteria"] = criteria_json(criteria_of(asked[0][0].sets[0]))
         content["matched_lengths"] = config.match_length
         results: dict[str, ScoreResult] = {}
         for name, (one, usage) in zip(names, asked, strict=False):
@@ -79,7 +81,7 @@ def score_corpora(
     else:
         results, pause = _score_each(inputs, names, directory, config, session, second)
     content["corpora"] = {
-        name: {k: result[k] for k in ("score", "pairs", "corpus", "baselines")}
+        name: {k: result[k] for k in _COMPARED if k in result.content}
         for name, result in results.items()
     }
     content |= spent(before, session.stats)
@@ -136,7 +138,7 @@ def _ask_alike(
         the last corpora out.
     """
     if config.criteria:
-        shared = [read_criteria(config.criteria)]
+        shared = [read_basis(config.criteria, load_prompts(config.prompts))]
     else:
         shared = _gather_from_all(inputs, config, session)
     limits: list[dict[int, int] | None] = [None] * len(inputs)
@@ -170,11 +172,13 @@ def _ask_alike(
 
 def _gather_from_all(
     inputs: Sequence[Corpus], config: ScoreConfig, session: Session
-) -> list[Criteria]:
-    """Steps 1 to 3 on handfuls that hold documents of all corpora."""
-    share = config.proposals_per_set
-    count = config.sets * share
+) -> list[Basis]:
+    """Gathers criteria or codebooks from handfuls that hold documents of all corpora."""
+    prompts = load_prompts(config.prompts)
+    each = config.proposals_per_set
+    count = config.sets * each
     handfuls: list[list[Shown]] = [[] for _ in range(count)]
+    unseen: list[list[Shown]] = [[] for _ in range(config.sets)]
     for place, corpus in enumerate(inputs):
         drawn = make_draws(corpus, config)[0]
         # The J documents of a handful are shared out, and the odd ones go round.
@@ -183,12 +187,24 @@ def _gather_from_all(
             for n in range(count)
         ]
         indices = [drawn.criteria(n, share) for n, share in enumerate(shares)]
-        documents = read_documents(corpus, np.concatenate(indices), config.document_words)
+        others = []
+        if prompts.facets and config.coverage_documents:
+            size = math.ceil(config.coverage_documents / len(inputs))
+            others = [np.setdiff1d(drawn.unseen(n, size), indices) for n in range(config.sets)]
+        wanted = np.concatenate([*indices, *others])
+        documents = read_documents(corpus, wanted, config.document_words)
         for handful, chosen in zip(handfuls, indices, strict=True):
             handful += [documents[int(i)] for i in chosen]
-    firsts = range(0, count, share)
-    dealt = [handfuls[first : first + share] for first in firsts]
-    return gather_sets(session, dealt, firsts, load_prompts(config.prompts), config)
+        for share, chosen in zip(unseen, others, strict=False):
+            share += [documents[int(i)] for i in chosen]
+    if prompts.facets:  # so that no place in a handful tells the corpus
+        for number, handful in enumerate(handfuls):
+            np.random.default_rng([config.seed, number]).shuffle(handful)
+    dealt = [
+        Share(first, handfuls[first : first + each], unseen[first // each])
+        for first in range(0, count, each)
+    ]
+    return gather_sets(session, dealt, prompts, config)
 
 
 def _lengths(corpus: Corpus, config: ScoreConfig) -> dict[int, int]:

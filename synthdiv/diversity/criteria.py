@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from synthdiv.config import find
+from synthdiv.diversity.codebook import Codebook, read_codebook
 from synthdiv.diversity.config import ScoreConfig
 from synthdiv.diversity.documents import Shown
 from synthdiv.diversity.prompts import Prompts
@@ -34,26 +35,42 @@ _MOST_DEFINITIONS = 30  # of one name shown to step 2: more say nothing new and 
 _MOST_NAMES = 150
 
 Criteria = tuple[Criterion, ...]
+Basis = Criteria | Codebook
 Kind = Literal["metadata", "metrics"]
 Entry = Attribute | Metric
 
 
 @dataclass(frozen=True)
 class CriteriaSet:
-    """Criteria that head the rounds of one group.
+    """What heads the rounds of one group.
 
     Attributes:
         number: of the group; rounds with the same number are one unit of the interval.
-        criteria: what documents are judged by.
+        basis: criteria to sort documents by, or a codebook to describe them by.
     """
 
     number: int
-    criteria: Criteria
+    basis: Basis
+
+    @property
+    def codebook(self) -> Codebook | None:
+        """The codebook, where documents are described by one."""
+        return self.basis if isinstance(self.basis, Codebook) else None
+
+    @property
+    def criteria(self) -> Criteria:
+        """The criteria; of a codebook, its facets at each level."""
+        return criteria_of(self.basis)
 
     @functools.cached_property
     def text(self) -> str:
-        """The criteria as they head the clustering prompt."""
-        return criteria_text(self.criteria)
+        """The criteria or the codebook as they head a round's prompt."""
+        return self.basis.text if isinstance(self.basis, Codebook) else criteria_text(self.basis)
+
+
+def criteria_of(basis: Basis) -> Criteria:
+    """The criteria of a set; of a codebook, its facets at each level."""
+    return basis.criteria if isinstance(basis, Codebook) else basis
 
 
 def sampling(config: ScoreConfig) -> Sampling:
@@ -249,6 +266,24 @@ def read_criteria(path: str | Path) -> Criteria:
             f'{path}: a criterion has a "name", a "kind" ("metadata" or "metric") and a "sentence"'
         ) from None
     return _one_name_each(criteria)
+
+
+def read_basis(path: str | Path, prompts: Prompts) -> Basis:
+    """Reads what rounds are judged by: criteria for clusters, a codebook for values.
+
+    Raises:
+        UserError: there is no such file, or it is for the other way of asking.
+    """
+    content = read_json(find(path))
+    described = isinstance(content, Mapping) and ("facets" in content or content.get("codebooks"))
+    if prompts.facets and not described:
+        raise UserError(f"{path} holds no codebook, which the prompts in {prompts.directory} need")
+    if described and not prompts.facets:
+        raise UserError(
+            f"{path} is a codebook, and the prompts in {prompts.directory} sort into clusters:"
+            " --bind=\"Score.prompts='prompts/levels'\""
+        )
+    return read_codebook(path) if described else read_criteria(path)
 
 
 def criteria_text(criteria: Criteria) -> str:

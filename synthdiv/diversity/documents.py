@@ -14,7 +14,8 @@ import numpy as np
 from synthdiv.errors import UserError
 from synthdiv.files import Corpus
 
-_SUBSET, _ROUNDS, _CRITERIA, _CONTROL, _ORDER, _AGAIN = range(6)  # streams of random numbers
+# Streams of random numbers.
+_SUBSET, _ROUNDS, _CRITERIA, _CONTROL, _ORDER, _AGAIN, _COVERAGE = range(7)
 
 # A control character says nothing, and some servers refuse it; tab and line feed are text.
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x9f]")
@@ -110,6 +111,10 @@ class Draws:
     def criteria(self, number: int, size: int) -> np.ndarray:
         """Documents of criteria proposal `number`, `[J]`."""
         return self._draw(size, _CRITERIA, number)
+
+    def unseen(self, number: int, size: int) -> np.ndarray:
+        """Documents that show whether codebook `number` covers the corpus, `[size]`."""
+        return self._draw(size, _COVERAGE, number)
 
     def controls(self, count: int) -> list[np.ndarray]:
         """Documents of the lexical judge's own first `count` rounds, `[K]` each."""

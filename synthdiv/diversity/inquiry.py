@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from synthdiv.diversity.agent import Agent, DrawnRound, Round
+from synthdiv.diversity.coding import gather_codebook
 from synthdiv.diversity.config import ScoreConfig
 from synthdiv.diversity.control import LexicalJudge, has_control
-from synthdiv.diversity.criteria import Criteria, CriteriaSet, gather_criteria
+from synthdiv.diversity.criteria import Basis, CriteriaSet, gather_criteria
 from synthdiv.diversity.documents import Draws, Shown, read_documents
 from synthdiv.diversity.figures import Figures, figures_of, narrow_enough
 from synthdiv.diversity.partial import require_enough
@@ -66,10 +67,12 @@ def draw_sample(
     draws = make_draws(corpus, config)
     blocks = sum(block.repeat == 0 for look in looks(config, given) for block in look)
     proposals = 0 if given else config.proposals_per_set * blocks
+    unseen = 0 if given or not load_prompts(config.prompts).facets else config.coverage_documents
     parts = []
     for drawn in draws:
         parts += [drawn.round(n) for n in range(config.rounds)]
         parts += [drawn.criteria(n, config.criteria_documents) for n in range(proposals)]
+        parts += [drawn.unseen(n, unseen) for n in range(blocks) if unseen]
         if has_control(config, session):
             parts += drawn.controls(config.control_rounds // config.repeats)
     wanted = np.unique(np.concatenate(parts))
@@ -125,27 +128,44 @@ def looks(config: ScoreConfig, given: int, in_turn: bool = False) -> list[list[B
     return repeats if in_turn else [list(itertools.chain(*repeats))]
 
 
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """The documents that one criteria set or codebook is gathered from.
+
+    Attributes:
+        first: number of its first handful among those of all sets.
+        handfuls: the documents of each proposal.
+        unseen: documents of no handful, to see whether a codebook covers the corpus.
+    """
+
+    first: int
+    handfuls: Sequence[Sequence[Shown]]
+    unseen: Sequence[Shown] = ()
+
+
 def gather_sets(
     session: Session,
-    handfuls: Sequence[Sequence[Sequence[Shown]]],
-    firsts: Sequence[int],
+    shares: Sequence[Share],
     prompts: Prompts,
     config: ScoreConfig,
-) -> list[Criteria]:
-    """Gathers several criteria sets at once.
+) -> list[Basis]:
+    """Gathers several criteria sets or codebooks at once.
 
     Args:
         session: who answers.
-        handfuls: for each set, the documents of its proposals.
-        firsts: for each set, the number of its first proposal.
+        shares: the documents of each.
         prompts, config: as `gather_criteria`.
     """
 
-    async def gather(share: tuple[Sequence[Sequence[Shown]], int]) -> Criteria:
-        return await gather_criteria(session, share[0], share[1], prompts, config)
+    async def gather(share: Share) -> Basis:
+        if prompts.facets:
+            return await gather_codebook(
+                session, share.handfuls, share.first, share.unseen, prompts, config
+            )
+        return await gather_criteria(session, share.handfuls, share.first, prompts, config)
 
-    shares = list(zip(handfuls, firsts, strict=True))
-    found = dict(session.map(gather, shares, "criteria", len(shares), "sets"))
+    label = "codebooks" if prompts.facets else "criteria"
+    found = dict(session.map(gather, shares, label, len(shares), "sets"))
     return [found[place] for place in range(len(shares))]
 
 
@@ -174,10 +194,10 @@ class Inquiry:
         config: ScoreConfig,
         session: Session,
         second: Session | None = None,
-        given: Sequence[Criteria] = (),
+        given: Sequence[Basis] = (),
     ) -> None:
         self.sample, self.config = sample, config
-        self.sets: list[Criteria] = list(given)
+        self.sets: list[Basis] = list(given)
         self.rounds: list[Round] = []
         self.again: list[Round] | None = None
         self.theirs: list[Round] | None = None
@@ -206,7 +226,8 @@ class Inquiry:
             Paused: as `ask`.
         """
         label = f"judging {self.sample.corpus.name}"
-        agent = Agent(self._session, self.sample.documents, self._prompts, self.config)
+        stage = self._prompts.stage
+        agent = Agent(self._session, self.sample.documents, self._prompts, self.config, stage)
         try:
             for look in looks(self.config, len(self._given), self._session.capped):
                 drawn = self._draw(look)
@@ -244,12 +265,15 @@ class Inquiry:
                         dataclasses.replace(r, documents=tuple(r.documents[p] for p in order(r.id)))
                         for r in drawn
                     ]
-                    agent = Agent(self._session, documents, self._prompts, config)
+                    stage = self._prompts.stage
+                    agent = Agent(self._session, documents, self._prompts, config, stage)
                     self.again = _all_of(agent, turned, "judging again") if turned else None
                 if self._second is not None:
                     with piece():
                         drawn = self._chosen(config.second_fraction, 1)
-                        stage = "second_clustering"  # its batch file is for another model
+                        stage = (
+                            f"second_{self._prompts.stage}"  # its batch file is for another model
+                        )
                         agent = Agent(self._second, documents, self._prompts, config, stage)
                         self.theirs = _all_of(agent, drawn, "the second judge")
             except Paused as pause:
@@ -274,19 +298,7 @@ class Inquiry:
             found = [self._given[block.place % len(self._given)] for block in look]
             numbers = [block.place for block in look]  # the same criteria in every repeat
         else:
-            share = config.proposals_per_set
-            firsts = [block.place * share for block in look]
-            handfuls = [
-                [
-                    [
-                        self.sample.documents[i]
-                        for i in draws[block.repeat].criteria(n, config.criteria_documents).tolist()
-                    ]
-                    for n in range(first, first + share)
-                ]
-                for block, first in zip(look, firsts, strict=True)
-            ]
-            found = gather_sets(self._session, handfuls, firsts, self._prompts, config)
+            found = gather_sets(self._session, list(map(self._share, look)), self._prompts, config)
             numbers = [block.repeat * config.sets + block.place for block in look]
             self.sets += found
         rounds = [
@@ -299,6 +311,25 @@ class Inquiry:
             for n in block.rounds
         ]
         return sorted(rounds, key=lambda r: r.id)
+
+    def _share(self, block: Block) -> Share:
+        """The documents that the criteria of a block are gathered from."""
+        config, drawn = self.config, self.sample.draws[block.repeat]
+        first = block.place * config.proposals_per_set
+        handfuls = [
+            drawn.criteria(n, config.criteria_documents).tolist()
+            for n in range(first, first + config.proposals_per_set)
+        ]
+        shown = {i for handful in handfuls for i in handful}
+        unseen = []
+        if self._prompts.facets and config.coverage_documents:
+            unseen = drawn.unseen(block.place, config.coverage_documents).tolist()
+        documents = self.sample.documents
+        return Share(
+            first,
+            [[documents[i] for i in handful] for handful in handfuls],
+            [documents[i] for i in unseen if i not in shown],
+        )
 
     def _chosen(self, fraction: float, purpose: int) -> list[DrawnRound]:
         """A share of the first repeat's rounds, drawn at random."""

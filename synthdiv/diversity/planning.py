@@ -1,10 +1,14 @@
 """What a scoring run would take, for --dry_run: calls, tokens and money of each step."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from synthdiv.config import find
 from synthdiv.diversity.agent import Agent, DrawnRound, JudgedCluster
+from synthdiv.diversity.codebook import Codebook, read_codebook
+from synthdiv.diversity.coding import DocumentNotes, Handful, Notes, assign_request, note_request
+from synthdiv.diversity.coding import gather_request as gather_values_request
 from synthdiv.diversity.config import ScoreConfig
 from synthdiv.diversity.criteria import (
     Criteria,
@@ -17,12 +21,13 @@ from synthdiv.diversity.criteria import (
 )
 from synthdiv.diversity.documents import read_documents
 from synthdiv.diversity.inquiry import make_draws
-from synthdiv.diversity.prompts import load_prompts
+from synthdiv.diversity.prompts import Prompts, load_prompts
 from synthdiv.diversity.schemas import Attribute, CriteriaProposal, Metric
 from synthdiv.files import Corpus
 from synthdiv.llm import Plan, Request, Session, Stage
 
 TYPICAL_CRITERIA = "configs/score/criteria.json"  # of the length that a judge's own have
+TYPICAL_CODEBOOK = "configs/score/criteria/pretraining-1.json"
 _EXAMPLES = 20
 
 
@@ -41,6 +46,8 @@ def plan_score(inputs: Sequence[Corpus], config: ScoreConfig, session: Session) 
         the plan; printed, it is a table.
     """
     prompts = load_prompts(config.prompts)
+    if prompts.facets:
+        return _plan_values(inputs, config, session, prompts)
     criteria = read_criteria(config.criteria or find(TYPICAL_CRITERIA))
     examples: dict[str, list[Request[Any]]] = {"criteria": [], "clustering": [], "verification": []}
     each = max(_EXAMPLES // len(inputs), 1)
@@ -69,6 +76,57 @@ def plan_score(inputs: Sequence[Corpus], config: ScoreConfig, session: Session) 
     if config.verify:
         stages["verification"] = Stage(examples["verification"][:calls], calls)
     return session.plan(stages)
+
+
+def _plan_values(
+    inputs: Sequence[Corpus], config: ScoreConfig, session: Session, prompts: Prompts
+) -> Plan:
+    """The plan where documents get values; one more gathering of each codebook is not in it."""
+    codebook = read_codebook(find(config.criteria or TYPICAL_CODEBOOK))
+    notes, codes = [], []
+    each = max(_EXAMPLES // len(inputs), 1)
+    for corpus in inputs:
+        drawn = make_draws(corpus, config)[0]
+        rounds = [drawn.round(n).tolist() for n in range(each)]
+        handfuls = [drawn.criteria(n, config.criteria_documents).tolist() for n in range(each)]
+        wanted = [i for shown in (*rounds, *handfuls) for i in shown]
+        documents = read_documents(corpus, wanted, config.document_words)
+        for number, handful in enumerate(handfuls):
+            shown = Handful(number, [documents[i] for i in handful])
+            notes.append(note_request(shown, prompts, config))
+        for indices in rounds:
+            round_ = [documents[i] for i in indices]
+            codes.append(assign_request(round_, codebook, prompts, config, "values"))
+    calls = config.rounds * config.repeats * len(inputs)
+    stages: dict[str, Stage] = {}
+    if not config.criteria:
+        sets = config.sets * config.repeats * len(inputs)
+        count = sets * config.proposals_per_set
+        stages["notes"] = Stage(notes[:count], count)
+        typical = _typical_notes(config.proposals_per_set, config.criteria_documents, codebook)
+        gathered = [
+            gather_values_request(typical, facet, prompts, config)
+            for facet in range(len(prompts.facets))
+        ]
+        stages["gathering"] = Stage(gathered, sets * len(prompts.facets))
+        parts = math.ceil(config.coverage_documents / config.documents_per_round)
+        stages["coverage"] = Stage(codes[: sets * parts], sets * parts)
+    stages["values"] = Stage(codes[:calls], calls)
+    return session.plan(stages)
+
+
+def _typical_notes(handfuls: int, documents: int, codebook: Codebook) -> list[Notes]:
+    """Notes of different documents, each as long as notes are."""
+    levels = sum(len(facet.levels) for facet in codebook.facets)
+    return [
+        Notes(
+            documents=[
+                DocumentNotes(document=n, values=[f"value {handful} {n}"] * levels)
+                for n in range(1, documents + 1)
+            ]
+        )
+        for handful in range(handfuls)
+    ]
 
 
 def _typical_clusters(size: int) -> list[JudgedCluster]:

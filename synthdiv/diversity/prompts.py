@@ -2,6 +2,9 @@
 
 Each template has two blocks, `system` (instructions and criteria: the same for every round of a
 criteria set, so that servers keep it in their prefix cache) and `user` (the documents).
+
+A directory holds one of two ways of asking: with `facets.json` in it documents get values at
+levels, without it they are sorted into clusters.
 """
 
 import functools
@@ -10,9 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from synthdiv.config import find
+from synthdiv.diversity.codebook import read_facets
 from synthdiv.errors import UserError
 
-STEPS = ("criteria", "gather_metadata", "gather_metrics", "summary", "cluster", "verify")
+CLUSTER_STEPS = ("criteria", "gather_metadata", "gather_metrics", "summary", "cluster", "verify")
+VALUE_STEPS = ("note", "gather", "assign")
+FACETS = "facets.json"
 
 
 class Prompts:
@@ -20,6 +26,11 @@ class Prompts:
 
     Args:
         directory: where they are; searched by `synthdiv.config.find`.
+
+    Attributes:
+        directory: where they were found.
+        facets: in which documents get values; none where they are sorted into clusters.
+        sha256: of all of them, as score.json tells it.
 
     Raises:
         UserError: a template is missing or is no valid Jinja; names file and line.
@@ -34,7 +45,9 @@ class Prompts:
         )
         digest = hashlib.sha256()
         self._templates = {}
-        for step in STEPS:
+        facets = self.directory / FACETS
+        self.facets = read_facets(facets) if facets.is_file() else ()
+        for step in VALUE_STEPS if self.facets else CLUSTER_STEPS:
             path = self.directory / f"{step}.jinja"
             if not path.is_file():
                 raise UserError(f"no prompt template {str(path)!r}")
@@ -47,7 +60,14 @@ class Prompts:
                 if block not in template.blocks:
                     raise UserError(f"{path} has no block {block!r}")
             self._templates[step] = template
-        self.sha256 = digest.hexdigest()  # of all templates: score.json tells it
+        if self.facets:
+            digest.update(f"{FACETS}\n".encode() + facets.read_bytes() + b"\0")
+        self.sha256 = digest.hexdigest()
+
+    @property
+    def stage(self) -> str:
+        """What the rounds are called in plans and batch files."""
+        return "values" if self.facets else "clustering"
 
     def messages(self, step: str, **values: Any) -> tuple[dict[str, str], ...]:
         """Returns the messages of one step, with `values` in place.

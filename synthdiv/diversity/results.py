@@ -7,7 +7,6 @@
 import copy
 import dataclasses
 import html
-import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,12 +18,14 @@ import numpy as np
 from synthdiv.diversity.agent import Round
 from synthdiv.diversity.arithmetic import shared_pairs
 from synthdiv.diversity.config import ScoreConfig
-from synthdiv.diversity.criteria import Criteria
+from synthdiv.diversity.criteria import Basis, Criteria, criteria_of
 from synthdiv.diversity.documents import Shown
 from synthdiv.diversity.doubts import warnings
 from synthdiv.diversity.estimate import Estimate, effective_clusters, estimate, pair_probability
 from synthdiv.diversity.figures import Figures, interval
-from synthdiv.files import atomic_path, output_dir, write_json
+from synthdiv.diversity.prompts import load_prompts
+from synthdiv.diversity.tables import write_documents, write_rounds, write_values
+from synthdiv.files import output_dir, write_json
 
 _POLICY_WORDS = {
     "drop": "rejected clusters and their documents are left out",
@@ -40,13 +41,13 @@ class ScoreResult:
     Attributes:
         content: what score.json holds; `result["facets"]` is `result.content["facets"]`.
         rounds: what the judge made of each round.
-        sets: the criteria of each set.
+        sets: the criteria of each set, or its codebook.
         documents: those that rounds showed, by index.
     """
 
     content: Mapping[str, Any]
     rounds: tuple[Round, ...]
-    sets: tuple[Criteria, ...]
+    sets: tuple[Basis, ...]
     documents: Mapping[int, Shown]
 
     @property
@@ -80,7 +81,18 @@ class ScoreResult:
     @property
     def criteria(self) -> Criteria:
         """The criteria of the first set."""
-        return self.sets[0]
+        return criteria_of(self.sets[0])
+
+    @property
+    def levels(self) -> Mapping[str, tuple[float, float, float]]:
+        """Score and 95% interval at each level, "subject.field": (mean, low, high).
+
+        Empty where the judge sorted documents into clusters.
+        """
+        return {
+            f"{one['facet']}.{one['level']}": (one["mean"], *one["ci95"])
+            for one in self.content.get("levels", ())
+        }
 
     @property
     def judge(self) -> str:
@@ -110,6 +122,8 @@ class ScoreResult:
 
         directory = output_dir(directory)
         write_rounds(directory / "rounds.parquet", self.rounds, self.content["score"]["policy"])
+        if any(round_.codes for round_ in self.rounds):
+            write_values(directory / "values.parquet", self.rounds)
         write_documents(directory / "documents.parquet", self.documents)
         write_json(
             directory / "score.json", self.content
@@ -210,6 +224,13 @@ def _number(value: float | None) -> float:
 def definition(config: ScoreConfig) -> str:
     """`score.definition`: the score in words."""
     size = config.documents_per_round
+    if load_prompts(config.prompts).facets:
+        return (
+            f"Mean over rounds of C / S, where a round is {size} documents drawn at random, C the "
+            f"number of different values that they have at the level {config.level} and S the mean "
+            f"number of documents of a value. Between {1 / size:g} (all alike) and {size} (all "
+            "different)."
+        )
     return (
         f"Mean over rounds of C / S, where a round is {size} documents drawn at random, C the "
         f"number of clusters that the judge sorts them into and S the mean number of documents in "
@@ -307,85 +328,3 @@ def summarise(
 
 def _mean(values: Sequence[float]) -> float | None:
     return float(np.mean(values)) if len(values) else None
-
-
-def write_rounds(path: Path, rounds: Sequence[Round], policy: str) -> None:
-    """Writes rounds.parquet; docs/formats.md lists its columns."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    rows = []
-    for round_ in rounds:
-        clusters, sizes = round_.clusters, round_.sizes(policy)
-        count, documents = len(sizes), sum(sizes)
-        rows.append(
-            {
-                "round": round_.id,
-                "criteria_set": round_.criteria.number,
-                "indices": list(round_.documents),
-                "clusters": [list(cluster.places) for cluster in clusters],
-                "verdicts": [cluster.valid for cluster in clusters],
-                "names": [cluster.name for cluster in clusters],
-                "reasons": [cluster.reason for cluster in clusters],
-                "C": count,
-                "S": documents / count if count else None,
-                "score": _finite(round_.score(policy)),
-                "repaired": int(round_.repaired),
-                "failed": round_.failed,
-                "verdict_reasons": [cluster.verdict for cluster in clusters],
-                "metadata": [_json(cluster.metadata) for cluster in clusters],
-                "metrics": [_json(cluster.metrics) for cluster in clusters],
-            }
-        )
-    text, numbers = pa.list_(pa.string()), pa.list_(pa.int64())
-    schema = pa.schema(
-        [
-            ("round", pa.int64()),
-            ("criteria_set", pa.int64()),
-            ("indices", numbers),
-            ("clusters", pa.list_(numbers)),
-            ("verdicts", pa.list_(pa.bool_())),
-            ("names", text),
-            ("reasons", text),
-            ("C", pa.int64()),
-            ("S", pa.float64()),
-            ("score", pa.float64()),
-            ("repaired", pa.int64()),
-            ("failed", pa.bool_()),
-            ("verdict_reasons", text),
-            ("metadata", text),
-            ("metrics", text),
-        ]
-    )
-    with atomic_path(path) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, schema), temporary, compression="zstd")
-
-
-def _json(values: Mapping[str, object]) -> str:
-    return json.dumps(dict(values), ensure_ascii=False)
-
-
-def write_documents(path: Path, documents: Mapping[int, Shown]) -> None:
-    """Writes documents.parquet: the documents as the judge saw them, with their provenance."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    rows = [
-        {
-            "index": index,
-            "id": shown.id,
-            "text": shown.text,
-            "provenance": json.dumps(dict(shown.provenance), ensure_ascii=False, default=str),
-        }
-        for index, shown in sorted(documents.items())
-    ]
-    schema = pa.schema(
-        [
-            ("index", pa.int64()),
-            ("id", pa.string()),
-            ("text", pa.string()),
-            ("provenance", pa.string()),
-        ]
-    )
-    with atomic_path(path) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, schema), temporary, compression="zstd")

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 
 from synthdiv.diversity.agreement import agreement_of
+from synthdiv.diversity.codebook import Codebook
 from synthdiv.diversity.config import POLICIES, ScoreConfig
-from synthdiv.diversity.criteria import criteria_json, read_criteria
+from synthdiv.diversity.criteria import criteria_json, criteria_of, read_basis
 from synthdiv.diversity.facets import facets
 from synthdiv.diversity.figures import Figures
 from synthdiv.diversity.inquiry import Inquiry, Sample, draw_sample
+from synthdiv.diversity.levels import level_scores
 from synthdiv.diversity.partial import PartialScore, partial, partial_words
 from synthdiv.diversity.prompts import load_prompts
 from synthdiv.diversity.results import ScoreResult, summarise
@@ -48,7 +50,9 @@ def cluster_score(
         with open_session(LLMConfig(), None) as offline:
             return cluster_score(corpus, config, offline, output, second)
     before = session.stats
-    given = [read_criteria(config.criteria)] if config.criteria else []
+    given = []
+    if config.criteria:
+        given.append(read_basis(config.criteria, load_prompts(config.prompts)))
     sample = draw_sample(corpus, config, session, len(given))
     asked = Inquiry(sample, config, session, second, given)
     asked.ask()
@@ -78,15 +82,20 @@ def result_of(
     content = summarise(rounds, by_policy, config, config.rounds * config.repeats)
     for words in content["warnings"]:
         say(f"warning: {sample.corpus.name}: {words}")
-    content["facets"] = facets(rounds, asked.sets, config.seed)
+    content["facets"] = facets(rounds, [criteria_of(one) for one in asked.sets], config.seed)
+    codebooks = [one for one in asked.sets if isinstance(one, Codebook)]
+    if codebooks:
+        found = level_scores(rounds, config.documents_per_round, config.bootstrap, config.seed)
+        content["levels"] = [level.as_json() for level in found]
+        content["codebooks"] = [codebook.as_json() for codebook in codebooks]
     content["agreement"] = agreement_of(asked, second)
     if asked.pause is not None:
         content["partial"] = partial(rounds, config, session, second is not None, asked.pause)
     if config.repeats > 1:
         content["repeats"] = _repeats(asked, figures)
     shown = {i: sample.documents[i] for i in sorted({i for r in rounds for i in r.documents})}
-    content["criteria"] = criteria_json(asked.sets[0])
-    content["criteria_sets"] = [criteria_json(criteria) for criteria in asked.sets]
+    content["criteria"] = criteria_json(criteria_of(asked.sets[0]))
+    content["criteria_sets"] = [criteria_json(criteria_of(one)) for one in asked.sets]
     content["corpus"] = _described(sample, list(shown))
     content |= usage
     content["judge"] = {"backend": session.backend, "model": session.model}

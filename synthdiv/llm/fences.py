@@ -52,19 +52,27 @@ def fence(kind: str, texts: Sequence[str], **attributes: object) -> str:
     Args:
         kind: what they are, one lower-case word ("document", "topic"); becomes the tag.
         texts: any strings; `unfence` gives them back exactly.
-        **attributes: shown in every opening tag; one line each.
+        **attributes: shown in every opening tag; one line each. A list has one for each text, None
+            for a text without it.
 
     Raises:
         ValueError: `kind` is not a word that a tag can have.
     """
     if not _KIND.fullmatch(kind):
         raise ValueError(f"a fence's kind is a lower-case word, not {kind!r}")
-    shown = "".join(f" {name}={_quote(str(value))}" for name, value in attributes.items())
+    shown = [
+        "".join(
+            f" {name}={_quote(str(one))}"
+            for name, value in attributes.items()
+            if (one := value[place] if isinstance(value, list) else value) is not None
+        )
+        for place in range(len(texts))
+    ]
     inside = [_APART.sub("\\1\\2\u200b", text) for text in texts]
-    mark = _mark(kind, inside, shown)
+    mark = _mark(kind, inside, "".join(dict.fromkeys(shown)))
     return "\n".join(
-        f"<{kind} {i} of {len(inside)}{shown} #{mark}>\n{text}\n</{kind} #{mark}>"
-        for i, text in enumerate(inside, 1)
+        f"<{kind} {i} of {len(inside)}{told} #{mark}>\n{text}\n</{kind} #{mark}>"
+        for i, (text, told) in enumerate(zip(inside, shown, strict=True), 1)
     )
 
 

@@ -74,7 +74,7 @@ def make_backend(config: LLMConfig, directory: Path | None) -> OfflineBackend:
 def handlers() -> dict[str, Handler]:
     """Returns the handlers by the titles of their schemas; loads them at the first question."""
     from synthdiv.llm.structured import wire_schema
-    from synthdiv.offline import judge, writer
+    from synthdiv.offline import coder, judge, writer
 
-    by_schema = {**judge.HANDLERS, **writer.HANDLERS}
+    by_schema = {**judge.HANDLERS, **coder.HANDLERS, **writer.HANDLERS}
     return {wire_schema(schema)["title"]: handler for schema, handler in by_schema.items()}

@@ -9,8 +9,8 @@ from synthdiv.diversity.agent import Agent, DrawnRound, Round
 from synthdiv.diversity.config import ScoreConfig
 from synthdiv.diversity.criteria import CriteriaSet, criteria_text, read_criteria
 from synthdiv.diversity.documents import Shown
-from synthdiv.diversity.inquiry import gather_sets
-from synthdiv.diversity.prompts import STEPS, Prompts, load_prompts
+from synthdiv.diversity.inquiry import Share, gather_sets
+from synthdiv.diversity.prompts import CLUSTER_STEPS, Prompts, load_prompts
 from synthdiv.diversity.schemas import Criterion
 from synthdiv.errors import UserError
 from synthdiv.llm import unfence
@@ -46,10 +46,11 @@ def verdicts(found: Round) -> list[bool]:
 
 def gather_all(backend: JudgeBackend, handfuls: list[list[Shown]], sets: int) -> list:
     share = len(handfuls) // sets
-    firsts = range(0, len(handfuls), share)
-    dealt = [handfuls[first : first + share] for first in firsts]
+    shares = [
+        Share(first, handfuls[first : first + share]) for first in range(0, len(handfuls), share)
+    ]
     with session_of(backend) as session:
-        return gather_sets(session, dealt, firsts, load_prompts(CONFIG.prompts), CONFIG)
+        return gather_sets(session, shares, load_prompts(CONFIG.prompts), CONFIG)
 
 
 def always(reply) -> JudgeBackend:
@@ -251,7 +252,7 @@ def test_criteria_from_a_file(tmp_path):
 
 def test_a_changed_prompt_changes_the_hash_and_a_broken_one_is_named(tmp_path):
     installed = load_prompts("prompts/score")
-    for step in STEPS:
+    for step in CLUSTER_STEPS:
         text = (installed.directory / f"{step}.jinja").read_text()
         (tmp_path / f"{step}.jinja").write_text(text)
     assert Prompts(tmp_path).sha256 == installed.sha256

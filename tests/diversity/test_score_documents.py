@@ -45,7 +45,7 @@ def test_draws_depend_on_seed_and_round_alone():
     assert one.round(7).tolist() == other.round(7).tolist()
     assert one.round(7).tolist() != one.round(8).tolist()
     assert one.round(7).tolist() != Draws(1000, 500, 4, 10).round(7).tolist()
-    assert one.round(7).tolist() != one.control(7).tolist()
+    assert one.round(7).tolist() != one.controls(8)[7].tolist()
     assert sorted(one.order(7).tolist()) == list(range(10))
 
 

@@ -1,0 +1,149 @@
+"""The score at each level of each facet: at which scale and in which direction a corpus is diverse.
+
+Documents with the same value at a level are a cluster there, so every round has a C / S at every
+level, and the same estimator as for the judge's own clusters gives its interval. A document's value
+does not depend on its round: over all documents together, two of them share a value with the
+probability that Simpson's index estimates, and its inverse is the effective number of values.
+"""
+
+import dataclasses
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from synthdiv.diversity.agent import Round
+from synthdiv.diversity.arithmetic import round_score
+from synthdiv.diversity.codebook import Codebook, Label, is_other
+from synthdiv.diversity.estimate import Estimate, estimate
+
+COMMONEST = 12  # values of a level that score.json lists
+SATURATED, FLAT = 0.85, 1.5  # mean clusters above this share of K, or below this number
+
+
+@dataclasses.dataclass(frozen=True)
+class LevelScore:
+    """The score at one level of one facet.
+
+    Attributes:
+        facet, level: their names.
+        score: mean C / S over rounds, with its interval.
+        clusters: mean number of different values in a round.
+        effective_values: 1 / P(two documents of the corpus share the value); inf if none do.
+        other: share of documents that no value of this level or above fitted.
+        values: the commonest, as (name, share of the documents).
+        warning: what the level cannot tell apart, or None.
+    """
+
+    facet: str
+    level: str
+    score: Estimate
+    clusters: float
+    effective_values: float
+    other: float
+    values: tuple[tuple[str, float], ...]
+    warning: str | None
+
+    def as_json(self) -> dict[str, Any]:
+        """The level as score.json has it."""
+        finite = math.isfinite(self.effective_values)
+        return {
+            "facet": self.facet,
+            "level": self.level,
+            "mean": self.score.mean,
+            "ci95": [_known(self.score.low), _known(self.score.high)],
+            "standard_error": _known(self.score.standard_error),
+            "clusters": self.clusters,
+            "effective_values": self.effective_values if finite else None,
+            "other": self.other,
+            "values": [{"value": name, "share": share} for name, share in self.values],
+            "warning": self.warning,
+        }
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def level_scores(
+    rounds: Sequence[Round], size: int, resamples: int = 2000, seed: int = 0
+) -> list[LevelScore]:
+    """Scores every level of every facet.
+
+    Args:
+        rounds: judged by codebooks of the same facets; failed ones are left out.
+        size: documents of a round (K).
+        resamples, seed: of the bootstrap.
+
+    Returns:
+        the levels of the first facet from broad to fine, then those of the next.
+    """
+    judged = [
+        (one, codebook)
+        for one in rounds
+        if not one.failed and (codebook := one.criteria.codebook) is not None
+    ]
+    if not judged:
+        return []
+    return [
+        _level(judged, facet, depth, size, resamples, seed)
+        for facet, described in enumerate(judged[0][1].facets)
+        for depth in range(len(described.levels))
+    ]
+
+
+def _level(
+    judged: Sequence[tuple[Round, Codebook]],
+    facet: int,
+    depth: int,
+    size: int,
+    resamples: int,
+    seed: int,
+) -> LevelScore:
+    scores, clusters = [], []
+    found: dict[int, Counter[Label]] = {}  # documents of each value, by criteria set
+    codebooks: dict[int, Codebook] = {}
+    for one, codebook in judged:
+        labels = Counter(codebook.label(facet, codes[facet], depth) for codes in one.codes)
+        scores.append(round_score(list(labels.values())))
+        clusters.append(len(labels))
+        codebooks[one.criteria.number] = codebook
+        found.setdefault(one.criteria.number, Counter()).update(labels)
+    same = sum(n * (n - 1) for counts in found.values() for n in counts.values())
+    totals = [counts.total() for counts in found.values()]
+    names: Counter[str] = Counter()
+    for number, counts in found.items():
+        for label, count in counts.items():
+            names[codebooks[number].called(facet, label)] += count
+    other = sum(
+        count for counts in found.values() for label, count in counts.items() if is_other(label)
+    )
+    described = judged[0][1].facets[facet]
+    mean = float(np.mean(clusters))
+    sets = np.array([one.criteria.number for one, _ in judged])
+    return LevelScore(
+        facet=described.name,
+        level=described.levels[depth].name,
+        score=estimate(np.array(scores), sets, resamples, seed).within_bounds(1 / size, size),
+        clusters=mean,
+        effective_values=sum(n * (n - 1) for n in totals) / same if same else math.inf,
+        other=other / sum(totals),
+        values=tuple((name, n / sum(totals)) for name, n in names.most_common(COMMONEST)),
+        warning=_warning(mean, size),
+    )
+
+
+def _warning(clusters: float, size: int) -> str | None:
+    if clusters > SATURATED * size:
+        return (
+            f"{clusters:.1f} of {size} documents of a round differ: more diverse corpora would"
+            " score the same; take a broader level, or more documents a round"
+        )
+    if clusters < FLAT:
+        return (
+            f"{clusters:.1f} different values in a round of {size}: less diverse corpora would"
+            " score the same; take a finer level"
+        )
+    return None

@@ -1,0 +1,227 @@
+"""Values at levels: codebooks, what is made of replies, and the score at each level."""
+
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from synthdiv.diversity import ScoreConfig, cluster_score
+from synthdiv.diversity.agent import Round
+from synthdiv.diversity.arithmetic import round_score
+from synthdiv.diversity.codebook import Codebook, Facet, Level, Value, is_other, read_codebook
+from synthdiv.diversity.coding import (
+    Codes,
+    DocumentCodes,
+    DocumentNotes,
+    GatheredValue,
+    GatheredValues,
+    Notes,
+    codes_of,
+    fault_of_codes,
+    fault_of_values,
+    nested,
+    noted,
+)
+from synthdiv.diversity.criteria import CriteriaSet
+from synthdiv.diversity.levels import level_scores
+from synthdiv.errors import UserError
+from synthdiv.files import Corpus
+
+SUBJECT = Facet(
+    "subject",
+    "What is it about?",
+    "",
+    (Level("field", "broad"), Level("discipline", "finer")),
+    (
+        Value("science", "nature", (Value("physics", "matter"), Value("biology", "life"))),
+        Value("sport", "games"),
+    ),
+)
+FORM = Facet("form", "What is it?", "", (Level("kind", "sort"),), (Value("story"), Value("list")))
+BOOK = Codebook((SUBJECT, FORM))
+
+
+@pytest.mark.parametrize(
+    ("code", "labels", "names"),
+    [
+        ("A1.2", [(1,), (1, 2)], ["science", "biology"]),
+        ("A1", [(1,), (1, 0)], ["science", "other (science)"]),
+        ("A1.0", [(1,), (1, 0)], ["science", "other (science)"]),
+        ("A2", [(2,), (2,)], ["sport", "sport"]),  # nothing finer: a value of its own there
+        ("A0", [(0,), (0,)], ["other", "other"]),
+    ],
+)
+def test_a_code_stands_for_a_value_at_every_level(code, labels, names) -> None:
+    place = BOOK.place(0, code)
+    assert place is not None
+    assert BOOK.labels(0, place) == labels
+    assert [BOOK.called(0, label) for label in labels] == names
+    assert [is_other(label) for label in labels] == ["other" in name for name in names]
+
+
+@pytest.mark.parametrize("code", ["A3", "A1.3", "A2.1", "B1", "A", "1", "", "a1", "A1.2.1", "A-1"])
+def test_a_code_that_leads_nowhere_is_none(code) -> None:
+    assert BOOK.place(0, code) is None
+
+
+def test_what_is_wrong_with_codes_is_said() -> None:
+    def codes(*given: tuple[int, list[str]]) -> Codes:
+        return Codes(documents=[DocumentCodes(document=n, codes=c) for n, c in given])
+
+    assert fault_of_codes(codes((1, ["A1.1", "B2"]), (2, ["A0", "B0"])), 2, BOOK) is None
+    assert "document 2 is missing" in str(fault_of_codes(codes((1, ["A1", "B1"])), 2, BOOK))
+    swapped = fault_of_codes(codes((1, ["B1", "A1"])), 1, BOOK)
+    assert "'B1' is no code of facet A (subject)" in str(swapped)
+    assert "1 codes where 2 facets" in str(fault_of_codes(codes((1, ["A1"])), 1, BOOK))
+    repaired, mended = codes_of(codes((1, ["A1.1", "B9"]), (3, ["A2", "B1"])), 3, BOOK)
+    assert repaired == [("A1.1", "B0"), ("A0", "B0"), ("A2", "B1")]
+    assert mended == 2
+
+
+def test_an_outline_becomes_a_tree() -> None:
+    def value(level: str, name: str) -> GatheredValue:
+        return GatheredValue(level=level, name=name, meaning=f"about {name}")
+
+    outline = [value("Field", "science"), value("discipline", "physics"), value("field", "sport")]
+    found = nested(GatheredValues(values=outline), SUBJECT)
+    assert [v.name for _, v in found.walk()] == ["science", "physics", "sport"]
+    assert [place for place, _ in found.walk()] == [(1,), (1, 1), (2,)]
+    assert fault_of_values(GatheredValues(values=outline), SUBJECT) is None
+    assert "begins with" in str(fault_of_values(GatheredValues(values=outline[1:]), SUBJECT))
+    wrong = GatheredValues(values=[value("genre", "novel")])
+    assert "the levels are field, discipline" in str(fault_of_values(wrong, SUBJECT))
+    many = GatheredValues(values=[value("field", f"f{n}") for n in range(41)])
+    assert "at most 40" in str(fault_of_values(many, SUBJECT))
+
+
+def test_equal_notes_are_counted_together() -> None:
+    notes = [
+        Notes(
+            documents=[
+                DocumentNotes(document=1, values=["Science", "physics", "story"]),
+                DocumentNotes(document=2, values=["science", " Physics", "list"]),
+                DocumentNotes(document=3, values=["sport", "tennis", "list"]),
+            ]
+        )
+    ]
+    assert noted(notes, BOOK.facets, 0) == [
+        "2 documents\nScience / physics",
+        "1 document\nsport / tennis",
+    ]
+    assert noted(notes, BOOK.facets, 1) == ["2 documents\nlist", "1 document\nstory"]
+
+
+def test_levels_are_scored_from_the_codes() -> None:
+    codes = [
+        [("A1.1", "B1"), ("A1.2", "B1"), ("A2", "B1"), ("A0", "B1")],
+        [("A1.1", "B1"), ("A1.1", "B1"), ("A1.2", "B1"), ("A1", "B2")],
+    ]
+    basis = CriteriaSet(0, BOOK)
+    rounds = [Round(n, basis, (0, 1, 2, 3), codes=tuple(given)) for n, given in enumerate(codes)]
+    rounds.append(Round(2, basis, (0, 1, 2, 3), failure="no reply"))
+    field, discipline, kind = level_scores(rounds, 4)
+    assert (field.facet, field.level, kind.level) == ("subject", "field", "kind")
+    assert field.score.mean == pytest.approx(np.mean([round_score([2, 1, 1]), round_score([4])]))
+    assert discipline.score.mean == pytest.approx(
+        np.mean([round_score([1, 1, 1, 1]), round_score([2, 1, 1])])
+    )
+    assert field.other == 1 / 8
+    assert discipline.other == 2 / 8
+    # Of 8 documents, 6 of science, 1 of sport, 1 of neither: 30 of 56 ordered pairs are alike.
+    assert field.effective_values == pytest.approx(56 / 30)
+    assert field.values[0] == ("science", 6 / 8)
+    assert kind.clusters == 1.5 and kind.warning is None
+    assert "finer level" in str(level_scores(rounds[:1], 4)[2].warning)
+    assert "broader level" in str(level_scores(rounds[:1], 4)[1].warning)
+    assert level_scores(rounds[:1], 4)[1].effective_values == math.inf
+
+
+def test_a_codebook_is_read_as_it_was_written(tmp_path) -> None:
+    path = tmp_path / "book.json"
+    path.write_text(json.dumps(BOOK.as_json()))
+    assert read_codebook(path) == BOOK
+    path.write_text(json.dumps({"facets": [{"name": "subject", "question": "?", "levels": []}]}))
+    with pytest.raises(UserError, match="has no values"):
+        read_codebook(path)
+    path.write_text(json.dumps({"facets": [{"name": "subject"}]}))
+    with pytest.raises(UserError, match="lacks 'levels'"):
+        read_codebook(path)
+
+
+def test_the_shipped_codebook_has_the_headline_level() -> None:
+    codebook = read_codebook("configs/score/criteria/pretraining-1.json")
+    facet, depth = codebook.find(ScoreConfig().level)
+    assert codebook.facets[facet].levels[depth].name == "discipline"
+    with pytest.raises(UserError, match="no level 'subject.disciplin'.*subject.discipline"):
+        codebook.find("subject.disciplin")
+
+
+@pytest.fixture
+def corpora(tmp_path):
+    """One, two and four subjects of disjoint words."""
+    rng = np.random.default_rng(0)
+    subjects = [[f"{'abcd'[s]}word{n}" for n in range(12)] for s in range(4)]
+    found = {}
+    for classes in (1, 2, 4):
+        path = tmp_path / f"{classes}.jsonl"
+        with path.open("w") as file:
+            for place in range(120):
+                words = rng.choice(subjects[place % classes], 60)
+                file.write(json.dumps({"text": " ".join(words)}) + "\n")
+        found[classes] = Corpus(path)
+    return found
+
+
+def test_the_offline_judge_finds_planted_subjects_by_values(corpora) -> None:
+    config = ScoreConfig(
+        rounds=40,
+        criteria_rounds=10,
+        criteria_sets=1,
+        prompts="prompts/levels",
+        with_baselines=False,
+    )
+    means = []
+    for classes, corpus in corpora.items():
+        result = cluster_score(corpus, config)
+        perfect = np.mean(
+            [
+                round_score(np.unique([i % classes for i in r.documents], return_counts=True)[1])
+                for r in result.rounds
+            ]
+        )
+        means.append(result.mean)
+        assert result.mean == pytest.approx(perfect, abs=0.01), classes
+        assert result.levels["subject.discipline"][0] == result.mean
+        assert result["codebooks"][0]["coverage"] == 1.0
+        assert result["codebooks"][0]["facets"][0]["values"]
+    assert means == sorted(means)
+
+
+def test_a_codebook_of_one_score_scores_another_corpus(corpora, tmp_path) -> None:
+    config = ScoreConfig(
+        rounds=10,
+        criteria_rounds=10,
+        criteria_sets=1,
+        prompts="prompts/levels",
+        with_baselines=False,
+    )
+    first = cluster_score(corpora[4], config, output=tmp_path / "four")
+    fixed = dataclasses.replace(config, criteria=str(tmp_path / "four" / "score.json"))
+    again = cluster_score(corpora[4], fixed)
+    assert again.mean == first.mean
+    assert again["calls"]["sent"] == config.rounds  # no notes, no gathering
+    values = pq.read_table(tmp_path / "four" / "values.parquet").to_pylist()
+    assert len(values) == config.rounds * config.documents_per_round
+    one = values[0]
+    book = read_codebook(tmp_path / "four" / "score.json")
+    assert one["subject.field"] == book.called(0, book.label(0, one["codes"][0], 0))
+    page = (tmp_path / "four" / "report.html").read_text()
+    assert "subject: discipline" in page
+    with pytest.raises(UserError, match="sort into clusters"):
+        cluster_score(corpora[4], dataclasses.replace(fixed, prompts="prompts/score"))
+    with pytest.raises(UserError, match="no codebook"):
+        wrong = dataclasses.replace(config, criteria="configs/score/criteria.json")
+        cluster_score(corpora[4], wrong)
