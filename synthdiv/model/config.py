@@ -47,6 +47,7 @@ class ModelConfig:
     attention_dropout: float = 0.0  # the paper trains with 0.1
     attention: str = "auto"  # backend; see synthdiv.model.attention
     dtype: str = "bfloat16"  # of activations, and of weights when they are used
+    fp8: bool = False  # pre-train with the layers' products in 8 bits; see synthdiv.model.fp8
     # One compiled layer, looped (True), or every layer compiled on its own (False). None: looped if
     # there are more than 8, but not with cuDNN's attention: a loop costs a sixth of the speed.
     scan_layers: bool | None = None

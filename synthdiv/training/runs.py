@@ -138,7 +138,11 @@ def plan_sft(
 
 
 def _begin(config: SFTConfig, init_from: str | Path) -> tuple[Path, SFTConfig]:
-    """Returns the checkpoint to start from, and the settings with the chat template to use."""
+    """Returns the checkpoint to start from, and the settings with the chat template to use.
+
+    Also prepares the process, which has to come before anything that touches a device.
+    """
+    prepare(config.compile_cache)
     checkpoint = weights.find_checkpoint(init_from)
     template = config.template.of_model(weights.describe(checkpoint)[1])
     return checkpoint, dataclasses.replace(config, template=template)
@@ -204,7 +208,6 @@ def _open_pretrain(config: PretrainConfig) -> Run:
 def _open_sft(config: SFTConfig, checkpoint: Path, inputs: Sequence[Path]) -> Run:
     from synthdiv.data import load_tokenizer, sft_batches
 
-    prepare(config.compile_cache)
     model, tokenizer = weights.describe(checkpoint)
     if tokenizer is None:
         raise UserError(f"{checkpoint} has no tokenizer, which fine-tuning needs")
