@@ -288,7 +288,9 @@ def _again(argv: list[str], flags: Mapping[str, float]) -> str:
 
 
 def _exit(code: int, line: str) -> NoReturn:
-    print(" ".join(line.split()), file=sys.stderr)
+    from synthdiv.llm.secrets import without_password
+
+    print(without_password(" ".join(line.split())), file=sys.stderr)
     sys.exit(code)
 
 

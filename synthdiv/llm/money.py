@@ -8,14 +8,19 @@ whose models are added to it.
 import json
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from synthdiv.errors import UserError
 from synthdiv.llm.protocol import Message, Usage
 
 PICO = 10**12
 _DATED = re.compile(r"-(?:\d{4}-\d{2}-\d{2}|\d{8}|\d{4}|\d{3}|latest|preview(?:-[\d-]+)?)$")
+
+_LIMITS = ("max_tokens", "max_completion_tokens")
+_REPLIES = ("n", "best_of")  # all are paid, one is used
 
 # Chat templates put a few tokens around each message and some before the first.
 _TOKENS_A_MESSAGE = 16
@@ -88,6 +93,24 @@ def most_input_tokens(messages: tuple[Message, ...], schema_bytes: int) -> int:
     """
     content = sum(len(m["content"].encode("utf-8", "replace")) for m in messages)
     return content + schema_bytes + _TOKENS_A_MESSAGE * len(messages) + _TOKENS_A_CALL
+
+
+def most_output_tokens(max_tokens: int, extra: Mapping[str, Any] | None) -> int:
+    """Returns the most tokens that a call can have written: `LLM.extra` may ask for more.
+
+    Args:
+        max_tokens: what the call itself allows.
+        extra: further body parameters, which win.
+
+    Raises:
+        UserError: one of them is no number.
+    """
+    said = {name: (extra or {}).get(name) for name in (*_LIMITS, *_REPLIES)}
+    for name, value in said.items():
+        if value is not None and (type(value) is not int or value < 1):
+            raise UserError(f"LLM.extra: {name} is {value!r}; it must be a whole number from 1 on")
+    most = max(max_tokens, *(said[name] or 0 for name in _LIMITS))
+    return most * max(1, *(said[name] or 0 for name in _REPLIES))
 
 
 def higher(usd: float) -> float:
