@@ -188,8 +188,8 @@ def describe(checkpoint: Path) -> tuple[ModelConfig, Path | None]:
         tokenizer = checkpoint / "tokenizer"
         if not tokenizer.is_dir():
             return config, None
-        digests = about.get("digests", {}).get("tokenizer")
-        if digests is not None and digests != tokenizer_digests(tokenizer):
+        files = about.get("digests", {}).get("tokenizer")
+        if files is not None and files != tokenizer_digests(tokenizer):
             raise UserError(f"the files in {tokenizer} are not the ones that were saved there")
         return config, tokenizer
     names = ("tokenizer.json", "tokenizer.model")
