@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from synthdiv.diversity.arithmetic import (
     counted_sizes,
     fault_of_partition,
+    fault_of_repair,
+    renumbered,
     repair_partition,
     round_score,
 )
@@ -71,6 +73,7 @@ class Round(DrawnRound):
     Attributes:
         clusters: a partition of its documents, whatever the judge replied; empty after a failure.
         repaired: whether the partition or the verdicts had to be repaired.
+        unverified: whether a cluster of several documents has no verdict, and counts as valid.
         failure: why there is no usable clustering; the round is then in no figure. None where
             there is one.
         codes: where documents were described by a codebook: one code a facet for each document,
@@ -79,6 +82,7 @@ class Round(DrawnRound):
 
     clusters: tuple[JudgedCluster, ...] = ()
     repaired: bool = False
+    unverified: bool = False
     failure: str | None = None
     codes: tuple[tuple[str, ...], ...] = ()
 
@@ -127,13 +131,25 @@ class Agent:
         if reply.value is None or not reply.value.clusters:
             failure = reply.failure or "the judge named no cluster"
             return Round(drawn.id, drawn.criteria, drawn.documents, failure=failure)
-        clusters = partition_of(reply.value.clusters, len(drawn.documents))
-        repaired = reply.failure is not None
+        size, given = len(drawn.documents), reply.value.clusters
+        numbers = [cluster.documents for cluster in given]
+        told = renumbered(numbers, size)
+        if failure := fault_of_repair(told, size):
+            return Round(drawn.id, drawn.criteria, drawn.documents, failure=failure)
+        clusters = partition_of(
+            [c.model_copy(update={"documents": n}) for c, n in zip(given, told, strict=True)], size
+        )
+        repaired, unverified = reply.failure is not None or told != numbers, False
         if self.config.verify and any(len(cluster.places) > 1 for cluster in clusters):
             verdicts = await self.session.ask(self.verification_request(drawn, clusters))
             clusters = judged(clusters, verdicts.value)
             repaired = repaired or verdicts.failure is not None
-        return Round(drawn.id, drawn.criteria, drawn.documents, clusters, repaired)
+            spoken = {v.cluster for v in verdicts.value.verdicts} if verdicts.value else set()
+            unverified = any(
+                len(cluster.places) > 1 and number not in spoken
+                for number, cluster in enumerate(clusters, 1)
+            )
+        return Round(drawn.id, drawn.criteria, drawn.documents, clusters, repaired, unverified)
 
     async def _described(self, drawn: DrawnRound, codebook: Codebook) -> Round:
         """One round of values: its documents get codes, which make clusters at every level."""
@@ -174,7 +190,9 @@ class Agent:
         size = len(drawn.documents)
 
         def check(clustering: Clustering) -> str | None:
-            return fault_of_partition([c.documents for c in clustering.clusters], size)
+            return fault_of_partition(
+                renumbered([c.documents for c in clustering.clusters], size), size
+            )
 
         messages = self.prompts.messages(
             "cluster", criteria=drawn.criteria.text, documents=self._fenced(drawn), count=size

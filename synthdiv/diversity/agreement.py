@@ -1,8 +1,8 @@
 """How far the judge can be trusted: against labels, against itself, against another judge.
 
 All three compare partitions of the same documents, so the figures are means over rounds of the
-adjusted Rand index (Hubert & Arabie 1985, "Comparing partitions"), and precision and recall over
-all pairs of documents.
+adjusted Rand index (Hubert & Arabie 1985, "Comparing partitions") and of the V-measure (Rosenberg &
+Hirschberg 2007), and precision and recall over all pairs of documents.
 """
 
 import functools
@@ -28,31 +28,36 @@ def compare_partitions(
         sets: number of the criteria set of each round.
 
     Returns:
-        rounds; `ari` with `ari_ci95`; `pair_precision` (of pairs the first puts together, how many
-        the second does) and `pair_recall`; None where no pair is put together.
+        rounds; `ari` with `ari_ci95`; `v_measure`; `pair_precision` (of pairs the first puts
+        together, how many the second does) and `pair_recall`; None where no pair is put together.
     """
     if not ones:
         return {"rounds": 0}
     compared = [_compared(numbered(a), numbered(b)) for a, b in zip(ones, others, strict=True)]
-    indices = np.array([index for index, _ in compared], float)
-    (_, first), (second, both) = np.sum([pairs for _, pairs in compared], axis=0).tolist()
-    result = estimate(indices, np.asarray(sets), 500)
+    indices, measures, pairs = zip(*compared, strict=True)
+    (_, first), (second, both) = np.sum(pairs, axis=0).tolist()
+    result = estimate(np.array(indices), np.asarray(sets), 500)
     return {
         "rounds": len(ones),
         "ari": result.mean,
         "ari_ci95": None if len(ones) < 2 else [result.low, result.high],
+        "v_measure": float(np.mean(measures)),
         "pair_precision": both / (both + first) if both + first else None,
         "pair_recall": both / (both + second) if both + second else None,
     }
 
 
 @functools.lru_cache(maxsize=1 << 16)  # one round is compared at many levels and in many sums
-def _compared(one: tuple[int, ...], truth: tuple[int, ...]) -> tuple[float, np.ndarray]:
-    """The index, and ordered pairs of documents by whether the truth (rows) and `one` join them."""
-    from sklearn.metrics import adjusted_rand_score
+def _compared(one: tuple[int, ...], truth: tuple[int, ...]) -> tuple[float, float, np.ndarray]:
+    """The index, the V-measure, and ordered pairs by whether the truth and `one` join them."""
+    from sklearn.metrics import adjusted_rand_score, v_measure_score
     from sklearn.metrics.cluster import pair_confusion_matrix
 
-    return float(adjusted_rand_score(truth, one)), pair_confusion_matrix(truth, one)
+    return (
+        float(adjusted_rand_score(truth, one)),
+        float(v_measure_score(truth, one)),
+        pair_confusion_matrix(truth, one),
+    )
 
 
 def numbered(labels: Sequence[object]) -> tuple[int, ...]:

@@ -32,6 +32,39 @@ def _listed(numbers: Sequence[int]) -> str:
     return shown + (" and more" if len(numbers) > 20 else "")
 
 
+def first_number(clusters: Sequence[Sequence[int]], size: int) -> int:
+    """Returns the number that a judge gave the first document: 1, unless its reply shows another.
+
+    Judges that count from 0, or go on from an earlier number, place every document and call each
+    by a wrong number. It is believed where the numbers are K in a row, or hold 0 and not K.
+    """
+    numbers = {number for cluster in clusters for number in cluster}
+    if not numbers:
+        return 1
+    low, high = min(numbers), max(numbers)
+    from_zero = low == 0 and high < size
+    return low if from_zero or len(numbers) == size == high - low + 1 else 1
+
+
+def renumbered(clusters: Sequence[Sequence[int]], size: int) -> list[list[int]]:
+    """Returns clusters of document numbers with the first document as number 1."""
+    shift = first_number(clusters, size) - 1
+    return [[number - shift for number in cluster] for cluster in clusters]
+
+
+def fault_of_repair(clusters: Sequence[Sequence[int]], size: int) -> str | None:
+    """Says in words why a repaired partition would be made up; None where it would not.
+
+    It would where more than half of the documents 1..size are placed nowhere, or in several
+    clusters: what stands there then is the rule of `repair_partition` and not the judge.
+    """
+    counts = Counter(number for cluster in clusters for number in cluster)
+    placed = sum(counts[number] == 1 for number in range(1, size + 1))
+    if 2 * placed >= size:
+        return None
+    return f"the judge placed {placed} of {size} documents in one cluster each"
+
+
 def repair_partition(clusters: Sequence[Sequence[int]], size: int) -> tuple[Partition, list[int]]:
     """Makes a partition of the clusters that a judge gave, by a stated rule.
 

@@ -239,17 +239,25 @@ def difference(names: tuple[str, str], one: Figures, other: Figures) -> Differen
         freedom, method = len(gaps) - 1.0, "paired over criteria sets"
     else:
         a, b = (f.scores[np.isfinite(f.scores)] for f in (one, other))
-        parts = a.var(ddof=1) / len(a), b.var(ddof=1) / len(b)
-        mean, error = float(a.mean() - b.mean()), math.sqrt(sum(parts))
-        freedom = sum(parts) ** 2 / max(
-            parts[0] ** 2 / (len(a) - 1) + parts[1] ** 2 / (len(b) - 1), 1e-300
-        )
+        mean = float(a.mean() - b.mean())
+        error, freedom = _welch(a, b)
         method = "over rounds, the criteria taken as given"
     extra = [f.control.error for f in (one, other) if f.control is not None]
     error = math.hypot(error, *extra)
+    if error == 0:  # every round alike in both: no interval, and any difference is sure
+        return Difference(names, mean, (mean, mean), float(mean == 0), method)
     reach = float(stats.t.ppf(0.975, freedom)) * error
-    p = float(2 * stats.t.sf(abs(mean) / error, freedom)) if error > 0 else float(mean == 0)
+    p = float(2 * stats.t.sf(abs(mean) / error, freedom))
     return Difference(names, mean, (mean - reach, mean + reach), p, method)
+
+
+def _welch(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
+    """Standard error of a difference of two means, and its degrees of freedom; NaN of one value."""
+    if min(len(a), len(b)) < 2:
+        return math.nan, math.nan
+    parts = a.var(ddof=1) / len(a), b.var(ddof=1) / len(b)
+    shares = parts[0] ** 2 / (len(a) - 1) + parts[1] ** 2 / (len(b) - 1)
+    return math.sqrt(sum(parts)), sum(parts) ** 2 / max(shares, 1e-300)
 
 
 def _set_means(figures: Figures) -> dict[int, float]:

@@ -45,6 +45,17 @@ class Estimate:
     values: int
     sets: int
 
+    @property
+    def ci95(self) -> list[float | None]:
+        """The interval as JSON has it; None for an end that is not known."""
+        return [end if math.isfinite(end) else None for end in (self.low, self.high)]
+
+    def within_bounds(self, least: float, most: float) -> "Estimate":
+        """The same with an interval that ends where the mean cannot go."""
+        low = min(max(self.low, least), self.mean) if self.low < least else self.low
+        high = max(min(self.high, most), self.mean) if self.high > most else self.high
+        return dataclasses.replace(self, low=low, high=high)
+
 
 def by_set(values: np.ndarray, sets: np.ndarray) -> list[np.ndarray]:
     """Splits values by criteria set, leaving out what is no number; sets without any vanish."""

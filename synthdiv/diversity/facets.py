@@ -5,6 +5,9 @@ metric. A document has its cluster's. Over the rounds this tells which facet the
 a corpus may have many subjects and one way of writing.
 """
 
+import itertools
+import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
@@ -33,18 +36,29 @@ def facets(
         `mean` and `deviation` (of a document's score, within rounds). Each with `ci95` of its
         measure of spread and the share of rounds that it was applied in.
     """
-    named = {(criterion.name, criterion.kind): 0 for criteria in sets for criterion in criteria}
-    for round_ in rounds:
-        for criterion in () if round_.failed else round_.criteria.criteria:
-            named[criterion.name, criterion.kind] += 1
+    names: dict[tuple[str, str], str] = {}  # as the first set spells them
+    for criterion in itertools.chain(*sets):
+        names.setdefault((_folded(criterion.name), criterion.kind), criterion.name)
+    applied = Counter(
+        key
+        for round_ in rounds
+        if not round_.failed
+        for key in {(_folded(c.name), c.kind) for c in round_.criteria.criteria}
+    )
     found = []
-    for (name, kind), applied in sorted(named.items(), key=lambda entry: -entry[1]):
+    for key in sorted(names, key=lambda key: -applied[key]):
+        name, kind = names[key], key[1]
         spread = _metadata if kind == "metadata" else _metric
         entry = spread(rounds, name, seed)
         if entry is not None:
-            share = applied / max(len(rounds), 1)
+            share = applied[key] / max(len(rounds), 1)
             found.append({"name": name, "kind": kind, "applied": share, **entry})
     return found
+
+
+def _folded(name: str) -> str:
+    """A name as it is compared: judges spell one in several ways."""
+    return " ".join(name.casefold().split())
 
 
 def _valued(values: Iterable[tuple[Mapping[str, V], int]], name: str) -> list[tuple[V, int]]:
@@ -54,20 +68,23 @@ def _valued(values: Iterable[tuple[Mapping[str, V], int]], name: str) -> list[tu
         values: of each cluster, its values by criterion name and its number of documents.
         name: of the criterion.
     """
-    wanted = name.casefold()
+    wanted = _folded(name)
     found = []
     for given, documents in values:
-        value = next((v for key, v in given.items() if key.casefold() == wanted), None)
+        value = next((v for key, v in given.items() if _folded(key) == wanted), None)
         if value is not None:
             found.append((value, documents))
     return found
 
 
-def _estimate(values: list[float], rounds: list[Round], seed: int) -> Estimate | None:
+def _estimate(
+    values: list[float], rounds: list[Round], seed: int, most: float = math.inf
+) -> Estimate | None:
     usable = np.asarray(values)
     if not np.isfinite(usable).any():
         return None
-    return estimate(usable, np.array([r.criteria.number for r in rounds]), 500, seed)
+    found = estimate(usable, np.array([r.criteria.number for r in rounds]), 500, seed)
+    return found.within_bounds(0.0, most)
 
 
 def _metadata(rounds: Sequence[Round], name: str, seed: int) -> dict[str, object] | None:
@@ -77,7 +94,7 @@ def _metadata(rounds: Sequence[Round], name: str, seed: int) -> dict[str, object
         sizes: dict[str, int] = {}
         given = [(c.metadata, len(c.places)) for c in round_.clusters]
         for value, documents in _valued(given, name):
-            key = " ".join(str(value).casefold().split())
+            key = _folded(str(value))
             sizes[key] = sizes.get(key, 0) + documents
             counts[key] = counts.get(key, 0) + documents
         total = sum(sizes.values())
@@ -85,14 +102,14 @@ def _metadata(rounds: Sequence[Round], name: str, seed: int) -> dict[str, object
             same = sum(s * (s - 1) for s in sizes.values())
             different.append(1.0 - same / (total * (total - 1)))
             used.append(round_)
-    result = _estimate(different, used, seed) if used else None
+    result = _estimate(different, used, seed, most=1.0) if used else None
     if result is None:
         return None
     everything = sum(counts.values())
     common = sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))[:10]
     return {
         "different": result.mean,
-        "ci95": [result.low, result.high],
+        "ci95": result.ci95,
         "values": [{"value": v, "share": c / everything} for v, c in common],
     }
 
@@ -114,5 +131,5 @@ def _metric(rounds: Sequence[Round], name: str, seed: int) -> dict[str, object] 
     return {
         "mean": float(np.mean(means)),
         "deviation": result.mean,
-        "ci95": [result.low, result.high],
+        "ci95": result.ci95,
     }

@@ -287,14 +287,15 @@ class Inquiry:
                     raise
                 self.pause = pause
 
-    def figures(self) -> Figures:
-        """The figures of the rounds so far."""
+    def figures(self, policy: str | None = None) -> Figures:
+        """The figures of the rounds so far; under another policy than the configured one, too."""
+        config = dataclasses.replace(self.config, policy=policy or self.config.policy)
         own = None
         if self.lexical is not None:
             count = self.config.control_rounds // self.config.repeats
             controls = [r for drawn in self.sample.draws for r in drawn.controls(count)]
             own = self.lexical.scores([tuple(r.tolist()) for r in controls])
-        return figures_of(self.rounds, self.config, self.lexical, own)
+        return figures_of(self.rounds, config, self.lexical, own)
 
     def _draw(self, look: Sequence[Block]) -> list[DrawnRound]:
         """The rounds of some blocks, in order; gathers the criteria for them."""

@@ -126,7 +126,7 @@ def _level(
     return LevelScore(
         facet=described.name,
         level=described.levels[depth].name,
-        score=estimate(np.array(scores), sets, resamples, seed),
+        score=estimate(np.array(scores), sets, resamples, seed).within_bounds(1 / size, size),
         clusters=mean,
         effective_values=sum(n * (n - 1) for n in totals) / same if same else math.inf,
         other=other / sum(totals),

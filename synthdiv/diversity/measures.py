@@ -5,7 +5,6 @@ values at one level of one facet, of which there are several.
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -63,33 +62,13 @@ def scales_of(basis: Basis) -> list[Scale]:
 def against_classes(
     rounds: Sequence[Round], labels: Sequence[Sequence[str]], scale: Scale
 ) -> dict[str, Any]:
-    """How far the clusters of some rounds are the classes of their documents.
-
-    Returns:
-        what `compare_partitions` has, and the mean over rounds of the V-measure (Rosenberg &
-        Hirschberg 2007) with the homogeneity and completeness that it is the harmonic mean of.
-    """
+    """How far the clusters of some rounds are the classes of their documents."""
     kept = [(r, truth) for r, truth in zip(rounds, labels, strict=True) if not r.failed]
-    clusters = [scale.clusters(r) for r, _ in kept]
-    truths = [truth for _, truth in kept]
-    found = compare_partitions(clusters, truths, [r.criteria.number for r, _ in kept])
-    if kept:
-        measures = np.array(
-            [
-                _v_measure(numbered(truth), numbered(ours))
-                for truth, ours in zip(truths, clusters, strict=True)
-            ]
-        )
-        names = ("homogeneity", "completeness", "v_measure")
-        found |= dict(zip(names, measures.mean(axis=0).tolist(), strict=True))
-    return found
-
-
-@functools.lru_cache(maxsize=1 << 16)
-def _v_measure(truth: tuple[int, ...], clusters: tuple[int, ...]) -> tuple[float, float, float]:
-    from sklearn.metrics import homogeneity_completeness_v_measure
-
-    return homogeneity_completeness_v_measure(truth, clusters)
+    return compare_partitions(
+        [scale.clusters(r) for r, _ in kept],
+        [truth for _, truth in kept],
+        [r.criteria.number for r, _ in kept],
+    )
 
 
 def mean_score(

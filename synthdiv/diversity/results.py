@@ -17,9 +17,10 @@ import numpy as np
 
 from synthdiv.diversity.agent import Round
 from synthdiv.diversity.arithmetic import shared_pairs
-from synthdiv.diversity.config import POLICIES, ScoreConfig
+from synthdiv.diversity.config import ScoreConfig
 from synthdiv.diversity.criteria import Basis, Criteria, criteria_of
 from synthdiv.diversity.documents import Shown
+from synthdiv.diversity.doubts import warnings
 from synthdiv.diversity.estimate import Estimate, effective_clusters, estimate, pair_probability
 from synthdiv.diversity.figures import Figures, interval
 from synthdiv.diversity.prompts import load_prompts
@@ -145,7 +146,7 @@ class Difference:
 
     Attributes:
         corpora: their names.
-        difference, ci95, p_value: of the scores.
+        difference, ci95, p_value: of the scores; NaN where too few rounds tell.
         method: how interval and p-value were made, in words.
     """
 
@@ -157,7 +158,11 @@ class Difference:
 
     def to_json(self) -> dict[str, Any]:
         """Returns the difference as comparison.json has it."""
-        return dataclasses.asdict(self) | {"corpora": list(self.corpora), "ci95": list(self.ci95)}
+        return dataclasses.asdict(self) | {
+            "corpora": list(self.corpora),
+            "ci95": [_finite(end) for end in self.ci95],
+            "p_value": _finite(self.p_value),
+        }
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -242,20 +247,19 @@ def score_of(found: Estimate) -> dict[str, Any]:
     """A figure with its interval as JSON holds it; an end that is not known is None."""
     return {
         "mean": found.mean,
-        "ci95": [_finite(found.low), _finite(found.high)],
+        "ci95": found.ci95,
         "standard_error": _finite(found.standard_error),
     }
 
 
-def policies(rounds: Sequence[Round], config: ScoreConfig) -> dict[str, Any]:
-    """The score under every policy for rejected clusters."""
-    sets = np.array([r.criteria.number for r in rounds])
-    found: dict[str, Any] = {}
-    for policy in POLICIES:
-        scores = np.array([r.score(policy) for r in rounds])
-        if np.isfinite(scores).any():
-            found[policy] = score_of(estimate(scores, sets, 500, config.seed))
-    return found
+def policies(figures: Mapping[str, Figures], config: ScoreConfig) -> dict[str, Estimate]:
+    """The score under every policy for rejected clusters that leaves a round with a score."""
+    size, sequential = config.documents_per_round, config.target_ci is not None
+    return {
+        policy: interval(one, config, sequential).within_bounds(1 / size, size)
+        for policy, one in figures.items()
+        if policy == config.policy or np.isfinite(one.scores).any()
+    }
 
 
 def pairs(rounds: Sequence[Round], config: ScoreConfig) -> dict[str, Any]:
@@ -279,11 +283,11 @@ def pairs(rounds: Sequence[Round], config: ScoreConfig) -> dict[str, Any]:
 
 
 def summarise(
-    rounds: Sequence[Round], figures: Figures, config: ScoreConfig, requested: int
+    rounds: Sequence[Round], by_policy: Mapping[str, Figures], config: ScoreConfig, requested: int
 ) -> dict[str, Any]:
-    """The part of score.json that follows from the rounds."""
-    sequential = config.target_ci is not None
-    found = interval(figures, config, sequential)
+    """The part of score.json that follows from the rounds, and from their figures by policy."""
+    figures, estimates = by_policy[config.policy], policies(by_policy, config)
+    found = estimates[config.policy]
     done = [r for r in rounds if not r.failed]
     sizes = [r.sizes(config.policy) for r in done]
     invalid = int((~np.isfinite(figures.plain)).sum())
@@ -296,7 +300,7 @@ def summarise(
             "variance_within_sets": found.within,
             "variance_between_sets": found.between,
             "policy": config.policy,
-            "policies": policies(rounds, config),
+            "policies": {policy: score_of(one) for policy, one in estimates.items()},
         },
         "pairs": pairs(rounds, config),
         "rounds": {
@@ -314,7 +318,11 @@ def summarise(
             "total": sum(len(r.clusters) for r in done),
             "dropped": sum(not cluster.valid for r in done for cluster in r.clusters),
         },
-        "repairs": {"rounds": sum(r.repaired for r in rounds)},
+        "repairs": {
+            "rounds": sum(r.repaired for r in rounds),
+            "unverified": sum(r.unverified for r in rounds),
+        },
+        "warnings": warnings(rounds, config),
         "control_variate": figures.control.as_dict() if figures.control else None,
     }
 

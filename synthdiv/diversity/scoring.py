@@ -9,7 +9,7 @@ import numpy as np
 
 from synthdiv.diversity.agreement import agreement_of
 from synthdiv.diversity.codebook import Codebook
-from synthdiv.diversity.config import ScoreConfig
+from synthdiv.diversity.config import POLICIES, ScoreConfig
 from synthdiv.diversity.criteria import criteria_json, criteria_of, read_basis
 from synthdiv.diversity.facets import facets
 from synthdiv.diversity.figures import Figures
@@ -20,6 +20,7 @@ from synthdiv.diversity.prompts import load_prompts
 from synthdiv.diversity.results import ScoreResult, summarise
 from synthdiv.files import Corpus
 from synthdiv.llm import LLMConfig, Session, open_session
+from synthdiv.progress import say
 
 
 def cluster_score(
@@ -76,8 +77,11 @@ def result_of(
     from synthdiv import __version__
 
     config, sample, rounds = asked.config, asked.sample, asked.rounds
-    figures = asked.figures()
-    content = summarise(rounds, figures, config, config.rounds * config.repeats)
+    by_policy = {policy: asked.figures(policy) for policy in POLICIES}
+    figures = by_policy[config.policy]
+    content = summarise(rounds, by_policy, config, config.rounds * config.repeats)
+    for words in content["warnings"]:
+        say(f"warning: {sample.corpus.name}: {words}")
     content["facets"] = facets(rounds, [criteria_of(one) for one in asked.sets], config.seed)
     codebooks = [one for one in asked.sets if isinstance(one, Codebook)]
     if codebooks:

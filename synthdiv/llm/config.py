@@ -5,7 +5,8 @@ import urllib.parse
 from dataclasses import dataclass
 from typing import Any
 
-from synthdiv.errors import UserError, first_line
+from synthdiv.errors import UserError
+from synthdiv.llm.money import most_output_tokens
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class LLMConfig:
                 raise UserError(f"LLM.{name} is {value}; it must be a number above 0")
         if self.json_mode not in ("auto", "schema", "object", "off"):
             raise UserError(f"LLM.json_mode is auto, schema, object or off, not {self.json_mode!r}")
+        most_output_tokens(1, self.extra)  # refuses what is no number
         if self.base_url is not None:
             check_url(self.base_url)
 
@@ -83,7 +85,10 @@ def check_url(url: str) -> None:
     try:
         parts = urllib.parse.urlsplit(url)
         parts.port  # noqa: B018  reading it checks it
-    except ValueError as error:
-        raise UserError(f"base_url is no address: {first_line(error)}") from None
+    except ValueError:  # its words may hold what stands after a colon: a part of a password
+        raise UserError(
+            "base_url is no address, as http://host:port/v1 is: a port goes up to 65535, brackets"
+            " are an IPv6 address's, and in a password @ : / are written %40 %3A %2F"
+        ) from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise UserError("base_url is not a http:// or https:// address, as http://host:port/v1")

@@ -4,6 +4,7 @@ Every step is a call of its own with its own key, so a run that was stopped in t
 conversation takes it up from the store and comes to the same reply.
 """
 
+import asyncio
 from dataclasses import replace
 from typing import Any, TypeVar, cast
 
@@ -14,6 +15,7 @@ from synthdiv.llm.structured import parse, schema_digest, wire_schema
 T = TypeVar("T")
 
 _SEED_STEP = 1_000_003  # how far apart the seeds of two repeats are
+_AT_ONCE = 50_000  # characters of a reply that are read in the event loop
 _QUOTED = 20_000  # characters of a faulty reply that are shown to the model again
 
 
@@ -69,8 +71,7 @@ async def converse(exchange: Exchange, request: Request[T]) -> Reply[T]:
         cached = cached and was_kept
         if answer.finish_reason == "refusal":
             return failed(answer, f"the model refused: {answer.text[:400]}".rstrip(": "))
-        read = _read(request, answer)
-        value, repaired, fault = read
+        value, repaired, fault = await _read(request, answer)
         if value is not None:
             mended = mended or repaired
             fitting = value if request.schema else None
@@ -94,11 +95,17 @@ async def converse(exchange: Exchange, request: Request[T]) -> Reply[T]:
         call = _keyed(_with_the_fault(call, request, answer, fault), request, exchange.asked_of)
 
 
-def _read(request: Request[T], answer: Answer) -> tuple[T | None, bool, str | None]:
+async def _read(request: Request[T], answer: Answer) -> tuple[T | None, bool, str | None]:
     """The value of an answer, whether its JSON was repaired, and what is wrong with it."""
     cut_off = answer.finish_reason == "length"
     if request.schema is not None:
-        return parse(answer.text, cast(type[Any], request.schema), repair=not cut_off)
+        model = cast(type[Any], request.schema)
+        if len(answer.text) <= _AT_ONCE:
+            value, _, fault = parse(answer.text, model, repair=False)
+            if value is not None or cut_off:
+                return value, False, fault
+        # What is long or broken may take seconds, and others wait for this loop.
+        return await asyncio.to_thread(parse, answer.text, model, repair=not cut_off)
     if cut_off:
         return None, False, "the reply was cut off"
     if not answer.text.strip():

@@ -14,9 +14,18 @@ from dataclasses import dataclass, field
 from synthdiv.errors import Paused, UserError
 from synthdiv.llm import store as ledger
 from synthdiv.llm.config import LLMConfig
+from synthdiv.llm.door import Door
 from synthdiv.llm.group_commit import GroupCommit
 from synthdiv.llm.limits import Breaker, Concurrency, Outage, Rate
-from synthdiv.llm.money import FREE, PICO, Price, higher, likely_tokens, most_input_tokens
+from synthdiv.llm.money import (
+    FREE,
+    PICO,
+    Price,
+    higher,
+    likely_tokens,
+    most_input_tokens,
+    most_output_tokens,
+)
 from synthdiv.llm.protocol import (
     Again,
     Answer,
@@ -27,11 +36,13 @@ from synthdiv.llm.protocol import (
     Transient,
     Usage,
 )
-from synthdiv.llm.store import Claim, Commit, PutDown, Release, Store
+from synthdiv.llm.secrets import Secrets
+from synthdiv.llm.store import Claim, Commit, PutDown, Release, Store, Unstorable
 from synthdiv.progress import say
 
 _BACKOFF_S = 0.5
 _BACKOFF_MOST_S = 60.0
+_LONG_WAIT_S = 10.0  # people are told of longer ones
 _POLL_S = (0.05, 1.0)  # how often to look whether another process has the answer
 _REFUSALS_OF_ALL = 20  # calls refused in a row, with none ever answered: the set-up is at fault
 _BARRED = 3  # calls in a row whose refusal concerns all others: the key expired on the way
@@ -77,7 +88,8 @@ class Exchange:
         self.config = config
         self.asked_of = asked_of(backend, config)
         self._backend, self._store, self._price = backend, store, price
-        self._writes = GroupCommit(store)
+        self._door = Door(backend, Secrets.known(config.base_url))
+        self._writes = GroupCommit(store, self._halt)
         self._places = Concurrency(config.concurrency)
         self._breaker = Breaker(config.patience)
         self._requests = Rate(config.requests_per_minute)
@@ -85,7 +97,7 @@ class Exchange:
         self._capped = config.max_cost_usd is not None or config.max_calls is not None
         self._asking: dict[bytes, asyncio.Future[Answer]] = {}
         self._deferring = False
-        self._unreached = False  # said already
+        self._unreached = self._waiting = False  # said already
         self._written = (0, 0)  # output tokens and answers so far, to guess the next by
         self._room = asyncio.Event()
         self._halted: Paused | UserError | None = None
@@ -139,8 +151,7 @@ class Exchange:
             attempt.entered = await self._places.enter(again)
             room = self._room
             try:
-                if self._halted is not None:
-                    raise copy.copy(self._halted)
+                self._go_on()
                 outcome = await self._claim(call.key, reserved)
                 if outcome == ledger.GRANTED:
                     answer = await self._send(attempt)
@@ -166,42 +177,40 @@ class Exchange:
                 return kept, True
 
     async def _send(self, attempt: "_Attempt") -> Answer | None:
-        """Sends a claimed call until it is answered; None if it must be claimed once more."""
+        """Sends a claimed call once; None if it must be claimed, and sent, once more."""
         call = attempt.call
         claimed = True
         try:
-            while True:
-                await self._breaker.passage()
-                await self._requests.take(1)
-                guess = self._guess(call)
-                await self._tokens.take(guess)
-                attempt.calls += 1
-                attempt.tried += 1
-                if attempt.tried == 1:
-                    self.counts.sent += 1
-                else:
-                    self.counts.retried += 1
-                attempt.in_flight = True
-                try:
-                    async with asyncio.timeout(self.config.timeout):
-                        answer = await self._backend.complete(call)
-                except TimeoutError:
-                    attempt.in_flight = False
-                    words = f"no answer within {self.config.timeout:g} s"
-                    await self._after(Transient(words, lost=True), attempt)
-                except Transient as failure:
-                    attempt.in_flight = False
-                    await self._after(failure, attempt)
-                except Again:
-                    attempt.in_flight = False
-                else:
-                    attempt.in_flight = False
-                    claimed = False
-                    return await self._keep(attempt, answer, guess)
-                if self._capped or self._places.over():
-                    claimed = False
-                    self._give_up(attempt)
-                    return None
+            await self._breaker.passage()
+            await self._requests.take(1)
+            guess = self._guess(call)
+            await self._tokens.take(guess)
+            self._go_on()
+            attempt.calls += 1
+            attempt.tried += 1
+            if attempt.tried == 1:
+                self.counts.sent += 1
+            else:
+                self.counts.retried += 1
+            attempt.in_flight = True
+            try:
+                async with asyncio.timeout(self.config.timeout):
+                    answer = await self._door.complete(call)
+            except TimeoutError:
+                attempt.in_flight = False
+                words = f"no answer within {self.config.timeout:g} s"
+                await self._after(Transient(words, lost=True), attempt)
+            except Transient as failure:
+                attempt.in_flight = False
+                await self._after(failure, attempt)
+            except Again:
+                attempt.in_flight = False
+            else:
+                attempt.in_flight = False
+                claimed = False
+                return await self._keep(attempt, answer, guess)
+            # It is claimed anew, so that what was sent in vain is in the ledger before more is.
+            return None
         except Deferred:
             self._deferring = True
             attempt.calls -= 1
@@ -250,9 +259,16 @@ class Exchange:
                 say(f"{self._who()}: every call fails ({error}); trying on for {patience}")
         if attempt.failures > self.config.retries:
             raise CallFailed(f"{error} ({attempt.failures} attempts)")
+        asked = min(error.retry_after, self.config.patience)
+        if error.retry_after > _LONG_WAIT_S and not self._waiting:
+            self._waiting = True
+            say(
+                f"{self._who()} asks to wait {error.retry_after:g} s ({error}); waiting"
+                f" {asked:.0f} s, from now on without saying so (LLM.patience is the most)"
+            )
         backoff = min(_BACKOFF_MOST_S, _BACKOFF_S * 2 ** (attempt.failures - 1))
         jittered = backoff * random.uniform(0.5, 1.0)
-        await asyncio.sleep(max(jittered, error.retry_after * random.uniform(1.0, 1.1)))
+        await asyncio.sleep(max(jittered, asked * random.uniform(1.0, 1.1)))
 
     async def _keep(self, attempt: "_Attempt", answer: Answer, guess: float) -> Answer:
         """Commits an answer; it may be used once this returns."""
@@ -273,8 +289,14 @@ class Exchange:
         counts.lost += attempt.lost
         commit = Commit(call.key, answer, call.stage, cost, attempt.lost, attempt.calls)
         attempt.calls = attempt.lost = 0
-        kept = await asyncio.shield(self._writes.put(commit))
-        self._make_room()
+        try:
+            kept = await asyncio.shield(self._writes.put(commit))
+        except Unstorable as error:
+            attempt.lost, attempt.calls = commit.lost + cost, commit.calls
+            self._give_up(attempt)
+            raise CallFailed(f"its answer cannot be kept: {error}") from None
+        finally:
+            self._make_room()
         return answer if kept else self._store.get(call.key) or answer
 
     def _give_up(self, attempt: "_Attempt") -> None:
@@ -304,14 +326,21 @@ class Exchange:
         price = self._price
         if not price or price == FREE:
             return 0
-        schema_bytes = len(json.dumps(call.schema).encode()) if call.schema else 0
-        prompt = most_input_tokens(call.messages, schema_bytes)
-        return price.most(prompt, call.max_tokens)
+        extra = self.config.extra
+        added = sum(len(json.dumps(part)) for part in (call.schema, extra) if part)
+        prompt = most_input_tokens(call.messages, added)
+        return price.most(prompt, most_output_tokens(call.max_tokens, extra))
 
     def _halt(self, reason: Paused | UserError) -> Paused | UserError:
         """Sends nothing more until `resume`; calls in flight are waited for."""
-        self._halted = reason
+        if not isinstance(self._halted, UserError):
+            self._halted = reason
         return reason
+
+    def _go_on(self) -> None:
+        """Raises what has halted the exchange, if anything has."""
+        if self._halted is not None:
+            raise copy.copy(self._halted)
 
     def _guess(self, call: Call) -> float:
         """About how many tokens the call will take, for the limit a minute."""
@@ -330,12 +359,12 @@ class Exchange:
         caps, behind, left, flags = [], [f"{counted.calls:,} calls"], [], {}
         if (most := self.config.max_cost_usd) is not None:
             used = (counted.spent + counted.lost) / PICO
-            caps.append(f"--max_cost_usd={most:g}")
+            caps.append(f"`max_cost_usd={most:g}`")
             behind.append(f"${used:.4f}")
             left.append(f"${max(most - used, 0):.4f}")
             flags["max_cost_usd"] = higher((ever.spent + ever.lost) / PICO + max(most, used))
         if (most := self.config.max_calls) is not None:
-            caps.append(f"--max_calls={most}")
+            caps.append(f"`max_calls={most}`")
             left.append(f"{max(most - counted.calls, 0):,} calls")
             flags["max_calls"] = ever.calls + max(most, counted.calls, 1)
         return Paused(

@@ -1,9 +1,11 @@
 """The store's writes, off the event loop and many to a transaction."""
 
 import asyncio
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from synthdiv.llm.store import Op, Store, Totals
+from synthdiv.errors import UserError
+from synthdiv.llm.store import Op, Store, Totals, Unstorable
 
 _BEAT_S = 15.0
 
@@ -11,12 +13,16 @@ _BEAT_S = 15.0
 class GroupCommit:
     """Writes to the store in a thread of its own.
 
+    Args:
+        store: where to.
+        failed: told of a write that failed for what is wrong with the file or the disk.
+
     Whatever has gathered while one transaction was written goes into the next: under load that is
     dozens of answers for one fsync, and an answer alone waits for nobody.
     """
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, failed: Callable[[UserError], object]) -> None:
+        self._store, self._failed = store, failed
         self._thread = ThreadPoolExecutor(1, "synthdiv-store")
         self._waiting: list[tuple[Op, asyncio.Future]] = []
         self._writing: asyncio.Task | None = None
@@ -36,19 +42,30 @@ class GroupCommit:
             self._waiting = []
             try:
                 ops = [op for op, _ in batch]
-                results = await loop.run_in_executor(self._thread, self._store.apply, ops)
+                results = await loop.run_in_executor(self._thread, self._apply, ops)
             except BaseException as error:
+                if isinstance(error, UserError):
+                    self._failed(error)
                 for _, done in batch:
-                    if not done.done():
-                        done.set_exception(error)
-                        done.exception()  # retrieved: asyncio would complain if nobody waited
+                    _raise_in(done, error)
                 if not isinstance(error, Exception):
                     raise
                 continue
             for (_, done), result in zip(batch, results, strict=True):
-                if not done.done():
+                if isinstance(result, Unstorable):
+                    _raise_in(done, result)
+                elif not done.done():
                     done.set_result(result)
         self._writing = None
+
+    def _apply(self, ops: Sequence[Op]) -> list[object]:
+        """All of `ops` in one transaction; where one cannot be stored, each in one of its own."""
+        try:
+            return self._store.apply(ops)
+        except Unstorable as error:
+            if len(ops) == 1:
+                return [error]
+            return [result for op in ops for result in self._apply([op])]
 
     async def beat(self) -> None:
         """Keeps the lease; runs until it is cancelled."""
@@ -70,3 +87,9 @@ class GroupCommit:
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._thread, self._store.close)
         self._thread.shutdown()
+
+
+def _raise_in(done: asyncio.Future, error: BaseException) -> None:
+    if not done.done():
+        done.set_exception(error)
+        done.exception()  # retrieved: asyncio would complain if nobody waited

@@ -1,5 +1,6 @@
 """What a run would take, before anything is sent: calls, tokens and money of each stage."""
 
+import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from typing import Any
 
 from synthdiv import plans
 from synthdiv.llm.conversation import first_call
-from synthdiv.llm.money import PICO, Price, likely_tokens, most_input_tokens
+from synthdiv.llm.money import PICO, Price, likely_tokens, most_input_tokens, most_output_tokens
 from synthdiv.llm.protocol import Request, Usage
 
 _GUESSED_SHARE = 0.25  # of max_tokens, for a reply nobody has seen the like of
@@ -103,8 +104,12 @@ def make_plan(
     price: Price | None,
     store: Path | None,
     fresh: bool,
+    extra: Mapping[str, Any] | None = None,
 ) -> Plan:
-    """Estimates `stages`; a store is read if it is there, and never made."""
+    """Estimates `stages`; a store is read if it is there, and never made.
+
+    `extra` are the body parameters that are sent beside the calls' own.
+    """
     written, kept = {}, None
     if store is not None and store.exists():
         kept = sqlite3.connect(f"file:{store}?mode=ro", uri=True)
@@ -116,7 +121,8 @@ def make_plan(
     for name, stage in stages.items():
         if not isinstance(stage, Stage):
             stage = Stage(stage, len(stage))
-        planned.append(_plan_stage(name, stage, asked_of, price, None if fresh else kept, written))
+        known = None if fresh else kept
+        planned.append(_plan_stage(name, stage, asked_of, price, known, written, extra))
     if kept is not None:
         kept.close()
     return Plan(stages=tuple(planned))
@@ -129,6 +135,7 @@ def _plan_stage(
     price: Price | None,
     kept: sqlite3.Connection | None,
     written: Mapping[str, float],
+    extra: Mapping[str, Any] | None,
 ) -> StagePlan:
     keys: set[bytes] = set()
     more = stage.calls > len(stage.examples)  # the others are like the examples
@@ -142,14 +149,14 @@ def _plan_stage(
             cached += 1
             if not more:
                 continue
-        schema_bytes = len(str(call.schema)) if call.schema else 0
+        added = sum(len(json.dumps(part)) for part in (call.schema, extra) if part)
         text = sum(len(m["content"].encode("utf-8", "replace")) for m in call.messages)
         calls += 1
-        prompt += likely_tokens(text + schema_bytes)
-        most_prompt += most_input_tokens(call.messages, schema_bytes)
+        prompt += likely_tokens(text + added)
+        most_prompt += most_input_tokens(call.messages, added)
         likely = written.get(request.stage, _GUESSED_SHARE * call.max_tokens)
         output += min(round(likely), call.max_tokens)
-        most_output += call.max_tokens
+        most_output += most_output_tokens(call.max_tokens, extra)
     if more:
         calls = stage.calls - cached
         factor = calls / max(len(keys), 1)

@@ -60,8 +60,8 @@ def open_session(
     price = _price(config)
     if config.max_cost_usd is not None and price is None:
         raise UserError(
-            f"--max_cost_usd needs the price of {backend.model!r}, which configs/prices.json does"
-            " not have; name a table that has it in LLM.prices, or cap --max_calls"
+            f"`max_cost_usd` needs the price of {backend.model!r}, which configs/prices.json does"
+            " not have; name a table that has it in LLM.prices, or cap `max_calls`"
         )
     return Session(config, backend, price, store, fresh)
 
@@ -248,7 +248,7 @@ class Session:
             stages: for each stage its requests, or a `Stage` with an example or two and a number.
         """
         whom = asked_of(self._answers_by, self.config)
-        return make_plan(stages, whom, self._price, self._path, self._fresh)
+        return make_plan(stages, whom, self._price, self._path, self._fresh, self.config.extra)
 
     def close(self) -> None:
         """Ends the session; calls in flight are given up."""

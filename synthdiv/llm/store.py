@@ -15,16 +15,16 @@ Write-ahead log and full synchronisation: a committed answer survives kill -9 an
 
 import contextlib
 import os
-import socket
 import sqlite3
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from synthdiv.errors import UserError
+from synthdiv.llm.processes import alive, this_machine
 from synthdiv.llm.protocol import Answer, Usage, encodable
 
 _VERSION = 1
@@ -85,6 +85,16 @@ ANSWERED = "answered"  # another process was faster
 HELD = "held"  # another process is asking it now
 NO_ROOM = "no room"  # the caps allow it only if calls in flight cost less than they can
 SPENT = "spent"  # the caps do not allow it
+
+
+class Unstorable(Exception):
+    """What was given to be stored is at fault, and not the file."""
+
+
+_ROW_FAULTS = (
+    *(OverflowError, TypeError, ValueError),
+    *(sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError),
+)
 
 
 @dataclass(frozen=True)
@@ -234,6 +244,7 @@ class Store:
 
     def _admit(self, asked: list[tuple[int, Claim]], results: list[object]) -> None:
         admitted: list[tuple[int, Claim]] = []
+        self._beat()  # whoever took this process for dead has struck it out: a claim has an owner
         money, calls, in_flight = self._room()
         for i, op in asked:
             if (money is not None and op.reserved > money) or (calls is not None and calls < 1):
@@ -272,7 +283,7 @@ class Store:
         for i, op in part:
             results[i] = GRANTED if op.key in ours else ANSWERED if op.key in answered else HELD
 
-    def _keys(self, statement: str, parameters: list[object]) -> set[bytes]:
+    def _keys(self, statement: str, parameters: Sequence[object] = ()) -> set[Any]:
         return {row[0] for row in self._writer.execute(statement, parameters)}
 
     def _room(self) -> tuple[int | None, int | None, bool]:
@@ -291,7 +302,7 @@ class Store:
         self._writer.execute(
             "INSERT INTO owners VALUES(?, ?, ?, ?) ON CONFLICT(owner) DO UPDATE SET"
             " expires = excluded.expires",
-            (self.owner, _host(), os.getpid(), time.time() + _LEASE_S),
+            (self.owner, this_machine(), os.getpid(), time.time() + _LEASE_S),
         )
 
     def _reap(self) -> bool:
@@ -299,12 +310,15 @@ class Store:
         if time.monotonic() - self._reaped < 1.0:
             return False
         self._reaped = time.monotonic()
-        here = _host()
+        here, now = this_machine(), time.time()
         dead = [
             owner
             for owner, host, pid, expires in self._writer.execute("SELECT * FROM owners")
-            if owner != self.owner and (expires < time.time() or (host == here and not _alive(pid)))
+            # A lease beyond the longest is of a clock that was set back since.
+            if not now <= expires <= now + 2 * _LEASE_S or (host == here and not alive(pid))
         ]
+        dead += self._keys("SELECT owner FROM claims WHERE owner NOT IN (SELECT owner FROM owners)")
+        dead = [owner for owner in dead if owner != self.owner]
         self._drop(dead)
         return bool(dead)
 
@@ -341,7 +355,8 @@ class Store:
         try:
             yield
         except BaseException:
-            self._writer.execute("ROLLBACK")
+            if self._writer.in_transaction:  # a full disk ends it by itself
+                self._writer.execute("ROLLBACK")
             raise
         self._writer.execute("COMMIT")
 
@@ -349,6 +364,8 @@ class Store:
     def _explained(self) -> Iterator[None]:
         try:
             yield
+        except _ROW_FAULTS as error:
+            raise Unstorable(f"{type(error).__name__}: {error}") from error
         except (sqlite3.Error, OSError) as error:
             raise UserError(f"cannot use the answer store {self.path}: {error}") from error
 
@@ -377,23 +394,3 @@ def _marks(rows: int, columns: int) -> str:
 
 def _parts(rows: Sequence) -> Iterator[Sequence]:
     return (rows[i : i + _ROWS] for i in range(0, len(rows), _ROWS))
-
-
-def _host() -> str:
-    """This machine since its last start, and where its process ids mean anything."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        space = os.readlink("/proc/self/ns/pid")
-    except OSError:
-        boot = space = ""
-    return f"{socket.gethostname()} {boot} {space}"
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -10,13 +10,15 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from synthdiv.llm.mending import mended
+
 if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
 
 M = TypeVar("M", bound="BaseModel")
 
 _THOUGHTS = re.compile(r"\A\s*<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL)
-_CODE = re.compile(r"```[a-zA-Z]*\s*\n(.*?)```", re.DOTALL)
+_CODE = re.compile(r"```[a-zA-Z]*[^\S\n]*\n(.*?)```", re.DOTALL)
 _FAULTS_NAMED = 5
 
 
@@ -132,12 +134,7 @@ def _repaired(text: str, model: type[M]) -> tuple[M | None, str | None]:
 
     if "{" not in text and "[" not in text:
         return None, None
-    from json_repair import repair_json
-
-    try:
-        guess = repair_json(text, return_objects=True)
-    except (RecursionError, ValueError):
-        return None, None
+    guess = mended(text)
     # A list where an object is wanted: models wrap, or repair finds several; the last that fits.
     guesses = [guess, *reversed(guess)] if isinstance(guess, list) else [guess]
     fault = None

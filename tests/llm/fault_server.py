@@ -26,6 +26,11 @@ from typing import Any
 from synthdiv.llm.fences import unfence
 
 HTTP_FAULTS = ("429", "500", "503", "drop", "half_body", "stall")
+RAW_FAULTS = (  # a 200 that is no completion, or one with something else in its places
+    *("html", "empty_body", "no_content", "brackets", "digits", "surrogate", "finish_object"),
+    *("refusal_object", "usage_text", "no_usage", "zero_usage", "negative_usage", "huge_usage"),
+    *("not_utf8", "message_list", "redirect"),
+)
 REPLY_FAULTS = ("half_json", "prose", "code", "wrong_types", "empty", "wrong_count", "cut_off")
 
 
@@ -50,6 +55,7 @@ class Server:
         self.keys: set[str] = set()
         self.last: dict[str, Any] = {}
         self.times: list[float] = []
+        self.charged = 0
 
     async def connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -85,6 +91,7 @@ class Server:
                 "keys": sorted(self.keys),
                 "last": self.last,
                 "times": self.times,
+                "charged": self.charged,
             }
             writer.write(_response(200, seen))
             return True
@@ -127,13 +134,24 @@ class Server:
         fault = self._fault(chance, self.asked[question])
         self.met[fault] += 1
         if fault in HTTP_FAULTS:
+            if fault in ("half_body", "stall"):  # worked for, and never seen by who asked
+                self.charge(body, "", self._usage(body, "", chance))
             return await self._fail(fault, out)
         content, finish = self._content(fault, body, gemini, chance)
         usage = self._usage(body, content, chance)
+        self.charge(body, content, usage)
+        if fault in RAW_FAULTS:
+            return _malformed(fault, path, content, finish, usage, out)
         self.answered[question] += 1
         shape = _gemini_response if gemini else _chat_response
         out.write(_response(200, shape(content, finish, usage)))
         return True
+
+    def charge(self, body: dict[str, Any], content: str, usage: tuple[int, int] | None) -> None:
+        """Adds what a call costs, in tokens times the settings' prices."""
+        prompt, written = usage or (len(str(body)) // 4, len(content) // 4)
+        prices = self.settings.get("prices", (0, 0))
+        self.charged += prompt * prices[0] + written * prices[1]
 
     def _refused_mode(self, body: dict[str, Any]) -> str | None:
         form = body.get("response_format", {}).get("type")
@@ -254,6 +272,51 @@ def _gemini_response(content: str, finish: str, usage: tuple[int, int] | None) -
             "totalTokenCount": prompt + written,
         }
     return response
+
+
+def _malformed(
+    fault: str,
+    path: str,
+    content: str,
+    finish: str,
+    usage: tuple[int, int] | None,
+    out: asyncio.StreamWriter,
+) -> bool:
+    """Sends a reply that is right but for one thing that no client expects."""
+    reply = _chat_response(content, finish, usage)
+    choice = reply["choices"][0]
+    counts = {
+        "usage_text": "many tokens",
+        "zero_usage": {"prompt_tokens": 0, "completion_tokens": 0},
+        "negative_usage": {"prompt_tokens": -(10**6), "completion_tokens": -(10**6)},
+        "huge_usage": {"prompt_tokens": 10**30, "completion_tokens": 2**64},
+        "no_usage": None,
+    }
+    if fault in counts:
+        reply["usage"] = counts[fault]
+    elif fault == "finish_object":
+        choice["finish_reason"] = {"type": "stop"}
+    elif fault == "refusal_object":
+        choice["message"]["refusal"] = {"reason": ["no"]}
+    elif fault == "message_list":
+        choice["message"] = [choice["message"]]
+    elif fault == "surrogate":
+        choice["message"]["content"] += "\ud800"
+    bodies = {
+        "html": b"<html><body>Bad gateway</body></html>",
+        "empty_body": b"",
+        "no_content": b"",
+        "brackets": b"[" * 100_000,
+        "digits": b'{"choices": ' + b"9" * 5000 + b"}",
+        "not_utf8": b'{"choices": "\xff\xfe"}',
+        "redirect": b"",
+    }
+    status = {"no_content": 204, "redirect": 307}.get(fault, 200)
+    where = f"Location: {path}?again\r\n" if fault == "redirect" else ""
+    sent = bodies.get(fault, json.dumps(reply).encode())
+    head = f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\n{where}"
+    out.write(f"{head}Content-Length: {len(sent)}\r\n\r\n".encode() + sent)
+    return True
 
 
 def _response(status: int, body: object, retry_after: float | None = None) -> bytes:

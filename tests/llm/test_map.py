@@ -140,7 +140,7 @@ def test_several_pieces_wait_together(tmp_path: Path) -> None:
     with open_session(LLMConfig("batch", "m"), tmp_path / "answers.sqlite") as session:
         reached = []
         with (
-            pytest.raises(Awaiting, match="^6 grouping requests are written to") as pause,
+            pytest.raises(Awaiting, match="^6 grouping requests are written") as pause,
             one_pause(session, None) as piece,
         ):
             for start in (0, 3):

@@ -13,7 +13,7 @@ from typing import Any
 
 from synthdiv.errors import UserError
 from synthdiv.llm.backends.batch_files import RequestFiles, lines
-from synthdiv.llm.backends.wire import answer_of, chat_body, failure_of, scrubbed
+from synthdiv.llm.backends.wire import answer_of, body_of, chat_body, failure_of
 from synthdiv.llm.config import LLMConfig
 from synthdiv.llm.protocol import Answer, BackendError, Call, Deferred, Permanent, Transient
 
@@ -39,7 +39,7 @@ class BatchBackend:
     def prepare(self) -> None:
         """Refuses to write files where there is no place for them."""
         if not self._stored:
-            raise UserError("--llm=batch needs a directory for its files")
+            raise UserError("`backend=batch` needs a directory for its files")
 
     async def complete(self, call: Call) -> Answer:
         """Returns the answer that lies beside the requests, or defers the call to a file."""
@@ -96,8 +96,8 @@ class BatchBackend:
         for path in sorted(self._directory.glob(f"batch_{stage}_answers*.jsonl")):
             for number, at, line in lines(path):
                 try:
-                    found[bytes.fromhex(json.loads(line)["custom_id"])] = (path, at)
-                except (ValueError, KeyError, TypeError):
+                    found[bytes.fromhex(body_of(line)["custom_id"])] = (path, at)
+                except (Transient, ValueError, KeyError, TypeError):
                     raise UserError(
                         f"{path}, line {number}: not an answer of an OpenAI Batch file"
                     ) from None
@@ -106,13 +106,14 @@ class BatchBackend:
     def _answer(self, path: Path, at: int) -> Answer:
         with path.open("rb") as file:
             file.seek(at)
-            line: dict[str, Any] = json.loads(file.readline())
-        response, error = line.get("response") or {}, line.get("error")
-        status = response.get("status_code") or 200
-        body = response.get("body")
+            line: dict[str, Any] = body_of(file.readline())
+        response, error = line.get("response"), line.get("error")
+        response = response if isinstance(response, dict) else {}
+        status, body = response.get("status_code"), response.get("body")
+        status = status if isinstance(status, int) else 200
         if error or status >= 400:
-            said = error or (body or {}).get("error") or body or ""
-            words = scrubbed(said.get("message", "") if isinstance(said, dict) else str(said))
+            said = error or (body.get("error") if isinstance(body, dict) else None) or body or ""
+            words = str(said.get("message", "") if isinstance(said, dict) else said)
             failure: BackendError = failure_of(status if status >= 400 else 500, words)
             # A refused line says nothing about the others of its file.
             raise Permanent(words) if isinstance(failure, Permanent) else failure

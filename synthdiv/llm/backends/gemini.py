@@ -6,13 +6,13 @@ no more fixes, and it holds protobuf below 6.
 
 import importlib.util
 import os
-from typing import Any
 
 from synthdiv.errors import UserError
 from synthdiv.llm.backends.gemini_sdks import Genai, Retired, answer_of
-from synthdiv.llm.backends.wire import JsonMode, failure_of, scrubbed
+from synthdiv.llm.backends.wire import JsonMode, failure_of
 from synthdiv.llm.config import LLMConfig
 from synthdiv.llm.protocol import Again, Answer, Call, Permanent, Transient
+from synthdiv.llm.secrets import check_key
 from synthdiv.progress import say
 
 
@@ -31,9 +31,12 @@ class GeminiBackend:
     def prepare(self) -> None:
         """Refuses to ask without a key or an SDK."""
         if not self._key:
-            raise UserError("--llm=gemini needs the key in the environment variable GEMINI_API_KEY")
+            raise UserError(
+                "`backend=gemini` needs the key in the environment variable GEMINI_API_KEY"
+            )
+        check_key("GEMINI_API_KEY", self._key)
         if not (_installed("google.genai") or _installed("google.generativeai")):
-            raise UserError("--llm=gemini needs google-genai: pip install 'synthdiv[gemini]'")
+            raise UserError("`backend=gemini` needs google-genai: pip install 'synthdiv[gemini]'")
 
     async def complete(self, call: Call) -> Answer:
         """Sends one call; raises Transient, Permanent or Again with the server's words."""
@@ -41,24 +44,24 @@ class GeminiBackend:
             self._sdk = self._connect()
         mode = self._mode.mode
         try:
-            return answer_of(await self._sent(self._sdk, call, mode))
+            return await self._sent(self._sdk, call, mode)
         except Permanent as refusal:
             if call.schema is not None and self._mode.yields(str(refusal), mode):
                 raise Again(str(refusal)) from None
             raise
 
-    async def _sent(self, sdk: "Genai | Retired", call: Call, mode: str) -> Any:
+    async def _sent(self, sdk: "Genai | Retired", call: Call, mode: str) -> Answer:
         try:
-            return await sdk.send(call, mode)
+            return answer_of(await sdk.send(call, mode))
         except Exception as error:
             raise self._failure(error) from None
 
-    def _failure(self, error: Exception) -> Transient | Permanent | Exception:
+    def _failure(self, error: Exception) -> Transient | Permanent:
         """Both SDKs, and three HTTP libraries below them, name faults in their own ways."""
         status = getattr(error, "code", None)  # a number, or the retired SDK's method or enum
         status = getattr(status, "value", status)
-        words = scrubbed(str(getattr(error, "message", None) or error), self._key)
-        if isinstance(status, int) and 400 <= status < 600:
+        words = str(getattr(error, "message", None) or error)
+        if isinstance(status, int) and 300 <= status < 600:
             response = getattr(error, "response", None)
             headers = getattr(response, "headers", None)
             # An invalid key comes as 400 here.
@@ -69,9 +72,8 @@ class GeminiBackend:
         if library in ("httpx", "httpx2", "httpcore", "aiohttp", "requests", "google"):
             name = type(error).__name__
             return Transient(f"{name} {words}".strip(), lost="Connect" not in name)
-        if isinstance(error, (OSError, ValueError)):  # ValueError: no JSON, or not a response's
-            return Transient(words, lost=True)
-        return error
+        # What else an SDK fails with, it fails with over a body that is not a response's.
+        return Transient(f"{type(error).__name__} {words}".strip(), lost=True)
 
     def _connect(self) -> "Genai | Retired":
         if _installed("google.genai"):

@@ -8,7 +8,7 @@ from typing import Any
 from synthdiv.llm.backends.wire import told_in_words
 from synthdiv.llm.config import LLMConfig
 from synthdiv.llm.money import likely_tokens
-from synthdiv.llm.protocol import Answer, Call, Usage
+from synthdiv.llm.protocol import Answer, Call, Transient, Usage
 
 _REFUSALS = ("SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "MODEL_ARMOR")
 
@@ -26,6 +26,8 @@ class Genai:
             timeout=round(config.timeout * 1000),
             # Without options of its own it sends a call again, uncounted, when a connection breaks.
             retry_options=types.HttpRetryOptions(attempts=1),
+            client_args={"follow_redirects": False},
+            async_client_args={"follow_redirects": False},
         )
         self._client: Any = genai.Client(api_key=key, vertexai=False, http_options=options)
 
@@ -109,9 +111,10 @@ def _contents(call: Call, mode: str) -> tuple[str, list[dict[str, Any]]]:
 def answer_of(response: Any) -> Answer:
     """Reads a response of either SDK; they name the same fields."""
     candidates = list(response.candidates or [])
-    feedback = response.prompt_feedback
     if not candidates:
-        blocked = getattr(feedback, "block_reason", None)
+        blocked = getattr(response.prompt_feedback, "block_reason", None)
+        if not blocked:
+            raise Transient("a response without a candidate", lost=True)
         return Answer(f"blocked: {getattr(blocked, 'name', blocked)}", _usage(response), "refusal")
     content = candidates[0].content
     parts = (content.parts if content else None) or []
@@ -120,11 +123,10 @@ def answer_of(response: Any) -> Answer:
     finish = {"STOP": "stop", "MAX_TOKENS": "length"}.get(reason, reason.lower())
     if reason in _REFUSALS:
         finish, text = "refusal", text or reason.lower()
-    usage = _usage(response)
-    counted = usage.input > 0
-    if not counted:
-        usage = Usage(0, 0, likely_tokens(len(text.encode())))
-    return Answer(text, usage, finish, counted)
+    if response.usage_metadata is None:
+        written = likely_tokens(len(text.encode("utf-8", "replace")))
+        return Answer(text, Usage(0, 0, written), finish, counted=False)
+    return Answer(text, _usage(response), finish)
 
 
 def _usage(response: Any) -> Usage:

@@ -12,9 +12,10 @@ from typing import Any
 
 from synthdiv.errors import UserError
 from synthdiv.llm.backends.diagnosis import diagnose
-from synthdiv.llm.backends.wire import JsonMode, answer_of, chat_body, failure_of, scrubbed
+from synthdiv.llm.backends.wire import JsonMode, answer_of, body_of, chat_body, failure_of
 from synthdiv.llm.config import LLMConfig, check_url
 from synthdiv.llm.protocol import Again, Answer, Call, Permanent, Transient
+from synthdiv.llm.secrets import check_key, without_password
 
 _OPENAI = "https://api.openai.com/v1"
 _CONNECT_S = 15.0
@@ -41,28 +42,30 @@ class OpenAIBackend:
         self._clients: list[Any] = []
         self._busy: list[int] = []  # calls in flight of each client
         self._tls: Any = None
+        self._response: Any = None  # the HTTP library's class
         self._diagnosed: asyncio.Task[str | None] | None = None
 
     def prepare(self) -> None:
         """Refuses to ask OpenAI itself without a key. Other servers may go without."""
         if not self._key:
             raise UserError(
-                "--llm=openai needs the key in the environment variable OPENAI_API_KEY, or another"
-                " server in --base_url"
+                "`backend=openai` needs the key in the environment variable OPENAI_API_KEY, or"
+                " another server in `base_url`"
             )
+        check_key("OPENAI_API_KEY", self._key)
 
     async def complete(self, call: Call) -> Answer:
         """Sends one call; raises Transient, Permanent or Again with the server's words."""
         mode = self._mode.mode
         try:
             body = chat_body(call, self.model, mode, self._hosted, self._extra)
-            return answer_of(await self._post(body))
+            return answer_of(body_of(await self._post(body)))
         except Permanent as refusal:
             if call.schema is not None and self._mode.yields(str(refusal), mode):
                 raise Again(str(refusal)) from None
             raise
 
-    async def _post(self, body: dict[str, Any]) -> Any:
+    async def _post(self, body: dict[str, Any]) -> bytes:
         import openai
 
         place = next((i for i, busy in enumerate(self._busy) if busy < _CONNECTIONS), None)
@@ -72,23 +75,27 @@ class OpenAIBackend:
             self._busy.append(0)
         self._busy[place] += 1
         try:
-            return await self._clients[place].post("/chat/completions", cast_to=object, body=body)
+            # Unread: the SDK fails in ways of its own where it is no completion.
+            answer = await self._clients[place].post(
+                "/chat/completions", cast_to=self._response, body=body
+            )
+            return answer.content
         except openai.APIStatusError as error:
-            words = scrubbed(_words_of(error), self._key)
+            words = _words_of(error)
             if error.status_code in (404, 405) and (why := await self._diagnosis()):
                 refusal = f"{error.status_code} {words}; {why}"
                 raise Permanent(refusal, everywhere=True) from None
             raise failure_of(error.status_code, words, error.response.headers, error.code) from None
         except openai.APIConnectionError as error:
             cause = error.__cause__ or error
-            words = scrubbed(f"{type(cause).__name__} {cause}", self._key)
+            words = f"{type(cause).__name__} {cause}"
             reached = not any(w in type(cause).__name__ for w in ("Connect", "Pool"))
-            where = scrubbed(self._url, self._key)
+            where = without_password(self._url)
             raise Transient(
                 f"no answer from {where}: {words}", lost=reached, reached=reached
             ) from None
         except openai.OpenAIError as error:
-            raise Transient(scrubbed(str(error), self._key), lost=True) from None
+            raise Transient(str(error), lost=True) from None
         finally:
             self._busy[place] -= 1
 
@@ -97,8 +104,7 @@ class OpenAIBackend:
         if self._diagnosed is None:
             asking = diagnose(self._clients[0], self._url, self.model)
             self._diagnosed = asyncio.create_task(asking)
-        words = await asyncio.shield(self._diagnosed)
-        return words and scrubbed(words, self._key)
+        return await asyncio.shield(self._diagnosed)
 
     def _connect(self) -> Any:
         import openai
@@ -110,6 +116,7 @@ class OpenAIBackend:
         limits = http.Limits(
             max_connections=None, max_keepalive_connections=_CONNECTIONS, keepalive_expiry=60
         )
+        self._response = http.Response
         if self._tls is None:
             self._tls = http.create_ssl_context()
         return openai.AsyncOpenAI(
@@ -118,7 +125,7 @@ class OpenAIBackend:
             max_retries=0,
             timeout=timeout,
             http_client=openai.DefaultAsyncHttpxClient(
-                limits=limits, timeout=timeout, verify=self._tls
+                limits=limits, timeout=timeout, verify=self._tls, follow_redirects=False
             ),
         )
 

@@ -5,6 +5,7 @@ Also how a server is told the wanted JSON: by its own JSON mode where it has one
 
 import email.utils
 import json
+import math
 import re
 import time
 from collections.abc import Mapping
@@ -16,9 +17,7 @@ from synthdiv.llm.structured import is_strict
 
 _OVERLOADED = (429, 503, 529)
 _EVERYWHERE = (401, 402, 403, 404)  # key, money, permission, model: the next call meets the same
-_LONGEST_WAIT_S = 600.0
-_KEY_LIKE = re.compile(r"(?:\bBearer\s+|\bsk-|\bAIza|\bhf_)[\w*.\-]{6,}")
-_USERINFO = re.compile(r"(https?://)[^/@\s]+@")
+_SHOWN = 2000  # characters of what is no completion; people are shown fewer, without keys
 
 
 class JsonMode:
@@ -116,33 +115,70 @@ def call_of(body: Mapping[str, Any]) -> Call:
     )
 
 
+def body_of(content: bytes | str) -> Any:
+    """Parses JSON that a server sent.
+
+    Raises:
+        Transient: it is none, or none that can be worked with: nested too deep, a number too long.
+    """
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):  # ValueError: also bytes that are no UTF-8, endless digits
+        raise Transient(f"not a chat completion: {content[:_SHOWN]!r}", lost=True) from None
+
+
 def answer_of(body: Any) -> Answer:
-    """Reads a chat completion.
+    """Reads a chat completion, whatever a server put in its places.
 
     Raises:
         Transient: it is not one: the server or something before it broke off.
     """
-    try:
-        choice = body["choices"][0]
-        message = choice["message"]
-        text = message.get("content") or ""
-        if not isinstance(text, str):  # parts, as some servers have it
-            text = "".join(part.get("text", "") for part in text)
-        finish = choice.get("finish_reason") or "stop"
-        refusal = message.get("refusal")
-    except (KeyError, IndexError, TypeError, AttributeError):
-        said = body if isinstance(body, str) else json.dumps(body)
-        raise Transient(f"not a chat completion: {scrubbed(said)[:200]!r}", lost=True) from None
+    choice = _first(_in(body, "choices"))
+    message = _in(choice, "message")
+    text, refusal = _text_of(_in(message, "content")), _in(message, "refusal")
+    finish = _in(choice, "finish_reason") or "stop"
+    if text is None or not isinstance(message, dict) or not isinstance(finish, str):
+        raise Transient(f"not a chat completion: {_shown(body)}", lost=True)
     if refusal or finish == "content_filter":
-        finish, text = "refusal", refusal or text
-    usage = body.get("usage") or {}
-    details = usage.get("prompt_tokens_details") or {}
-    prompt, written = usage.get("prompt_tokens"), usage.get("completion_tokens")
-    counted = True
-    if not (isinstance(prompt, int) and isinstance(written, int)):
-        counted = False
-        prompt, written = 0, likely_tokens(len(text.encode("utf-8", "replace")))
-    return Answer(text, Usage(prompt, details.get("cached_tokens") or 0, written), finish, counted)
+        finish, text = "refusal", (refusal if isinstance(refusal, str) else "") or text
+        text = text or _shown(refusal or "")
+    usage = _usage_of(_in(body, "usage"))
+    if usage is None:
+        written = likely_tokens(len(text.encode("utf-8", "replace")))
+        return Answer(text, Usage(0, 0, written), finish, counted=False)
+    return Answer(text, usage, finish)
+
+
+def _in(value: Any, name: str) -> Any:
+    return value.get(name) if isinstance(value, dict) else None
+
+
+def _first(value: Any) -> Any:
+    return value[0] if isinstance(value, list) and value else None
+
+
+def _text_of(content: Any) -> str | None:
+    """A message's text, also where it comes in parts; None where it is no text."""
+    if isinstance(content, list):
+        parts = [_text_of(_in(part, "text")) for part in content]
+        return None if None in parts else "".join(map(str, parts))
+    return content if isinstance(content, str) else None if content else ""
+
+
+def _usage_of(usage: Any) -> Usage | None:
+    """A server's counts; None where any is missing or no number."""
+    cached = _in(_in(usage, "prompt_tokens_details"), "cached_tokens") or 0
+    counts = (_in(usage, "prompt_tokens"), cached, _in(usage, "completion_tokens"))
+    return Usage(*counts) if all(type(count) is int for count in counts) else None
+
+
+def _shown(body: Any) -> str:
+    """The beginning of what a server sent, for people."""
+    try:
+        said = body if isinstance(body, str) else json.dumps(body)
+    except (RecursionError, ValueError):
+        said = type(body).__name__
+    return said[:_SHOWN]
 
 
 def completion_of(answer: Answer, model: str) -> dict[str, Any]:
@@ -174,11 +210,18 @@ def failure_of(
 
     Args:
         status: the status code.
-        words: what the server said, scrubbed.
+        words: what the server said.
         headers: with Retry-After, in seconds or as a date, or retry-after-ms.
         code: the server's own error code.
     """
     said = f"{status} {words}".strip()
+    if status < 400:
+        where = (headers or {}).get("location", "")
+        return Permanent(
+            f"{status}: a redirect{' to ' if where else ''}{where}, and none is followed; name the"
+            " address of the server itself in `base_url`",
+            everywhere=True,
+        )
     if code == "insufficient_quota":  # comes as 429, and does not pass
         return Permanent(said, everywhere=True)
     if status in (408, 409, 425) or status == 429 or status >= 500:
@@ -196,16 +239,6 @@ def _retry_after(headers: Mapping[str, str]) -> float:
                 seconds = float(after)
             except ValueError:
                 seconds = email.utils.parsedate_to_datetime(after).timestamp() - time.time()
-    except ValueError:
+    except (ValueError, OverflowError):
         pass
-    return min(max(seconds, 0.0), _LONGEST_WAIT_S) if seconds == seconds else 0.0
-
-
-def scrubbed(words: str, *secrets: str | None) -> str:
-    """Returns a server's words on one line, cut to a length one reads, without any key."""
-    for secret in secrets:
-        if secret and len(secret) >= 4:
-            words = words.replace(secret, "***")
-    words = _USERINFO.sub(r"\1***@", _KEY_LIKE.sub("***", words))
-    words = " ".join(words.split())
-    return words if len(words) <= 400 else words[:400] + "..."
+    return max(seconds, 0.0) if math.isfinite(seconds) else 0.0
