@@ -75,9 +75,11 @@ class _PathsParser(flags.ArgumentParser[list[str]]):
     syntactic_help = "paths or addresses, separated by commas"
 
     def parse(self, argument: str | list[str]) -> list[str]:
+        if not isinstance(argument, str):
+            return argument  # the default, when the command is imported
         from synthdiv.corpora import split_paths
 
-        return split_paths(argument) if isinstance(argument, str) else argument
+        return split_paths(argument)
 
     def flag_type(self) -> str:
         return "paths"

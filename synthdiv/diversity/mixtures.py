@@ -92,7 +92,7 @@ def _labelled(
     if least < per_round:
         raise UserError(
             f"class {smallest!r} of {where} has {least} documents and a round takes {per_round}:"
-            " leave the class out, or take fewer with --documents_per_round"
+            " leave the class out, or take fewer with `documents_per_round`"
         )
     generator = np.random.default_rng([seed, _STREAM])
     names = sorted(members)
