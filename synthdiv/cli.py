@@ -8,6 +8,7 @@ goes on when run again, 130 after Ctrl-C, and 1 with a traceback after anything 
 import errno
 import importlib
 import os
+import re
 import shlex
 import signal
 import sys
@@ -36,6 +37,9 @@ COMMANDS = {
     "export": "a Hugging Face Llama out of a checkpoint",
     "study": "all of these for several corpora, and how score relates to accuracy",
 }
+
+# Parameters of the library whose flags are called otherwise.
+_FLAGS_OF = {"backend": "llm", "corpora": "corpus", "inputs": "input"}
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -75,6 +79,21 @@ class _PathsParser(flags.ArgumentParser[list[str]]):
 
     def flag_type(self) -> str:
         return "paths"
+
+
+class _BackendParser(flags.ArgumentParser[str]):
+    """The name of a backend: one of ours, or one that an installed package adds."""
+
+    syntactic_help = "a backend's name"
+
+    def parse(self, argument: str) -> str:
+        from synthdiv.llm.backends import check_backend
+
+        check_backend(argument)
+        return argument
+
+    def flag_type(self) -> str:
+        return "backend"
 
 
 def corpora_flag(values: flags.FlagValues, name: str, what: str) -> None:
@@ -121,14 +140,15 @@ def open_corpora(
 
 def judge_flags(values: flags.FlagValues) -> None:
     """Adds the flags that say which language model answers the prompts."""
-    flags.DEFINE_enum(
+    llm: flags.Flag[str] = flags.Flag(
+        _BackendParser(),
+        flags.ArgumentSerializer(),
         "llm",
         None,
-        ["offline", "openai", "gemini", "batch"],
-        "Who answers: a deterministic stand-in that is no LLM, an OpenAI-compatible server, "
-        "Gemini, or nobody yet (writes a batch file).",
-        flag_values=values,
+        "Who answers: offline (a deterministic stand-in that is no LLM), openai (any compatible "
+        "server), gemini, batch (nobody yet: writes a file), or what another package adds.",
     )
+    flags.DEFINE_flag(llm, values)
     flags.DEFINE_string("model", None, "The model's name at the server.", flag_values=values)
     flags.DEFINE_string("base_url", None, "The server, as http://host:port/v1.", flag_values=values)
     flags.DEFINE_integer(
@@ -215,11 +235,11 @@ def run(
         main()
         sys.stdout.flush()
     except UserError as error:
-        _exit(2, f"error: {error}")
+        _exit(2, f"error: {_with_flags(str(error), values)}")
     except Paused as pause:
         known = {flag: value for flag, value in pause.flags.items() if flag in values}
         go_on = f": {_again(argv, known)}" if known else ""
-        _exit(PAUSED_EXIT, f"paused: {pause}{go_on}")
+        _exit(PAUSED_EXIT, f"paused: {_with_flags(str(pause), values)}{go_on}")
     except ModuleNotFoundError as error:
         lacking = needs_extra(error)
         if lacking is None:
@@ -264,6 +284,24 @@ def _parse(values: flags.FlagValues, argv: list[str]) -> None:
         raise UserError(" ".join(str(error).split())) from None
     if rest:
         raise UserError(f"unexpected argument {rest[0]!r}; flags are written --name=value")
+
+
+def _with_flags(message: str, values: flags.FlagValues) -> str:
+    """A message of the library, which names `parameters`, with the flags that set them.
+
+    `name` and `name=value` become the flag of that name, `Scope.name=value` becomes a binding.
+    What the command has no flag for stays as it is.
+    """
+
+    def flag(found: re.Match[str]) -> str:
+        scope, name, value = found.groups()
+        if scope and value:
+            binding = f"{scope}{name}{value}"
+            return f'--bind="{binding}"' if "'" in value else f"--bind={binding}"
+        name = _FLAGS_OF.get(name, name)
+        return f"--{name}{value or ''}" if name in values and not scope else found[0]
+
+    return re.sub(r"`([A-Z]\w*\.)?(\w+)(=[^`]+)?`", flag, message)
 
 
 def _again(argv: list[str], flags: Mapping[str, float]) -> str:

@@ -30,22 +30,17 @@ def main() -> None:
         _export_corpus()
         return
     from synthdiv import training
-    from synthdiv.model import weights
 
     cli.required(FLAGS, "checkpoint", "output")
     cli.load(FLAGS)
     if FLAGS.dry_run:
-        checkpoint = weights.find_checkpoint(FLAGS.checkpoint)
-        config, tokenizer = weights.describe(checkpoint)
-        size = config.parameters * (4 if FLAGS.dtype == "float32" else 2)
-        words = "with its tokenizer" if tokenizer else "without a tokenizer"
-        print(f"{checkpoint}: {config.parameters:,} parameters, {size / 1e9:.2f} GB, {words}")
-        return
-    print(training.export(FLAGS.checkpoint, FLAGS.output, FLAGS.dtype))
+        print(training.plan_export(FLAGS.checkpoint, FLAGS.dtype))
+    else:
+        print(training.export(FLAGS.checkpoint, FLAGS.output, FLAGS.dtype))
 
 
 def _export_corpus() -> None:
-    from synthdiv.data.corpus_export import export_corpus
+    from synthdiv.data.corpus_export import export_corpus, plan_corpus_export
 
     cli.required(FLAGS, "format", "output")
     cli.load(FLAGS)
@@ -53,7 +48,7 @@ def _export_corpus() -> None:
         raise UserError("--checkpoint and --corpus are two exports: give one of them")
     [corpus] = cli.open_corpora(FLAGS, [FLAGS.corpus])
     if FLAGS.dry_run:
-        print(f"{corpus.name}: {len(corpus):,} documents as {FLAGS.format}")
+        print(plan_corpus_export(corpus, FLAGS.format))
     else:
         print(export_corpus(corpus, FLAGS.format, FLAGS.output))
 

@@ -22,6 +22,8 @@ def main():
     cli.required(FLAGS, "end")
     if FLAGS.end == "mistake":
         raise UserError("not like\\nthis")
+    if FLAGS.end == "parameters":
+        raise UserError("`backend=b` needs `model`, `Score.p='a'` or `Score.n=3`, no `n`")
     if FLAGS.end == "pause":
         raise Paused("answers are awaited")
     if FLAGS.end == "cap":
@@ -44,13 +46,22 @@ if __name__ == "__main__":
         (["--end=well"], 0, None),
         (["--help"], 0, None),
         (["--end=mistake"], 2, "error: not like this"),
+        (
+            ["--end=parameters"],
+            2,
+            "error: --llm=b needs --model, --bind=\"Score.p='a'\" or --bind=Score.n=3, no `n`",
+        ),
         (["--end=pause"], 75, "paused: answers are awaited"),
         (["--end=full"], 75, "paused: no room left on the disk (/data/shard-00003.parquet); make"),
         (["--end=interrupt"], 130, "interrupted; run the same command again to go on"),
         ([], 2, "error: --end is required; --help explains it"),
         (["--ende=well"], 2, "error: no flag --ende; did you mean '--end'?"),
         (["--end=well", "more"], 2, "error: unexpected argument 'more'"),
-        (["--llm=me", "--end=well"], 2, "error: flag --llm=me"),
+        (
+            ["--llm=ofline", "--end=well"],
+            2,
+            "error: no LLM backend 'ofline'; did you mean 'offline'?",
+        ),
         (["--concurrency=0", "--end=well"], 2, "error: flag --concurrency=0"),
     ],
 )
@@ -184,3 +195,26 @@ def test_a_missing_extra_is_named(monkeypatch, run_command, tmp_path):
     assert ended.code == 2 and ended.stderr.count("\n") == 1
     assert "needs jax" in ended.stderr and "synthdiv[train]" in ended.stderr
     assert not (tmp_path / "w").exists()
+
+
+def test_backend_of_another_package_answers_by_its_name(tmp_path, monkeypatch, run_command):
+    about = tmp_path / "others-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: others\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[synthdiv.backends]\nparrot = others:Parrot\n")
+    (tmp_path / "others.py").write_text(
+        "from synthdiv.offline.backend import OfflineBackend\n\n"
+        "class Parrot(OfflineBackend):\n"
+        "    name, model = 'parrot', 'a parrot'\n"
+        "    def __init__(self, config, directory):\n"
+        "        assert config.backend == 'parrot' and directory.name == 'out'\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    corpus = tmp_path / "corpus.jsonl"
+    corpus.write_text("".join(f'{{"text": "Document {i} of words."}}\n' for i in range(12)))
+    done = run_command(
+        "score", f"--input={corpus}", f"--output={tmp_path / 'out'}", "--llm=parrot",
+        "--rounds=3", "--bind=Score.criteria_rounds=3", "--bind=Score.with_baselines=False",
+    )  # fmt: skip
+    assert done.code == 0, done.stderr
+    assert "a parrot" in (tmp_path / "out" / "score.json").read_text()

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from synthdiv.baselines.compute import BaselineConfig, compare_baselines
+from synthdiv.baselines.lengths import match_lengths
 from synthdiv.files import Corpus
 
 
@@ -49,11 +50,7 @@ def first_words(text: str, count: int) -> str:
 
 
 def match(corpora: Sequence[Corpus], most: int | None = None, seed: int = 0) -> list[MatchedTexts]:
-    """Draws as many documents of each as the smallest has, and cuts them to the same lengths.
-
-    In each corpus the drawn documents are ordered by length; the r-th longest of every corpus is
-    cut to the shortest of the r-th longest ones. No document is left out for its length, and all
-    corpora end with the same lengths.
+    """Draws as many documents of each as the smallest has, and cuts them by `match_lengths`.
 
     Args:
         corpora: at least one.
@@ -67,14 +64,8 @@ def match(corpora: Sequence[Corpus], most: int | None = None, seed: int = 0) -> 
         generator = np.random.Generator(np.random.PCG64(seed))
         drawn.append(np.sort(generator.choice(len(corpus), count, replace=False)))
         lengths.append(_words(corpus, drawn[-1]))
-    orders = [np.argsort(one, kind="stable") for one in lengths]
-    least = np.min([one[order] for one, order in zip(lengths, orders, strict=True)], axis=0)
-    matched = []
-    for corpus, indices, order in zip(corpora, drawn, orders, strict=True):
-        limits = np.empty(count, np.int64)
-        limits[order] = least
-        matched.append(MatchedTexts(corpus, indices, limits))
-    return matched
+    limits = match_lengths(lengths)
+    return [MatchedTexts(*one) for one in zip(corpora, drawn, limits, strict=True)]
 
 
 def _words(corpus: Corpus, indices: np.ndarray) -> np.ndarray:

@@ -64,8 +64,8 @@ class Corpus:
                 names = ", ".join(map(repr, self.columns))
                 raise UserError(
                     f"corpus {self.origin!r} has no column {column!r}; it has {names}: "
-                    "name the one that holds the text with text_column (--text_column), or several "
-                    "with text_template (--text_template)"
+                    "name the one that holds the text with `text_column`, or several "
+                    "with `text_template`"
                 )
 
     @classmethod

@@ -18,7 +18,7 @@ import numpy as np
 from synthdiv import config
 from synthdiv.data.special_tokens import is_protected, protect, runs, unprotect
 from synthdiv.data.tokenizer import CONFIG_FILE, Tokenizer
-from synthdiv.errors import UserError
+from synthdiv.errors import UserError, first_line
 from synthdiv.files import read_json
 
 DEFAULT = "configs/prompts/chat.jinja"
@@ -111,8 +111,6 @@ class ChatTemplate:
         Raises:
             UserError: a role that the template does not know.
         """
-        import jinja2
-
         try:
             return self._template.render(
                 messages=self._complete(messages),
@@ -122,8 +120,10 @@ class ChatTemplate:
                 tools=None,
                 documents=None,
             )
-        except (jinja2.TemplateError, TypeError) as error:
-            raise UserError(f"chat template {self.path}: {error}") from None
+        except UserError:
+            raise
+        except Exception as error:  # a template is a program, and can fail in any way
+            raise UserError(f"chat template {self.path}: {first_line(error)}") from None
 
     def render_for(
         self,
@@ -226,9 +226,13 @@ def _own_template(directory: Path) -> tuple[Path, str] | None:
     if file.exists():
         return file, file.read_text(encoding="utf-8")
     for file in (directory / "chat_template.json", directory / CONFIG_FILE):
-        found = read_json(file).get("chat_template") if file.exists() else None
+        settings = read_json(file) if file.exists() else {}
+        if not isinstance(settings, dict):
+            raise UserError(f"{file} is not a JSON object")
+        found = settings.get("chat_template")
         if isinstance(found, list):  # several, by name
-            named = {each.get("name"): each.get("template") for each in found}
+            several = [each for each in found if isinstance(each, dict)]
+            named = {each.get("name"): each.get("template") for each in several}
             found = named.get("default")
             if found is None:
                 raise UserError(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from synthdiv.corpora import Corpus, tfds
 from synthdiv.errors import UserError
 from synthdiv.files import atomic_path, output_dir
+from synthdiv.plans import Plan
 from synthdiv.progress import Progress
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def export_corpus(corpus: Corpus, format: str, output: str | Path) -> Path:
     name = re.sub(r"\W+", "_", corpus.name).strip("_").lower() if format == "tfds" else corpus.name
     target = output_dir(output) / (f"{name}.jsonl" if format == "jsonl" else name)
     if target.exists():
-        raise UserError(f"{str(target)!r} is there already: remove it or choose another output")
+        raise UserError(f"{str(target)!r} is there already: remove it or choose another `output`")
     if format == "jsonl":
         _write_jsonl(corpus, target)
         return target
@@ -64,6 +65,12 @@ def _batches(corpus: Corpus) -> Iterator[list[Row]]:
         while batch := list(itertools.islice(rows, _BATCH)):
             yield batch
             progress.update(len(batch))
+
+
+def plan_corpus_export(corpus: Corpus, format: str) -> Plan:
+    """Returns what `export_corpus` would write."""
+    facts = {corpus.name: f"{len(corpus):,} documents as {format}"}
+    return Plan(facts, {"documents": len(corpus)})
 
 
 def _write_jsonl(corpus: Corpus, target: Path) -> None:

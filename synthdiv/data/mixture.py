@@ -254,7 +254,7 @@ class Batches(Iterator[dict[str, np.ndarray]]):
         if state["mixture"] != self._identity:
             raise UserError(
                 "the position to resume from is of another data mixture (sources, effective "
-                "tokens, sequence length or seed): resume with the same, or in a new --workdir"
+                "tokens, sequence length or seed): resume with the same, or in a new `workdir`"
             )
         self._position = int(state["sequences"])
         self.close()

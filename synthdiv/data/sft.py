@@ -302,7 +302,7 @@ def sft_batches(
         UserError: an input that cannot be read, or none of whose answers fits.
     """
     if not inputs:
-        raise UserError("no instruction data: give --input")
+        raise UserError("no instruction data: give `inputs`")
     packed, digest = [], hashlib.sha256(template.source.encode() + template.system.encode())
     for path in inputs:
         skipped: collections.Counter[str] = collections.Counter()

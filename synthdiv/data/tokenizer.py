@@ -272,8 +272,12 @@ def _named(path: Path, role: str) -> str | None:
     beside = path.parent / CONFIG_FILE
     if not beside.exists():
         return None
-    token: Any = read_json(beside).get(role)
-    return token.get("content") if isinstance(token, dict) else token
+    settings = read_json(beside)
+    if not isinstance(settings, dict):
+        raise UserError(f"{beside} is not a JSON object")
+    token: Any = settings.get(role)
+    token = token.get("content") if isinstance(token, dict) else token
+    return token if isinstance(token, str) else None
 
 
 def train_tokenizer(
@@ -314,7 +318,7 @@ def train_tokenizer(
     if made and not (told.exists() and read_json(told) == training):
         raise UserError(
             f"{str(output)!r} has a tokenizer of other corpora or settings: remove it or choose "
-            "another --output"
+            "another `output`"
         )
     if made:
         return load_tokenizer(output)

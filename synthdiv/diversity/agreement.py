@@ -1,8 +1,8 @@
 """How far the judge can be trusted: against labels, against itself, against another judge.
 
 All three compare partitions of the same documents, so the figures are means over rounds of the
-adjusted Rand index (Hubert & Arabie 1985, "Comparing partitions"), and precision and recall over
-all pairs of documents.
+adjusted Rand index (Hubert & Arabie 1985, "Comparing partitions") and of the V-measure (Rosenberg &
+Hirschberg 2007), and precision and recall over all pairs of documents.
 """
 
 from collections.abc import Sequence
@@ -27,12 +27,12 @@ def compare_partitions(
         sets: number of the criteria set of each round.
 
     Returns:
-        rounds; `ari` with `ari_ci95`; `pair_precision` (of pairs the first puts together, how many
-        the second does) and `pair_recall`; None where no pair is put together.
+        rounds; `ari` with `ari_ci95`; `v_measure`; `pair_precision` (of pairs the first puts
+        together, how many the second does) and `pair_recall`; None where no pair is put together.
     """
     if not ones:
         return {"rounds": 0}
-    from sklearn.metrics import adjusted_rand_score
+    from sklearn.metrics import adjusted_rand_score, v_measure_score
     from sklearn.metrics.cluster import pair_confusion_matrix
 
     pairs = [(_numbered(a), _numbered(b)) for a, b in zip(ones, others, strict=True)]
@@ -44,6 +44,7 @@ def compare_partitions(
         "rounds": len(ones),
         "ari": result.mean,
         "ari_ci95": None if len(ones) < 2 else [result.low, result.high],
+        "v_measure": float(np.mean([v_measure_score(b, a) for a, b in pairs])),
         "pair_precision": both / (both + first) if both + first else None,
         "pair_recall": both / (both + second) if both + second else None,
     }

@@ -112,6 +112,7 @@ class ScoreConfig:
             "coverage_documents": 0,
             "bootstrap": 100,
             "max_tokens": 64,
+            "seed": 0,
         }
         for name, low in at_least.items():
             if getattr(self, name) < low:

@@ -281,7 +281,7 @@ def read_basis(path: str | Path, prompts: Prompts) -> Basis:
     if described and not prompts.facets:
         raise UserError(
             f"{path} is a codebook, and the prompts in {prompts.directory} sort into clusters:"
-            " --bind=\"Score.prompts='prompts/levels'\""
+            " `Score.prompts='prompts/levels'`"
         )
     return read_codebook(path) if described else read_criteria(path)
 

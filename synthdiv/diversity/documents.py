@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from synthdiv.baselines.lengths import match_lengths
 from synthdiv.errors import UserError
 from synthdiv.files import Corpus
 from synthdiv.json_lines import encodable
@@ -21,6 +22,7 @@ _SUBSET, _ROUNDS, _CRITERIA, _CONTROL, _ORDER, _AGAIN, _COVERAGE = range(7)
 # A control character says nothing, and some servers refuse it; tab and line feed are text.
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x9f]")
 _WORD = re.compile(r"\S+\s*")
+_QUANTILES = 513  # by which the lengths of corpora are matched
 _CHARACTERS_PER_WORD = 24  # a "word" without end (base64, a gene) is cut too
 
 
@@ -89,7 +91,7 @@ class Draws:
         if documents < per_round:
             raise UserError(
                 f"{name} has {documents} documents and a round takes {per_round}: "
-                f"--bind=Score.documents_per_round={max(documents, 2)} or fewer"
+                f"`Score.documents_per_round={max(documents, 2)}` or fewer"
             )
         self.seed = seed
         self.per_round = per_round
@@ -174,15 +176,6 @@ def matched_limits(lengths: Sequence[Mapping[int, int]]) -> list[dict[int, int]]
     Returns:
         for each corpus, the most words of each document, by index.
     """
-    ranks = np.linspace(0.0, 1.0, 513)
-    quantiles = [np.quantile(list(one.values()), ranks) for one in lengths]
-    least = np.min(quantiles, axis=0)
-    limits = []
-    for one in lengths:
-        indices = list(one)
-        order = np.argsort([one[i] for i in indices], kind="stable")
-        rank = np.empty(len(indices))
-        rank[order] = (np.arange(len(indices)) + 0.5) / len(indices)
-        target = np.interp(rank, ranks, least)
-        limits.append({i: max(int(round(t)), 1) for i, t in zip(indices, target, strict=True)})
-    return limits
+    limits = match_lengths([np.array(list(one.values())) for one in lengths], _QUANTILES)
+    found = zip(lengths, limits, strict=True)
+    return [dict(zip(one, most.tolist(), strict=True)) for one, most in found]

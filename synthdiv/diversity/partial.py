@@ -49,7 +49,7 @@ def require_enough(
         reached = f"{len(rounds)} of {planned:,} rounds are answered, too few for a score"
         pause = session.enough(pause, calls_left(rounds, config))
     else:
-        reached = "no round is answered yet, so there is no score (--dry_run tells what all takes)"
+        reached = "no round is answered yet, so there is no score"
     raise Paused(f"{reached}; {pause}", pause.flags) from None
 
 

@@ -12,13 +12,14 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from synthdiv.config import find
 from synthdiv.diversity.codebook import read_facets
 from synthdiv.errors import UserError
+from synthdiv.prompts import Templates
 
 CLUSTER_STEPS = ("criteria", "gather_metadata", "gather_metrics", "summary", "cluster", "verify")
 VALUE_STEPS = ("note", "gather", "assign")
 FACETS = "facets.json"
+_ROLES = ("system", "user")  # a block of each template
 
 
 class Prompts:
@@ -37,29 +38,18 @@ class Prompts:
     """
 
     def __init__(self, directory: str | Path) -> None:
-        import jinja2
-
-        self.directory = find(directory)
-        self._environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(self.directory), undefined=jinja2.StrictUndefined
-        )
+        self._templates = Templates(directory)
+        self.directory = self._templates.directory
         digest = hashlib.sha256()
-        self._templates = {}
         facets = self.directory / FACETS
         self.facets = read_facets(facets) if facets.is_file() else ()
         for step in VALUE_STEPS if self.facets else CLUSTER_STEPS:
             path = self.directory / f"{step}.jinja"
-            if not path.is_file():
-                raise UserError(f"no prompt template {str(path)!r}")
+            template = self._templates.get(step)
             digest.update(f"{step}\n".encode() + path.read_bytes() + b"\0")
-            try:
-                template = self._environment.get_template(path.name)
-            except jinja2.TemplateSyntaxError as error:
-                raise UserError(f"{path}, line {error.lineno}: {error.message}") from None
-            for block in ("system", "user"):
+            for block in _ROLES:
                 if block not in template.blocks:
                     raise UserError(f"{path} has no block {block!r}")
-            self._templates[step] = template
         if self.facets:
             digest.update(f"{FACETS}\n".encode() + facets.read_bytes() + b"\0")
         self.sha256 = digest.hexdigest()
@@ -75,17 +65,10 @@ class Prompts:
         Raises:
             UserError: the template uses a name that the step does not have.
         """
-        import jinja2
-
-        template = self._templates[step]
-        context = template.new_context(values)
-        try:
-            return tuple(
-                {"role": role, "content": "".join(template.blocks[role](context)).strip()}
-                for role in ("system", "user")
-            )
-        except jinja2.UndefinedError as error:
-            raise UserError(f"{self.directory / step}.jinja: {error.message}") from None
+        return tuple(
+            {"role": role, "content": self._templates.render(step, role, **values)}
+            for role in _ROLES
+        )
 
 
 @functools.lru_cache(maxsize=8)

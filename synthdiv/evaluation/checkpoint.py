@@ -60,7 +60,7 @@ def load_checkpoint(
     params, config, tokenizer_dir = load_params(path)
     source = tokenizer or tokenizer_dir
     if source is None:
-        raise UserError(f"checkpoint {str(path)!r} has no tokenizer; name one with --tokenizer")
+        raise UserError(f"checkpoint {str(path)!r} has no tokenizer; name one with `tokenizer`")
     loaded = load_tokenizer(source)
     if loaded.vocab_size > config.vocab_size:
         raise UserError(

@@ -78,9 +78,11 @@ def compare(
     """
     config = config or CompareConfig()
     if len(results) < 2:
-        raise UserError("--compare takes the results of at least two evaluations")
+        raise UserError("a comparison takes the results of at least two evaluations")
     if config.draws < 1 or not 0 < config.confidence < 1:
         raise UserError("Compare.draws must be at least 1 and Compare.confidence between 0 and 1")
+    if config.seed < 0:
+        raise UserError(f"Compare.seed must not be negative, as {config.seed} is")
     read = [_questions(Path(path)) for path in results]
     common = [task for task in read[0] if all(task in other for other in read)]
     if not common:

@@ -238,7 +238,7 @@ def find_splits(data_dir: Path, task: str) -> dict[str, Path]:
         UserError: `data_dir` is no directory, or has no file of this task.
     """
     if not data_dir.is_dir():
-        raise UserError(f"no directory {str(data_dir)!r} (--data_dir)")
+        raise UserError(f"no directory {str(data_dir)!r} (`data_dir`)")
     source = SOURCES[task]
     found: dict[str, Path] = {}
     for split in (*source.eval_splits, "train"):

@@ -28,12 +28,12 @@ def plan(
 
     config = config or EvaluateConfig()
     if not tasks and not corpora:
-        raise UserError("nothing to evaluate: give --tasks, --corpus, or both")
+        raise UserError("nothing to evaluate: give `tasks`, `corpora`, or both")
     found = find_checkpoint(checkpoint)
     model, tokenizer_dir = describe(found)
     source = tokenizer or tokenizer_dir
     if source is None:
-        raise UserError(f"checkpoint {str(found)!r} has no tokenizer; name one with --tokenizer")
+        raise UserError(f"checkpoint {str(found)!r} has no tokenizer; name one with `tokenizer`")
     loaded_tokenizer = load_tokenizer(source)
     size = model.parameters * (4 if (config.dtype or model.dtype) == "float32" else 2)
     parameters = f"{model.parameters:,} parameters, {size / 1e9:,.2f} GB on each device"

@@ -93,7 +93,7 @@ def evaluate(
     config = config or EvaluateConfig()
     output = Path(output) if output is not None else None
     if not tasks and not corpora:
-        raise UserError("nothing to evaluate: give --tasks, --corpus, or both")
+        raise UserError("nothing to evaluate: give `tasks`, `corpora`, or both")
     opened = [Corpus.of(c) for c in corpora]
     data_dir = Path(data_dir) if data_dir is not None else None
     loaded = load_tasks(list(tasks), data_dir, config.num_fewshot) if tasks else None

@@ -97,7 +97,7 @@ def load_tasks(names: list[str], data_dir: Path | None, num_fewshot: int = 0) ->
     from lm_eval.api.group import Group
 
     if not names:
-        raise UserError("no tasks (--tasks)")
+        raise UserError("no tasks (`tasks`)")
     tasks: dict[str, Task] = {}
     groups: dict[str, Group] = {}
     files: dict[str, Path] = {}
@@ -113,7 +113,7 @@ def load_tasks(names: list[str], data_dir: Path | None, num_fewshot: int = 0) ->
             if member in tasks:
                 continue
             if member == "world_facts" and data_dir is None:
-                raise UserError("task 'world_facts' needs --data_dir, with world_facts.jsonl in it")
+                raise UserError("task 'world_facts' needs `data_dir`, with world_facts.jsonl in it")
             if data_dir is None or member not in local_data.SOURCES:
                 stock.append(member)
                 continue
@@ -221,7 +221,7 @@ def _stock_tasks(names: list[str]) -> dict[str, Any]:
     except Exception as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(
-            f"cannot load tasks {', '.join(names)}: {lines[0]}. Without a network, give --data_dir "
+            f"cannot load tasks {', '.join(names)}: {lines[0]}. Without a network, give `data_dir` "
             "or fill the hub's cache first"
         ) from error
 

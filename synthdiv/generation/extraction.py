@@ -46,6 +46,8 @@ class TopicsConfig:
         for name in ("most_per_page", "page_characters", "most_keywords"):
             if getattr(self, name) < 1:
                 raise UserError(f"Topics.{name} must be at least 1")
+        if self.seed < 0:
+            raise UserError("Topics.seed must not be negative")
         if not 0 < self.same_keywords <= 1:
             raise UserError("Topics.same_keywords must be above 0 and at most 1")
 

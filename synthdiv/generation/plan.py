@@ -76,7 +76,7 @@ class GenerateConfig:
         for name in ("generations", "personas_per_prompt", "topics_per_prompt", "shard_documents"):
             if getattr(self, name) < 1:
                 raise UserError(f"Generate.{name} must be at least 1")
-        for name in ("topics", "token_budget"):
+        for name in ("topics", "token_budget", "seed"):
             if getattr(self, name) < 0:
                 raise UserError(f"Generate.{name} must not be negative")
 

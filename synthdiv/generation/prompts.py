@@ -9,15 +9,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from synthdiv import config
-from synthdiv.errors import UserError
 from synthdiv.generation.seeds import Style, Topic
 from synthdiv.llm import fence
-
-if TYPE_CHECKING:
-    from jinja2 import Template
+from synthdiv.prompts import Templates
 
 PAGE_TOPICS = "page_topics"
 
@@ -33,17 +28,8 @@ class Prompts:
     """
 
     def __init__(self, directory: str | Path):
-        import jinja2
-
-        self.directory = config.find(directory)
-        self._environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(self.directory),
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            autoescape=False,
-        )
-        self._environment.globals["fence"] = fence
+        self._templates = Templates(directory, trim=True, names={"fence": fence})
+        self.directory = self._templates.directory
 
     def lesson(
         self,
@@ -57,7 +43,7 @@ class Prompts:
         Raises:
             UserError: the family's template is missing or has a fault.
         """
-        return self._render(
+        return self._templates.render(
             family,
             topics=[topic.key for topic in topics],
             keywords=["; ".join(topic.keywords) for topic in topics],
@@ -67,7 +53,7 @@ class Prompts:
 
     def page_topics(self, page: str, most: int) -> str:
         """The prompt for the topics, at most `most`, that a page teaches."""
-        return self._render(PAGE_TOPICS, page=page, most=most)
+        return self._templates.render(PAGE_TOPICS, page=page, most=most)
 
     @property
     def sha256(self) -> str:
@@ -77,14 +63,3 @@ class Prompts:
             if file.is_file() and not file.name.startswith("."):
                 digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
         return digest.hexdigest()
-
-    def _render(self, name: str, **values: object) -> str:
-        import jinja2
-
-        try:
-            template: Template = self._environment.get_template(f"{name}.jinja")
-            return template.render(**values).strip()
-        except jinja2.TemplateNotFound as error:
-            raise UserError(f"no prompt {error.name!r} in {str(self.directory)!r}") from None
-        except jinja2.TemplateError as error:
-            raise UserError(f"prompt {name!r} in {str(self.directory)!r}: {error}") from None

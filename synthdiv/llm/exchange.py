@@ -359,12 +359,12 @@ class Exchange:
         caps, behind, left, flags = [], [f"{counted.calls:,} calls"], [], {}
         if (most := self.config.max_cost_usd) is not None:
             used = (counted.spent + counted.lost) / PICO
-            caps.append(f"--max_cost_usd={most:g}")
+            caps.append(f"`max_cost_usd={most:g}`")
             behind.append(f"${used:.4f}")
             left.append(f"${max(most - used, 0):.4f}")
             flags["max_cost_usd"] = higher((ever.spent + ever.lost) / PICO + max(most, used))
         if (most := self.config.max_calls) is not None:
-            caps.append(f"--max_calls={most}")
+            caps.append(f"`max_calls={most}`")
             left.append(f"{max(most - counted.calls, 0):,} calls")
             flags["max_calls"] = ever.calls + max(most, counted.calls, 1)
         return Paused(

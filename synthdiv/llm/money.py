@@ -62,28 +62,42 @@ def price_of(model: str, files: list[Path], factor: str | None = None) -> Price 
         the price, or None if no table has the model.
 
     Raises:
-        UserError: a table that cannot be read.
+        UserError: a table that cannot be read, or a price that is no number from 0 on.
     """
-    models: dict[str, dict[str, float]] = {}
+    models: dict[str, tuple[float, float, float]] = {}
     factors: dict[str, float] = {}
     for file in files:
         try:
             table = json.loads(file.read_text(encoding="utf-8"))
-            models |= {name: dict(price) for name, price in table["models"].items()}
-            factors |= table.get("factors", {})
+            priced, shares = table["models"].items(), table.get("factors", {}).items()
         except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
             raise UserError(f"{file} is not a price table: {error}") from error
+        models |= {name: _usd(file, name, price) for name, price in priced}
+        factors |= {name: _number(share, f"{file}: factor {name!r}") for name, share in shares}
     name = model.split("/")[-1] if model not in models else model
     found = models.get(name) or models.get(_DATED.sub("", name))
     if found is None:
         return None
-    try:
-        share = factors.get(factor, 1.0) if factor else 1.0
-        prompt, written = float(found["input"]), float(found["output"])
-        cached = float(found.get("cached", prompt))
-    except (KeyError, TypeError, ValueError):
-        raise UserError(f"the price of {name!r} needs numbers for input and output") from None
-    return Price(*(math.ceil(usd * share * PICO / 1e6) for usd in (prompt, cached, written)))
+    share = factors.get(factor, 1.0) if factor else 1.0
+    return Price(*(math.ceil(usd * share * PICO / 1e6) for usd in found))
+
+
+def _usd(file: Path, model: str, price: object) -> tuple[float, float, float]:
+    """What a table says of a model: a million tokens of the prompt, of its cached part, written."""
+    where = f"{file}: the price of {model!r}"
+    if not (isinstance(price, dict) and {"input", "output"} <= price.keys()):
+        raise UserError(f"{where} needs numbers for input and output")
+    prompt = _number(price["input"], f"{where}, input,")
+    cached = _number(price.get("cached", prompt), f"{where}, cached,")
+    return prompt, cached, _number(price["output"], f"{where}, output,")
+
+
+def _number(value: object, where: str) -> float:
+    """Returns a finite number from 0 on; a cap would not hold with any other."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not (number and 0 <= value < math.inf):  # type: ignore[operator]
+        raise UserError(f"{where} is {value!r}; it must be a number from 0 on")
+    return float(value)  # type: ignore[arg-type]
 
 
 def most_input_tokens(messages: tuple[Message, ...], schema_bytes: int) -> int:

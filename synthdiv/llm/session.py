@@ -60,8 +60,8 @@ def open_session(
     price = _price(config)
     if config.max_cost_usd is not None and price is None:
         raise UserError(
-            f"--max_cost_usd needs the price of {backend.model!r}, which configs/prices.json does"
-            " not have; name a table that has it in LLM.prices, or cap --max_calls"
+            f"`max_cost_usd` needs the price of {backend.model!r}, which configs/prices.json does"
+            " not have; name a table that has it in LLM.prices, or cap `max_calls`"
         )
     return Session(config, backend, price, store, fresh)
 

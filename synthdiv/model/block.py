@@ -4,6 +4,7 @@ Training, scoring and generation run the same layers over the same parameters. T
 positions see each other and in whether keys and values are kept, and both are up to the attention.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
-from synthdiv.model import rope
+from synthdiv.model import fp8, rope
 from synthdiv.model.config import ModelConfig
 from synthdiv.model.partition import constrain
 
@@ -86,9 +87,10 @@ def _block(
     w = {name: value.astype(x_BTD.dtype) for name, value in layer.items() if "norm" not in name}
 
     y_BTD = rms_norm(x_BTD, layer["attention_norm"], config.norm_eps)
-    q_BTNH = checkpoint_name(_product(y_BTD, w["query"]), "query")
-    k_BTKH = checkpoint_name(_product(y_BTD, w["key"]), "key")
-    v_BTKH = checkpoint_name(_product(y_BTD, w["value"]), "value")
+    product = functools.partial(_product, fp8_products=config.fp8)
+    q_BTNH = checkpoint_name(product(y_BTD, w["query"]), "query")
+    k_BTKH = checkpoint_name(product(y_BTD, w["key"]), "key")
+    v_BTKH = checkpoint_name(product(y_BTD, w["value"]), "value")
     a_BTNH, kept = attention(
         constrain(rope.rotate(q_BTNH, *rotation), "BTNH"),
         constrain(rope.rotate(k_BTKH, *rotation), "BTKH"),
@@ -96,12 +98,12 @@ def _block(
         own,
     )
     a_BTNH = checkpoint_name(constrain(a_BTNH, "BTNH"), "attention")
-    x_BTD = x_BTD + constrain(_product(a_BTNH, w["output"], inputs=2), "BTD")
+    x_BTD = x_BTD + constrain(product(a_BTNH, w["output"], inputs=2), "BTD")
     x_BTD = checkpoint_name(x_BTD, "residual")
 
     y_BTD = rms_norm(x_BTD, layer["mlp_norm"], config.norm_eps)
-    z_BTF = jax.nn.silu(_product(y_BTD, w["gate"])) * _product(y_BTD, w["up"])
-    return x_BTD + constrain(_product(constrain(z_BTF, "BTF"), w["down"]), "BTD"), kept
+    z_BTF = jax.nn.silu(product(y_BTD, w["gate"])) * product(y_BTD, w["up"])
+    return x_BTD + constrain(product(constrain(z_BTF, "BTF"), w["down"]), "BTD"), kept
 
 
 def _looped(
@@ -143,12 +145,15 @@ def _remat_policy(name: str) -> Callable[..., Any]:
     }[name]
 
 
-def _product(x: jax.Array, weight: jax.Array, inputs: int = 1) -> jax.Array:
+def _product(
+    x: jax.Array, weight: jax.Array, inputs: int = 1, *, fp8_products: bool = False
+) -> jax.Array:
     """Returns x (B, T, ...) times a weight whose first `inputs` dimensions are x's last ones.
 
     Written as one product of two matrices, so that its gradients are too; for a product over (B, T)
     XLA's CPU backend would transpose the operands first.
     """
     flat = x.reshape(x.shape[0] * x.shape[1], -1)
-    out = flat @ weight.reshape(flat.shape[1], -1)
+    weight_DF = weight.reshape(flat.shape[1], -1)
+    out = fp8.product(flat, weight_DF) if fp8_products else flat @ weight_DF
     return out.reshape(*x.shape[:2], *weight.shape[inputs:])

@@ -1,6 +1,7 @@
 """The sizes and settings of one Llama, a frozen dataclass, with the figures derived from them."""
 
 import dataclasses
+import math
 
 from synthdiv.errors import UserError, closest
 
@@ -8,6 +9,7 @@ ROPE_SCALINGS = ("none", "linear", "llama3", "yarn")
 REMAT_POLICIES = ("none", "full", "dots", "attention", "mlp")
 BACKENDS = ("auto", "xla", "cudnn", "splash")
 DTYPES = ("float32", "bfloat16", "float16")
+_LARGEST = 2**31 - 1  # size of an array's dimension
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +49,7 @@ class ModelConfig:
     attention_dropout: float = 0.0  # the paper trains with 0.1
     attention: str = "auto"  # backend; see synthdiv.model.attention
     dtype: str = "bfloat16"  # of activations, and of weights when they are used
+    fp8: bool = False  # pre-train with the layers' products in 8 bits; see synthdiv.model.fp8
     # One compiled layer, looped (True), or every layer compiled on its own (False). None: looped if
     # there are more than 8, but not with cuDNN's attention: a loop costs a sixth of the speed.
     scan_layers: bool | None = None
@@ -58,6 +61,12 @@ class ModelConfig:
         for name in ("vocab_size", "hidden", "mlp", "layers", "heads", "max_length", "loss_chunk"):
             if getattr(self, name) < 1:
                 raise UserError(f"Model.{name} must be at least 1, not {getattr(self, name)}")
+            if getattr(self, name) > _LARGEST:
+                raise UserError(f"Model.{name} must be at most {_LARGEST}")
+        for name in ("kv_heads", "head_dim", "vocab_chunk", "rope_original_length"):
+            if not 0 <= getattr(self, name) <= _LARGEST:
+                raise UserError(f"Model.{name} must be 0 to {_LARGEST}, not {getattr(self, name)}")
+        self._check_numbers()
         if not self.head_dim and self.hidden % self.heads:
             raise UserError(
                 f"Model.hidden={self.hidden} does not divide into Model.heads={self.heads}; "
@@ -88,6 +97,26 @@ class ModelConfig:
                 f"Model.vocab_chunk={self.vocab_chunk} does not divide "
                 f"Model.vocab_size={self.vocab_size}"
             )
+
+    def _check_numbers(self) -> None:
+        for name, least in (
+            ("norm_eps", 0),
+            ("init_std", 0),
+            ("rope_theta", 1),
+            ("rope_factor", 0),
+            ("rope_beta_slow", 0),
+        ):
+            value = getattr(self, name)
+            if not (value > least and math.isfinite(value)):
+                raise UserError(f"Model.{name} must be a number above {least}, not {value}")
+        for low, high in (
+            ("rope_low_freq_factor", "rope_high_freq_factor"),
+            ("rope_beta_slow", "rope_beta_fast"),
+        ):
+            if not getattr(self, low) < getattr(self, high) <= _LARGEST:
+                raise UserError(f"Model.{high} must be above Model.{low}")
+        if not 0 <= self.rope_attention_factor < math.inf:
+            raise UserError("Model.rope_attention_factor must be a number, at least 0")
 
     @property
     def num_kv_heads(self) -> int:

@@ -101,7 +101,9 @@ def read_weights(path: Path, config: ModelConfig) -> dict[str, Any]:
     from safetensors import SafetensorError
 
     try:
-        return params_from_hf(_tensor_reader(path), config)
+        read = _tensor_reader(path)
+        read(f"model.layers.{config.layers - 1}.input_layernorm.weight")  # before room is made
+        return params_from_hf(read, config)
     except ValueError as error:
         raise UserError(f"{path}: a tensor does not fit config.json: {error}") from error
     except (SafetensorError, OSError) as error:
@@ -123,16 +125,15 @@ def _tensor_reader(path: Path) -> Callable[[str], np.ndarray]:
             file_of = dict.fromkeys(file.keys(), single.name)
     else:
         raise UserError(f"{path} has no model.safetensors")
-    missing = sorted({name for name in file_of.values() if not (path / name).is_file()})
+    named = {str(name) for name in file_of.values()}
+    missing = sorted(name for name in named if not (path / name).is_file())
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise UserError(f"{path} lacks {missing[0]}{more}, which its index names")
-    opened = {
-        name: safe_open(path / name, framework="np") for name in sorted(set(file_of.values()))
-    }
+    opened = {name: safe_open(path / name, framework="np") for name in sorted(named)}
 
     def read(name: str) -> np.ndarray:
-        if name not in file_of:
+        if name not in file_of or not isinstance(file_of[name], str):
             raise UserError(f"{path} has no tensor {name}, which its config.json asks for")
         kind = opened[file_of[name]].get_slice(name).get_dtype()
         if kind not in _READABLE:

@@ -157,7 +157,7 @@ def _rope(file: Path, raw: Fields) -> tuple[float, str, dict[str, Any]]:
                 raise UserError(f"{file} has {name} twice, in rope_scaling and rope_parameters")
     kind = rope.get("rope_type", rope.get("type", "default"))
     kind = "none" if kind == "default" else kind
-    if kind not in _ROPE_USED:
+    if not isinstance(kind, str) or kind not in _ROPE_USED:
         raise UserError(f"{file} has RoPE scaling {kind!r}, which is not known here")
     if rope.get("partial_rotary_factor", 1) not in (1, None):
         raise UserError(f"{file} rotates only a part of each head, which is not known here")
@@ -185,13 +185,15 @@ def _rope(file: Path, raw: Fields) -> tuple[float, str, dict[str, Any]]:
 def _yarn(file: Path, raw: Fields, rope: Fields, scaling: dict[str, Any]) -> dict[str, Any]:
     """Fills in what YaRN computes from other fields: the factor, and mscale's attention factor."""
     length = int(_number(file, raw, "max_position_embeddings", int, 2048))
-    original = scaling.get("rope_original_length", length)
+    original = scaling.get("rope_original_length") or length
     factor = scaling.setdefault("rope_factor", length / original)
-    if "rope_attention_factor" not in scaling and rope.get("mscale") and rope.get("mscale_all_dim"):
+    scales = [_number(file, rope, name, float, 0) for name in ("mscale", "mscale_all_dim")]
+    if "rope_attention_factor" not in scaling and all(scales):
         above, below = (
-            1.0 if factor <= 1 else 0.1 * float(rope[name]) * math.log(factor) + 1.0
-            for name in ("mscale", "mscale_all_dim")
+            1.0 if factor <= 1 else 0.1 * scale * math.log(factor) + 1.0 for scale in scales
         )
+        if not below:
+            raise UserError(f"{file} has an mscale_all_dim that leaves nothing of the attention")
         scaling["rope_attention_factor"] = above / below
     return scaling
 

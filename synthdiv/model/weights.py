@@ -182,12 +182,14 @@ def describe(checkpoint: Path) -> tuple[ModelConfig, Path | None]:
     if (checkpoint / ABOUT).exists():
         known = {f.name for f in dataclasses.fields(ModelConfig)}
         about = read_about(checkpoint)
-        config = ModelConfig(**{k: v for k, v in about["model"].items() if k in known})
+        saved = {k: v for k, v in about["model"].items() if k in known}
+        # What was trained in 8 bits is used, as everything is, in its dtype.
+        config = ModelConfig(**saved | {"fp8": False})
         tokenizer = checkpoint / "tokenizer"
         if not tokenizer.is_dir():
             return config, None
-        saved = about.get("digests", {}).get("tokenizer")
-        if saved is not None and saved != tokenizer_digests(tokenizer):
+        files = about.get("digests", {}).get("tokenizer")
+        if files is not None and files != tokenizer_digests(tokenizer):
             raise UserError(f"the files in {tokenizer} are not the ones that were saved there")
         return config, tokenizer
     names = ("tokenizer.json", "tokenizer.model")

@@ -51,6 +51,8 @@ class StudyConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise UserError(f"Study.seed must not be negative, as {self.seed} is")
         for field in ("cells", "models"):
             names = getattr(self, field)
             if not names:

@@ -8,6 +8,7 @@ from .metrics import Diverged as Diverged
 from .optimizer import OptimizerConfig as OptimizerConfig
 from .optimizer import SFTOptimizerConfig as SFTOptimizerConfig
 from .runs import export as export
+from .runs import plan_export as plan_export
 from .runs import plan_pretrain as plan_pretrain
 from .runs import plan_sft as plan_sft
 from .runs import pretrain as pretrain

@@ -163,14 +163,14 @@ class Checkpoints:
         if optimizer.get("name") == "muon" and "digests" not in about:
             raise UserError(
                 f"{self.path(step)} is of a version that used another AdamW beside Muon: finish "
-                "the run with that version, or begin it in another --workdir"
+                "the run with that version, or begin it in another `workdir`"
             )
         saved, wanted = about["model"], self._about["model"]
         for name in ARCHITECTURE:
             if saved.get(name) != wanted[name]:
                 raise UserError(
                     f"{self.path(step)} has Model.{name}={saved.get(name)!r} and this run "
-                    f"{wanted[name]!r}: take another --workdir or the same model"
+                    f"{wanted[name]!r}: take another `workdir` or the same model"
                 )
 
     def _set_aside(self, step: int, error: Exception) -> None:

@@ -39,6 +39,8 @@ class RunConfig:
         for name in ("batch_size", "accumulate", "log_every", "keep"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.seed < 0:
+            raise UserError(f"seed must not be negative, as {self.seed} is")
         if self.on_bad not in ("stop", "skip"):
             near = closest(self.on_bad, ("stop", "skip"))
             raise UserError(f"on_bad={self.on_bad!r} is neither 'stop' nor 'skip'{near}")

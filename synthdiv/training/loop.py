@@ -207,7 +207,7 @@ def _first_state(
     if length != run.steps:
         raise UserError(
             f"{workdir} holds a run of {length} steps, not {run.steps}: the learning rate depends "
-            "on the length, so take another --workdir"
+            "on the length, so take another `workdir`"
         )
     return state, number, about.get("skipped", NONE_SKIPPED)
 
@@ -266,7 +266,7 @@ def _profile(
 
 
 def step_span(words: list[str] | None) -> tuple[int, int] | None:
-    """Returns (first, last) of --profile_steps=FIRST,LAST, or None where it was not given.
+    """Returns (first, last) of the words FIRST,LAST, or None where none were given.
 
     Raises:
         UserError: it is not two step numbers in order.
@@ -279,6 +279,6 @@ def step_span(words: list[str] | None) -> tuple[int, int] | None:
         first, last = 0, 0
     if not 1 <= first <= last:
         raise UserError(
-            f"--profile_steps={','.join(words)} is not FIRST,LAST with 1 <= FIRST <= LAST"
+            f"`profile_steps={','.join(words)}` is not FIRST,LAST with 1 <= FIRST <= LAST"
         )
     return first, last

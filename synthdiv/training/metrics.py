@@ -138,14 +138,14 @@ class Reporter:
         if self._config.on_bad == "stop":
             raise Diverged(
                 f"{found}; nothing of it was saved. Set on_bad='skip' to leave such batches out, "
-                "or lower the learning rate in another --workdir"
+                "or lower the learning rate in another `workdir`"
             )
         self.skipped = {name: count + 1 for name, count in self.skipped.items()}
         if self.skipped["in_a_row"] > self._max_skipped:
             raise Diverged(
                 f"{found}; it is number {self.skipped['in_a_row']} in a row whose update was left "
                 f"out, and max_skipped is {self._max_skipped} (left out in all: "
-                f"{self.skipped['total']}). Lower the learning rate in another --workdir"
+                f"{self.skipped['total']}). Lower the learning rate in another `workdir`"
             )
 
 

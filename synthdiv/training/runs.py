@@ -138,7 +138,11 @@ def plan_sft(
 
 
 def _begin(config: SFTConfig, init_from: str | Path) -> tuple[Path, SFTConfig]:
-    """Returns the checkpoint to start from, and the settings with the chat template to use."""
+    """Returns the checkpoint to start from, and the settings with the chat template to use.
+
+    Also prepares the process, which has to come before anything that touches a device.
+    """
+    prepare(config.compile_cache)
     checkpoint = weights.find_checkpoint(init_from)
     template = config.template.of_model(weights.describe(checkpoint)[1])
     return checkpoint, dataclasses.replace(config, template=template)
@@ -170,6 +174,20 @@ def export(checkpoint: str | Path, output: str | Path, dtype: str = "float32") -
         return weights.save_hf(loaded.model, loaded.config, tokenizer, output, dtype)
 
 
+def plan_export(checkpoint: str | Path, dtype: str = "float32") -> Plan:
+    """Returns what `export` would write.
+
+    Raises:
+        UserError: there is no checkpoint.
+    """
+    found = weights.find_checkpoint(checkpoint)
+    config, tokenizer = weights.describe(found)
+    size = config.parameters * (4 if dtype == "float32" else 2)
+    words = "with its tokenizer" if tokenizer else "without a tokenizer"
+    facts = {str(found): f"{config.parameters:,} parameters, {size / 1e9:.2f} GB, {words}"}
+    return Plan(facts, {"parameters": config.parameters, "bytes": size})
+
+
 def _open_pretrain(config: PretrainConfig) -> Run:
     from synthdiv.data import batches
 
@@ -190,7 +208,6 @@ def _open_pretrain(config: PretrainConfig) -> Run:
 def _open_sft(config: SFTConfig, checkpoint: Path, inputs: Sequence[Path]) -> Run:
     from synthdiv.data import load_tokenizer, sft_batches
 
-    prepare(config.compile_cache)
     model, tokenizer = weights.describe(checkpoint)
     if tokenizer is None:
         raise UserError(f"{checkpoint} has no tokenizer, which fine-tuning needs")

@@ -1,4 +1,4 @@
-"""A disk that is full or fails, told in one line instead of everything that broke on it."""
+"""A disk that takes no more, told in one line instead of everything that broke on it."""
 
 import contextlib
 import errno
@@ -12,17 +12,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from synthdiv.errors import UserError
+from synthdiv.errors import Paused
 
-_FAULTS = {code: os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)}
+_FULL = {code: os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)}
 
 
 @contextlib.contextmanager
 def told_in_one_line(workdir: Path) -> Iterator[None]:
-    """Turns whatever a full or failing disk makes of what happens inside into one line.
+    """Turns everything that a full disk makes of what happens inside into one line.
 
     Raises:
-        UserError: `workdir` cannot be written; says why. What was saved before is whole.
+        Paused: there is no room for more in `workdir`. What was saved before is whole.
     """
     absl = logging.getLogger("absl")
     level, hook = absl.level, sys.unraisablehook
@@ -37,14 +37,13 @@ def told_in_one_line(workdir: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        reason = _fault(error)
-        if reason is None:
+        if not _is_full(error):
             sys.unraisablehook = hook
             raise
         _forget(error)
-        raise UserError(
-            f"cannot write to {str(workdir)!r}: {reason}. What was saved before is whole: make "
-            "room and run the same command again to go on"
+        raise Paused(
+            f"no room left on the disk ({workdir}); what was saved before is whole: make some, and "
+            "run the same command again"
         ) from None
     else:
         sys.unraisablehook = hook
@@ -52,15 +51,13 @@ def told_in_one_line(workdir: Path) -> Iterator[None]:
         absl.setLevel(level)
 
 
-def _fault(error: BaseException) -> str | None:
-    """Returns what was wrong with the disk, if that is behind an error."""
-    for each in _chain(error):
-        if isinstance(each, OSError) and each.errno in _FAULTS:
-            return _FAULTS[each.errno]
-        for words in _FAULTS.values():
-            if words in str(each):  # TensorStore raises ValueError
-                return words
-    return None
+def _is_full(error: BaseException) -> bool:
+    """Returns whether a full disk is behind an error."""
+    return any(
+        (isinstance(each, OSError) and each.errno in _FULL)
+        or any(words in str(each) for words in _FULL.values())  # TensorStore raises ValueError
+        for each in _chain(error)
+    )
 
 
 def _chain(error: BaseException) -> list[BaseException]:

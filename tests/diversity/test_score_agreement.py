@@ -74,6 +74,19 @@ def test_precision_and_recall_over_pairs():
     assert compare_partitions([], [], []) == {"rounds": 0}
 
 
+def test_v_measure_is_the_harmonic_mean_of_homogeneity_and_completeness():
+    # Classes aabb, clusters 0001: 1 bit of classes, of which 3/4 H(1/3, 2/3) are left in clusters.
+    entropy = -(math.log2(1 / 3) / 3 + math.log2(2 / 3) * 2 / 3)
+    homogeneity = 1 - 3 / 4 * entropy
+    clusters = -(math.log2(1 / 4) / 4 + math.log2(3 / 4) * 3 / 4)
+    completeness = 1 - (1 / 2) / clusters
+    expected = 2 * homogeneity * completeness / (homogeneity + completeness)
+    found = compare_partitions([[0, 0, 0, 1]], [["a", "a", "b", "b"]], [0])
+    assert found["v_measure"] == pytest.approx(expected)
+    both = compare_partitions([[0, 0, 0, 1], [0, 1]], [["a", "a", "b", "b"], ["b", "a"]], [0, 1])
+    assert both["v_measure"] == pytest.approx((expected + 1) / 2)
+
+
 def judged(documents: tuple[int, ...], *clusters: tuple[int, ...]) -> Round:
     drawn = DrawnRound(0, CriteriaSet(0, ()), documents)
     found = tuple(JudgedCluster(places, "", "") for places in clusters)

@@ -125,7 +125,7 @@ def test_a_cap_leaves_a_partial_score_and_the_command_that_goes_on(tmp_path):
     top = page[: page.index('<section id="score"')]
     assert "<title>Partial: Diversity of corpus</title>" in top
     assert f"<strong>A partial result.</strong> {answered} of 60 rounds are answered" in top
-    assert "It stopped because the next call could exceed --max_calls=90" in top
+    assert "It stopped because the next call could exceed `max_calls=90`" in top
     assert page.count("LLM cluster score (partial)") == 1
 
     done = go_on(stopped)

@@ -222,7 +222,7 @@ def test_a_checkpoint_without_a_tokenizer_or_with_a_larger_one_is_refused(
     shutil.copytree(checkpoint, tmp_path / "bare")
     for file in (tmp_path / "bare").glob("tokenizer*"):
         file.unlink()
-    with pytest.raises(UserError, match="has no tokenizer; name one with --tokenizer"):
+    with pytest.raises(UserError, match="has no tokenizer; name one with `tokenizer`"):
         load_checkpoint(tmp_path / "bare")
     assert load_checkpoint(tmp_path / "bare", tokenizer=tokenizer_dir).tokenizer.vocab_size
     with pytest.raises(UserError, match="Evaluate.dtype='float8' is not one of float32"):

@@ -66,7 +66,7 @@ def test_gold_answers_are_the_files(suite):
 
 
 def test_world_facts_needs_its_file(tmp_path):
-    with pytest.raises(UserError, match="needs --data_dir, with world_facts.jsonl"):
+    with pytest.raises(UserError, match="needs `data_dir`, with world_facts.jsonl"):
         load_tasks(["world_facts"], None)
     with pytest.raises(UserError, match="no data of task 'world_facts'"):
         load_tasks(["world_facts"], tmp_path)
@@ -100,5 +100,5 @@ def test_without_data_dir_and_network_the_way_out_is_named(monkeypatch, tmp_path
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path)
-    with pytest.raises(UserError, match="cannot load tasks piqa: .* give --data_dir or"):
+    with pytest.raises(UserError, match="cannot load tasks piqa: .* give `data_dir` or"):
         load_tasks(["piqa"], None)

@@ -119,7 +119,7 @@ def test_a_run_stopped_by_its_cap_goes_on_and_asks_nothing_twice(tmp_path):
 
 
 def test_a_cap_before_the_first_answer_leaves_no_corpus(tmp_path):
-    with pytest.raises(Paused, match="^the next call could exceed --max_calls=0"):
+    with pytest.raises(Paused, match="^the next call could exceed `max_calls=0`"):
         make(tmp_path / "cut", LLMConfig(max_calls=0))
     assert not (tmp_path / "cut" / "partial.json").exists()
     with pytest.raises(UserError, match="no documents in"):

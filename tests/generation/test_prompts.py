@@ -66,7 +66,7 @@ def test_a_faulty_template_is_named(tmp_path, template, fault):
 
 
 def test_a_missing_template_is_named(tmp_path):
-    with pytest.raises(UserError, match="no prompt 'topic.jinja'"):
+    with pytest.raises(UserError, match="no prompt template .*topic.jinja"):
         Prompts(tmp_path).lesson("topic", [RUST])
 
 

@@ -312,7 +312,7 @@ def models() -> Iterator[str]:
 @pytest.mark.parametrize(
     ("path", "said"),
     [
-        ("", "the server answers below /v1: --base_url=http://127.0.0.1:[0-9]+/v1$"),
+        ("", "the server answers below /v1: `base_url=http://127.0.0.1:[0-9]+/v1`$"),
         ("/v1", "offers llama-3.1-8b-instruct, qwen3-8b; did you mean 'qwen3-8b'"),
     ],
 )

@@ -55,6 +55,22 @@ def test_a_table_of_ones_own_is_added(tmp_path: Path) -> None:
         price_of("mine", [TABLE, own])
 
 
+@pytest.mark.parametrize("wrong", ["NaN", "-1", "Infinity", '"1"', "true"])
+@pytest.mark.parametrize("which", ["input", "cached", "output"])
+def test_a_price_that_is_no_number_from_0_on_is_refused(
+    tmp_path: Path, which: str, wrong: str
+) -> None:
+    own = tmp_path / "own.json"
+    price = {"input": "1", "cached": "1", "output": "2"} | {which: wrong}
+    words = ", ".join(f'"{name}": {value}' for name, value in price.items())
+    own.write_text(f'{{"models": {{"mine": {{{words}}}}}}}')
+    with pytest.raises(UserError, match=rf"own\.json: the price of 'mine', {which}, is "):
+        price_of("mine", [TABLE, own])
+    own.write_text(f'{{"models": {{}}, "factors": {{"batch": {wrong}}}}}')
+    with pytest.raises(UserError, match=r"own\.json: factor 'batch' is "):
+        price_of("gpt-4o", [TABLE, own], "batch")
+
+
 def test_a_cap_needs_a_price(tmp_path: Path) -> None:
     config = LLMConfig(
         backend="openai", model="unheard-of", base_url="http://127.0.0.1:1/v1", max_cost_usd=1.0
@@ -122,7 +138,7 @@ def _capped_run(seed: int, path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple
                 replies = session.ask_all(requests)
                 assert all((r.value is None) == (r.failure is not None) for r in replies)
             except Paused as pause:
-                assert "--max_cost_usd" in str(pause)
+                assert "`max_cost_usd=" in str(pause)
                 stopped = True
     store = Store(path)
     totals = store.totals()

@@ -463,7 +463,7 @@ def test_progress_tells_calls_tokens_and_money(
 def test_the_settings_are_checked() -> None:
     with pytest.raises(UserError, match="no LLM backend 'opanai'; did you mean 'openai'"):
         open_session(LLMConfig(backend="opanai"), None)
-    with pytest.raises(UserError, match="needs --model"):
+    with pytest.raises(UserError, match="needs `model`"):
         open_session(LLMConfig(backend="openai"), None)
     with pytest.raises(UserError, match="OPENAI_API_KEY"):
         open_session(LLMConfig(backend="openai", model="gpt-4o"), None)

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from synthdiv.data import ChatTemplate
 from synthdiv.errors import UserError
-from synthdiv.model import Llama, ModelConfig, hf, load_model, save_hf
+from synthdiv.model import Llama, ModelConfig, hf, load_model, rope, save_hf
+from synthdiv.model.hf_config import config_from_hf
 from synthdiv.model.weights import abstract_params, find_checkpoint, graph
 
 SMALL = ModelConfig(
@@ -149,6 +151,45 @@ def test_damaged_directories_are_told_in_one_line(tmp_path, monkeypatch, damage,
     with pytest.raises(UserError, match=words) as refused:
         load_model(tmp_path)
     assert "\n" not in str(refused.value)
+
+
+HOSTILE = (None, -1, 0, 1.5, "x", [], {}, [1], True, 1e308, float("nan"), 2**70, {"a": 1})
+
+
+@pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json", "index"])
+def test_hostile_descriptions_are_refused_or_read(tmp_path, monkeypatch, file) -> None:
+    """Each field with each value, and each field away: a line for the user, or a model."""
+    monkeypatch.setattr(hf, "SHARD_BYTES", 5000)
+    config = dataclasses.replace(
+        SMALL, rope_scaling="yarn", rope_factor=4.0, rope_original_length=16
+    )
+    save_hf(_random(config), config, None, tmp_path)
+    name = "model.safetensors.index.json" if file == "index" else file
+    whole = {"eos_token": "</s>", "chat_template": "x"}
+    if file != "tokenizer_config.json":
+        whole = json.loads((tmp_path / name).read_text())
+    nested = whole.get("rope_parameters", {})
+    refused = 0
+    for field in [*whole, *(f"rope_parameters/{n}" for n in nested)]:
+        for value in HOSTILE:
+            changed = json.loads(json.dumps(whole))
+            if "/" in field:
+                changed["rope_scaling"] = None
+                changed["rope_parameters"][field.split("/")[1]] = value
+            else:
+                changed[field] = value
+            (tmp_path / name).write_text(json.dumps(changed))
+            try:
+                if file == "config.json":
+                    rope.frequencies(config_from_hf(tmp_path))
+                elif file == "index":
+                    hf.read_weights(tmp_path, config)
+                else:
+                    ChatTemplate().of_model(tmp_path)
+            except UserError as error:
+                refused += 1
+                assert str(error).strip()
+    assert refused
 
 
 def test_a_place_without_a_checkpoint_is_refused(tmp_path) -> None:

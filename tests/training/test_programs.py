@@ -148,6 +148,19 @@ def test_on_an_h200_all_products_are_bf16(changes: str, kernels: int) -> None:
 
 
 @needs_gpu_compiler
+def test_on_an_h200_fp8_multiplies_in_8_bits_all_but_the_head() -> None:
+    plain, eight = (_measure("h200", "1,1,1", f"batch=4 fp8={on}") for on in (False, True))
+    of_the_head = 3 * 2 * 4 * 2048 * 960 * 50304
+    assert eight["products"].pop("bf16 x bf16") == of_the_head
+    assert set(eight["products"]) == {
+        "f8e4m3fn x f8e4m3fn",
+        "f8e5m2 x f8e4m3fn",
+        "f8e4m3fn x f8e5m2",
+    }
+    assert sum(eight["products"].values()) == sum(plain["products"].values()) - of_the_head
+
+
+@needs_gpu_compiler
 def test_on_eight_h100_weights_are_gathered_in_bf16_and_outside_loops() -> None:
     figures = _measure("h100x8", "1,8,1", "batch=32 loss_chunk=2048")
     assert not [one for one in figures["collectives"] if one["where"] == "in a loop"]

@@ -57,10 +57,14 @@ def losses(**changes) -> np.ndarray:
 
 @pytest.mark.gpu
 @pytest.mark.parametrize(
-    ("dropout", "attention"), [(0.0, "cudnn"), (0.1, "auto")], ids=["packed", "dropout"]
+    ("dropout", "attention", "fp8"),
+    [(0.0, "cudnn", False), (0.1, "auto", False), (0.0, "cudnn", True)],
+    ids=["packed", "dropout", "fp8"],
 )
-def test_bf16_learns_as_float32_with_plain_attention(dropout: float, attention: str) -> None:
-    ours = losses(dtype="bfloat16", attention=attention, attention_dropout=dropout)
+def test_it_learns_as_float32_with_plain_attention(
+    dropout: float, attention: str, fp8: bool
+) -> None:
+    ours = losses(dtype="bfloat16", attention=attention, attention_dropout=dropout, fp8=fp8)
     plain = losses(dtype="float32", attention="xla", attention_dropout=dropout)
     assert plain[-1] < 0.8 * plain[0], "nothing was learned, so nothing is compared"
     np.testing.assert_allclose(ours, plain, rtol=0.02)

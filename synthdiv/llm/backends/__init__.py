@@ -15,6 +15,23 @@ NAMES = ("openai", "gemini", "batch")
 GROUP = "synthdiv.backends"
 
 
+def known_backends() -> list[str]:
+    """Returns the names of all backends, those that other packages add among them."""
+    return sorted({*NAMES, *entry_points(group=GROUP).names})
+
+
+def check_backend(name: str) -> None:
+    """Refuses a name that no backend has.
+
+    Raises:
+        UserError: names the nearest one, and all.
+    """
+    if name not in NAMES and name not in (known := known_backends()):
+        raise UserError(
+            f"no LLM backend {name!r}{closest(name, known)}; there are {', '.join(known)}"
+        )
+
+
 def make_backend(config: LLMConfig, directory: Path | None) -> Backend:
     """Makes the backend that `config` names.
 
@@ -25,15 +42,11 @@ def make_backend(config: LLMConfig, directory: Path | None) -> Backend:
     Raises:
         UserError: there is no such backend, or it lacks a model, a key or a package.
     """
+    check_backend(config.backend)
     if config.backend not in NAMES:
-        added = entry_points(group=GROUP)
-        if config.backend in added.names:
-            return added[config.backend].load()(config, directory)
-        known = sorted({*NAMES, *added.names})
-        hint = closest(config.backend, known)
-        raise UserError(f"no LLM backend {config.backend!r}{hint}; there are {', '.join(known)}")
+        return entry_points(group=GROUP)[config.backend].load()(config, directory)
     if not config.model:
-        raise UserError(f"--llm={config.backend} needs --model (LLM.model): the model's name there")
+        raise UserError(f"`backend={config.backend}` needs `model`: the model's name there")
     if config.backend == "openai":
         from synthdiv.llm.backends.openai import OpenAIBackend
 

@@ -39,7 +39,7 @@ class BatchBackend:
     def prepare(self) -> None:
         """Refuses to write files where there is no place for them."""
         if not self._stored:
-            raise UserError("--llm=batch needs a directory for its files")
+            raise UserError("`backend=batch` needs a directory for its files")
 
     async def complete(self, call: Call) -> Answer:
         """Returns the answer that lies beside the requests, or defers the call to a file."""

@@ -27,7 +27,7 @@ async def diagnose(client: Any, url: str, model: str) -> str | None:
         except (openai.OpenAIError, KeyError, TypeError, ValueError):
             continue
         if place == beside:
-            return f"the server answers below /v1: --base_url={beside}"
+            return f"the server answers below /v1: `base_url={beside}`"
         if model in names:
             return None
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""

@@ -31,10 +31,12 @@ class GeminiBackend:
     def prepare(self) -> None:
         """Refuses to ask without a key or an SDK."""
         if not self._key:
-            raise UserError("--llm=gemini needs the key in the environment variable GEMINI_API_KEY")
+            raise UserError(
+                "`backend=gemini` needs the key in the environment variable GEMINI_API_KEY"
+            )
         check_key("GEMINI_API_KEY", self._key)
         if not (_installed("google.genai") or _installed("google.generativeai")):
-            raise UserError("--llm=gemini needs google-genai: pip install 'synthdiv[gemini]'")
+            raise UserError("`backend=gemini` needs google-genai: pip install 'synthdiv[gemini]'")
 
     async def complete(self, call: Call) -> Answer:
         """Sends one call; raises Transient, Permanent or Again with the server's words."""

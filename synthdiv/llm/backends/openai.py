@@ -49,8 +49,8 @@ class OpenAIBackend:
         """Refuses to ask OpenAI itself without a key. Other servers may go without."""
         if not self._key:
             raise UserError(
-                "--llm=openai needs the key in the environment variable OPENAI_API_KEY, or another"
-                " server in --base_url"
+                "`backend=openai` needs the key in the environment variable OPENAI_API_KEY, or"
+                " another server in `base_url`"
             )
         check_key("OPENAI_API_KEY", self._key)
 

@@ -219,7 +219,7 @@ def failure_of(
         where = (headers or {}).get("location", "")
         return Permanent(
             f"{status}: a redirect{' to ' if where else ''}{where}, and none is followed; name the"
-            " address of the server itself in --base_url",
+            " address of the server itself in `base_url`",
             everywhere=True,
         )
     if code == "insufficient_quota":  # comes as 429, and does not pass
