@@ -39,7 +39,7 @@ def facets(
     names: dict[tuple[str, str], str] = {}  # as the first set spells them
     for criterion in itertools.chain(*sets):
         names.setdefault((_folded(criterion.name), criterion.kind), criterion.name)
-    applied = Counter(
+    applied: Counter[tuple[str, str]] = Counter(
         key
         for round_ in rounds
         if not round_.failed

@@ -3,6 +3,7 @@
 LEDGER_CALLS=1000000 asks a server so many times; some thousands are asked by default.
 """
 
+import contextlib
 import json
 import os
 import random
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from synthdiv.llm.store import Store
 from tests.faults.test_llm_processes import asked, finished, start
 from tests.llm.serving import serving
 
@@ -90,3 +92,20 @@ def test_no_server_is_paid_more_than_the_cap(tmp_path: Path) -> None:
 def test_no_server_is_paid_more_than_the_cap_over_many_calls(tmp_path: Path) -> None:
     calls = int(os.environ.get("LEDGER_CALLS", "10000"))
     print(_never_above(tmp_path, round(calls / 1.25), kills=20))
+
+
+def test_attempts_of_a_killed_process_are_in_the_ledger(tmp_path: Path) -> None:
+    store = tmp_path / "answers.sqlite"
+    with serving(faults={"500": 1.0}) as server:
+        settings = {
+            **{"url": server.url, "store": str(store), "out": str(tmp_path / "out.json")},
+            **{"calls": 4, "retries": 50},
+        }
+        process = start(settings)  # without a cap
+        while asked(server) < 14:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        seen = asked(server)
+    with contextlib.closing(Store(store)) as opened:  # what the dead had claimed is settled
+        assert opened.totals().calls >= seen
