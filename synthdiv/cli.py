@@ -5,6 +5,7 @@ ends with 0 when done, 2 after the user's mistake (one line on stderr), 75 when 
 goes on when run again, 130 after Ctrl-C, and 1 with a traceback after anything else.
 """
 
+import contextlib
 import errno
 import importlib
 import os
@@ -12,7 +13,7 @@ import re
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
@@ -30,6 +31,7 @@ COMMANDS = {
     "topics": "topic seeds out of pages",
     "generate": "a corpus out of topic seeds",
     "score": "the diversity of a corpus, or of several compared",
+    "validate": "how well a judge knows the classes of labelled documents",
     "tokenize": "packed sequences of tokens out of a corpus",
     "pretrain": "a model out of a mixture of tokens",
     "sft": "a fine-tuned model out of a pre-trained one",
@@ -73,9 +75,11 @@ class _PathsParser(flags.ArgumentParser[list[str]]):
     syntactic_help = "paths or addresses, separated by commas"
 
     def parse(self, argument: str | list[str]) -> list[str]:
+        if not isinstance(argument, str):
+            return argument  # the default, when the command is imported
         from synthdiv.corpora import split_paths
 
-        return split_paths(argument) if isinstance(argument, str) else argument
+        return split_paths(argument)
 
     def flag_type(self) -> str:
         return "paths"
@@ -163,6 +167,28 @@ def judge_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_bool("fresh", False, "Ask again what was answered before.", flag_values=values)
 
 
+class _NumbersParser(flags.ArgumentParser[list[int]]):
+    """Whole numbers between commas."""
+
+    syntactic_help = "whole numbers, separated by commas"
+
+    def parse(self, argument: str | list[int]) -> list[int]:
+        if not isinstance(argument, str):
+            return argument
+        return [int(number) for number in argument.split(",")]
+
+    def flag_type(self) -> str:
+        return "numbers"
+
+
+def numbers_flag(values: flags.FlagValues, name: str, what: str) -> None:
+    """Adds a flag that takes one whole number or several."""
+    flag: flags.Flag[list[int]] = flags.Flag(
+        _NumbersParser(), flags.ListSerializer(","), name, [], what
+    )
+    flags.DEFINE_flag(flag, values)
+
+
 def seed_flag(values: flags.FlagValues) -> None:
     """Adds --seed."""
     flags.DEFINE_integer("seed", None, "Of every random draw.", lower_bound=0, flag_values=values)
@@ -198,6 +224,20 @@ def open_session(
     return llm.open_session(
         settings, store, fresh=values.fresh and judge is None, asking=not values.dry_run
     )
+
+
+@contextlib.contextmanager
+def open_judges(
+    values: flags.FlagValues, config: configuration.Config, directory: Path
+) -> "Iterator[tuple[Session, Session | None]]":
+    """Opens the judge's session, and the one that --second_judge names."""
+    with contextlib.ExitStack() as stack:
+        first = stack.enter_context(open_session(values, config, directory))
+        second = None
+        if values.second_judge:
+            second = open_session(values, config, directory, values.second_judge)
+            stack.enter_context(second)
+        yield first, second
 
 
 def judge_settings(

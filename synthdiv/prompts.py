@@ -56,7 +56,7 @@ class Templates:
         except jinja2.TemplateSyntaxError as error:
             raise UserError(f"{path}, line {error.lineno}: {error.message}") from None
 
-    def render(self, name: str, block: str | None = None, **values: object) -> str:
+    def render(self, name: str, block: str | None = None, /, **values: object) -> str:
         """Returns a template, or one of its blocks, with `values` in place.
 
         Raises:

@@ -41,7 +41,6 @@ flags.DEFINE_string(
 
 def main() -> None:
     """Parses, reads the configuration, and calls `score_corpora`."""
-    from contextlib import ExitStack
     from pathlib import Path
 
     from synthdiv.claims import FINGERPRINT, check_claim, claim
@@ -62,13 +61,7 @@ def main() -> None:
         with cli.open_session(FLAGS, config, directory) as session:
             print(plan_score(corpora, settings, session))
         return
-    with claim(*claimed), ExitStack() as stack:
-        session = stack.enter_context(cli.open_session(FLAGS, config, directory))
-        second = None
-        if FLAGS.second_judge:
-            second = stack.enter_context(
-                cli.open_session(FLAGS, config, directory, FLAGS.second_judge)
-            )
+    with claim(*claimed), cli.open_judges(FLAGS, config, directory) as (session, second):
         result = score_corpora(corpora, directory, settings, session, FLAGS.compare, second)
     print(result)
     if session.backend == "offline":

@@ -96,3 +96,14 @@ def test_installed_configs_are_found_from_anywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     inside = config.find("configs/study/quickstart.gin")
     assert inside == config.find("study/quickstart.gin") and inside.is_file()
+
+
+def test_a_negative_seed_is_refused_by_its_name():
+    from synthdiv.baselines import BaselineConfig
+    from synthdiv.diversity import ScoreConfig
+    from synthdiv.generation import GenerateConfig, TopicsConfig
+
+    for target in (BaselineConfig, GenerateConfig, ScoreConfig, TopicsConfig):
+        name = f"{target.__name__.removesuffix('Config')}.seed"
+        with pytest.raises(UserError, match=name):
+            config.load([target], bindings=[f"{name}=-1"]).get(target)

@@ -1,6 +1,7 @@
 """The evaluate command: what it prints and writes, and its one-line errors."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -51,16 +52,17 @@ def test_evaluate_then_compare(folder):
     assert ran.stdout.splitlines()[-2].startswith("average")
 
 
-def test_a_dry_run_writes_nothing(folder, tmp_path):
-    ran = _run(
+def test_a_dry_run_writes_nothing(folder, tmp_path, run_command):
+    ran = run_command(
+        "evaluate",
         f"--checkpoint={folder}/model0",
         "--tasks=synthdiv_paper",
         f"--data_dir={folder}/suite",
         f"--output={tmp_path}/results.json",
         "--dry_run",
     )
-    assert ran.returncode == 0, ran.stderr
-    assert "hellaswag: 12 questions, 48 requests" in ran.stdout
+    assert ran.code == 0, ran.stderr
+    assert re.search("hellaswag +12 questions, 48 requests", ran.stdout)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -79,14 +81,16 @@ def test_a_dry_run_writes_nothing(folder, tmp_path):
             "error: --bind='Evaluate.limits=3': no parameter 'Evaluate.limits'; did you mean "
             "'Evaluate.limit'?",
         ),
-        (["--compare={0}/pages.jsonl"], "error: --compare takes the results of at least two"),
+        (["--compare={0}/pages.jsonl"], "error: a comparison takes the results of at least two"),
         (["--task=copa"], "error: no flag --task; did you mean '--tasks'?"),
     ],
 )
-def test_mistakes_are_one_line_and_exit_code_2(folder, tmp_path, arguments, complaint):
+def test_mistakes_are_one_line_and_exit_code_2(folder, tmp_path, run_command, arguments, complaint):
     arguments = [argument.format(folder) for argument in arguments]
-    ran = _run(*arguments, f"--data_dir={folder}/suite", f"--output={tmp_path}/out.json")
-    assert ran.returncode == 2
+    ran = run_command(
+        "evaluate", *arguments, f"--data_dir={folder}/suite", f"--output={tmp_path}/out.json"
+    )
+    assert ran.code == 2
     assert ran.stderr.startswith(complaint) and ran.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
@@ -105,16 +109,19 @@ def _changed(**changes) -> str:
     ],
     ids=["missing field", "truncated line", "label outside", "too long"],
 )
-def test_a_data_file_that_cannot_be_used_is_named_with_the_line(folder, tmp_path, third, complaint):
+def test_a_data_file_that_cannot_be_used_is_named_with_the_line(
+    folder, tmp_path, run_command, third, complaint
+):
     whole = (folder / "suite" / "piqa_validation.jsonl").read_text().splitlines(keepends=True)
     (tmp_path / "piqa_validation.jsonl").write_text("".join(whole[:2]) + third)
-    ran = _run(
+    ran = run_command(
+        "evaluate",
         f"--checkpoint={folder}/model0",
         "--tasks=piqa",
         f"--data_dir={tmp_path}",
         f"--output={tmp_path}/out/results.json",
     )
-    assert ran.returncode == 2
+    assert ran.code == 2
     *_, said = ran.stderr.splitlines()
     assert said.startswith(f"error: {tmp_path}/piqa_validation.jsonl line 3{complaint}")
     assert "Traceback" not in ran.stderr and not (tmp_path / "out" / "results.json").exists()

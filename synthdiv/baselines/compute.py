@@ -96,7 +96,7 @@ class BaselineConfig:
                 known = ", ".join(GROUPS)
                 raise UserError(f"no baseline {name!r}; there are {known}{closest(name, GROUPS)}")
         if self.seed < 0:
-            raise UserError(f"Baselines.seed must not be negative, as {self.seed} is")
+            raise UserError(f"Baseline.seed must not be negative, as {self.seed} is")
         if len(self.perplexity_models) > 2:
             raise UserError("perplexity_models takes one model, or two for the gap between them")
 

@@ -14,6 +14,8 @@ from synthdiv.diversity.corpora import score_corpora
 from synthdiv.diversity.partial import PartialScore
 from synthdiv.diversity.results import ComparisonResult, Difference, ScoreResult
 from synthdiv.diversity.scoring import cluster_score
+from synthdiv.diversity.validation import Validation, plan_validation, validate
+from synthdiv.diversity.validation_result import ValidationResult
 
 __all__ = [
     "ComparisonResult",
@@ -21,7 +23,11 @@ __all__ = [
     "PartialScore",
     "ScoreConfig",
     "ScoreResult",
+    "Validation",
+    "ValidationResult",
     "cluster_score",
+    "plan_validation",
     "score_corpora",
     "score_work",
+    "validate",
 ]

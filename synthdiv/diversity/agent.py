@@ -134,8 +134,8 @@ class Agent:
         size, given = len(drawn.documents), reply.value.clusters
         numbers = [cluster.documents for cluster in given]
         told = renumbered(numbers, size)
-        if made_up := fault_of_repair(told, size):
-            return Round(drawn.id, drawn.criteria, drawn.documents, failure=made_up)
+        if fault := fault_of_repair(told, size):
+            return Round(drawn.id, drawn.criteria, drawn.documents, failure=fault)
         clusters = partition_of(
             [c.model_copy(update={"documents": n}) for c, n in zip(given, told, strict=True)], size
         )

@@ -5,7 +5,8 @@ adjusted Rand index (Hubert & Arabie 1985, "Comparing partitions") and of the V-
 Hirschberg 2007), and precision and recall over all pairs of documents.
 """
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,28 +33,37 @@ def compare_partitions(
     """
     if not ones:
         return {"rounds": 0}
-    from sklearn.metrics import adjusted_rand_score, v_measure_score
-    from sklearn.metrics.cluster import pair_confusion_matrix
-
-    pairs = [(_numbered(a), _numbered(b)) for a, b in zip(ones, others, strict=True)]
-    indices = np.array([adjusted_rand_score(b, a) for a, b in pairs], float)
-    # Ordered pairs of documents, by whether the truth (rows) and the first (columns) join them.
-    (_, first), (second, both) = sum(pair_confusion_matrix(b, a) for a, b in pairs).tolist()
-    result = estimate(indices, np.asarray(sets), 500)
+    compared = [_compared(numbered(a), numbered(b)) for a, b in zip(ones, others, strict=True)]
+    indices, measures, pairs = zip(*compared, strict=True)
+    (_, first), (second, both) = np.sum(pairs, axis=0).tolist()
+    result = estimate(np.array(indices), np.asarray(sets), 500)
     return {
         "rounds": len(ones),
         "ari": result.mean,
         "ari_ci95": None if len(ones) < 2 else [result.low, result.high],
-        "v_measure": float(np.mean([v_measure_score(b, a) for a, b in pairs])),
+        "v_measure": float(np.mean(measures)),
         "pair_precision": both / (both + first) if both + first else None,
         "pair_recall": both / (both + second) if both + second else None,
     }
 
 
-def _numbered(labels: Sequence[object]) -> list[int]:
-    """Labels of any type as numbers, which scikit-learn wants."""
+@functools.lru_cache(maxsize=1 << 16)  # one round is compared at many levels and in many sums
+def _compared(one: tuple[int, ...], truth: tuple[int, ...]) -> tuple[float, float, np.ndarray]:
+    """The index, the V-measure, and ordered pairs by whether the truth and `one` join them."""
+    from sklearn.metrics import adjusted_rand_score, v_measure_score
+    from sklearn.metrics.cluster import pair_confusion_matrix
+
+    return (
+        float(adjusted_rand_score(truth, one)),
+        float(v_measure_score(truth, one)),
+        pair_confusion_matrix(truth, one),
+    )
+
+
+def numbered(labels: Sequence[object]) -> tuple[int, ...]:
+    """Labels of any type as numbers in the order in which they come, which scikit-learn wants."""
     numbers: dict[object, int] = {}
-    return [numbers.setdefault(label, len(numbers)) for label in labels]
+    return tuple(numbers.setdefault(label, len(numbers)) for label in labels)
 
 
 def against_labels(rounds: Sequence[Round], labels: Sequence[Sequence[object]]) -> dict[str, Any]:
@@ -79,20 +89,25 @@ def against_labels(rounds: Sequence[Round], labels: Sequence[Sequence[object]]) 
     }
 
 
-def between_rounds(first: Sequence[Round], again: Sequence[Round]) -> dict[str, Any]:
+def between_rounds(
+    first: Sequence[Round],
+    again: Sequence[Round],
+    read: Callable[[Round], Sequence[object]] = Round.memberships,
+) -> dict[str, Any]:
     """Two judgements of the same documents, which may have been shown in another order.
 
     Args:
         first: rounds as they were scored.
         again: the same documents, round by round.
+        read: the cluster of each document of a round.
     """
     pairs = [(a, b) for a, b in zip(first, again, strict=True) if not (a.failed or b.failed)]
     others = []
     for one, other in pairs:
-        place = dict(zip(other.documents, other.memberships(), strict=True))
+        place = dict(zip(other.documents, read(other), strict=True))
         others.append([place[index] for index in one.documents])
     return compare_partitions(
-        [a.memberships() for a, _ in pairs], others, [a.criteria.number for a, _ in pairs]
+        [read(a) for a, _ in pairs], others, [a.criteria.number for a, _ in pairs]
     )
 
 

@@ -140,7 +140,7 @@ def _ask_alike(
     if config.criteria:
         shared = [read_basis(config.criteria, load_prompts(config.prompts))]
     else:
-        shared = _gather_from_all(inputs, config, session)
+        shared = gather_from_all(inputs, config, session)
     limits: list[dict[int, int] | None] = [None] * len(inputs)
     if config.match_length:
         limits = list(matched_limits([_lengths(corpus, config) for corpus in inputs]))
@@ -170,9 +170,7 @@ def _ask_alike(
     return list(zip(asked, taken, strict=True)), pause
 
 
-def _gather_from_all(
-    inputs: Sequence[Corpus], config: ScoreConfig, session: Session
-) -> list[Basis]:
+def gather_from_all(inputs: Sequence[Corpus], config: ScoreConfig, session: Session) -> list[Basis]:
     """Gathers criteria or codebooks from handfuls that hold documents of all corpora."""
     prompts = load_prompts(config.prompts)
     each = config.proposals_per_set

@@ -80,14 +80,23 @@ class Draws:
         sample: how many of them may be drawn at all.
         seed: of everything.
         name: of the corpus, for messages.
+        among: the only documents that may be drawn, in order; all by default.
 
     Raises:
         UserError: the corpus is smaller than one round.
     """
 
     def __init__(
-        self, documents: int, sample: int, seed: int, per_round: int, name: str = "the corpus"
+        self,
+        documents: int,
+        sample: int,
+        seed: int,
+        per_round: int,
+        name: str = "the corpus",
+        among: np.ndarray | None = None,
     ) -> None:
+        if among is not None:
+            documents = len(among)
         if documents < per_round:
             raise UserError(
                 f"{name} has {documents} documents and a round takes {per_round}: "
@@ -96,10 +105,10 @@ class Draws:
         self.seed = seed
         self.per_round = per_round
         self.size = min(documents, sample)
-        self._subset = None
+        self._subset = among
         if self.size < documents:
-            generator = _generator(seed, _SUBSET)
-            self._subset = np.sort(generator.choice(documents, self.size, replace=False))
+            chosen = np.sort(_generator(seed, _SUBSET).choice(documents, self.size, replace=False))
+            self._subset = chosen if among is None else among[chosen]
 
     def _draw(self, size: int, *stream: int) -> np.ndarray:
         """Indices of `size` different documents, `[size]`."""

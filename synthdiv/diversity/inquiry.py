@@ -58,12 +58,8 @@ def draw_sample(
     Raises:
         UserError: the corpus is smaller than a round, or has no column of the labels' name.
     """
-    if config.labels is not None and config.labels not in corpus.columns:
-        names = ", ".join(map(repr, corpus.columns))
-        raise UserError(
-            f"corpus {corpus.name!r} has no column {config.labels!r} for labels; it has {names}"
-            f"{closest(config.labels, corpus.columns)}"
-        )
+    if config.labels is not None:
+        require_labels(corpus, config.labels)
     draws = make_draws(corpus, config)
     blocks = sum(block.repeat == 0 for look in looks(config, given) for block in look)
     proposals = 0 if given else config.proposals_per_set * blocks
@@ -78,6 +74,16 @@ def draw_sample(
     wanted = np.unique(np.concatenate(parts))
     documents = read_documents(corpus, wanted, config.document_words, limits)
     return Sample(corpus, draws, documents)
+
+
+def require_labels(corpus: Corpus, column: str) -> None:
+    """Refuses a corpus that has no column of the labels' name."""
+    if column not in corpus.columns:
+        names = ", ".join(map(repr, corpus.columns))
+        raise UserError(
+            f"corpus {corpus.name!r} has no column {column!r} for labels; it has {names}"
+            f"{closest(column, corpus.columns)}"
+        )
 
 
 def make_draws(corpus: Corpus, config: ScoreConfig) -> tuple[Draws, ...]:

@@ -243,7 +243,8 @@ def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def _score_of(found: Estimate) -> dict[str, Any]:
+def score_of(found: Estimate) -> dict[str, Any]:
+    """A figure with its interval as JSON holds it; an end that is not known is None."""
     return {
         "mean": found.mean,
         "ci95": found.ci95,
@@ -273,7 +274,7 @@ def pairs(rounds: Sequence[Round], config: ScoreConfig) -> dict[str, Any]:
     if found.mean == 0:
         bounded = dataclasses.replace(bounded, high=min(1.0, 3.0 / found.values))
     return {
-        "probability": _score_of(bounded),
+        "probability": score_of(bounded),
         "effective_clusters": effective_clusters(bounded),
         "definition": "probability: that two documents drawn at random share a cluster. "
         "effective_clusters: its inverse, the number of equally large clusters that would give it; "
@@ -291,7 +292,7 @@ def summarise(
     sizes = [r.sizes(config.policy) for r in done]
     invalid = int((~np.isfinite(figures.plain)).sum())
     return {
-        "score": _score_of(found)
+        "score": score_of(found)
         | {
             "definition": definition(config),
             "interval": found.method,
@@ -299,7 +300,7 @@ def summarise(
             "variance_within_sets": found.within,
             "variance_between_sets": found.between,
             "policy": config.policy,
-            "policies": {policy: _score_of(one) for policy, one in estimates.items()},
+            "policies": {policy: score_of(one) for policy, one in estimates.items()},
         },
         "pairs": pairs(rounds, config),
         "rounds": {

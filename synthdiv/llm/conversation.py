@@ -71,8 +71,8 @@ async def converse(exchange: Exchange, request: Request[T]) -> Reply[T]:
         cached = cached and was_kept
         if answer.finish_reason == "refusal":
             return failed(answer, f"the model refused: {answer.text[:400]}".rstrip(": "))
-        read = await _read(request, answer)
-        value, repaired, fault = read
+        found = await _read(request, answer)
+        value, repaired, fault = found
         if value is not None:
             mended = mended or repaired
             fitting = value if request.schema else None

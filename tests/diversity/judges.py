@@ -104,3 +104,52 @@ def label_judge(label_of: Callable[[str], object], error: float = 0.0) -> JudgeB
         return verdicts_reply([True] * len(texts["cluster"]))
 
     return JudgeBackend(f"labels, error {error}", Clustering=clustering, Verification=verification)
+
+
+def value_judge(
+    label_of: Callable[[str], object], labels: Sequence[object], error: float = 0.0
+) -> JudgeBackend:
+    """Describes by label in every facet; with probability `error` finds that no value fits.
+
+    It reads the facets of prompts/levels: each label is a value at every level of each.
+    """
+    levels = {
+        "A": ("field", "discipline", "specialty"),
+        "B": ("genre", "kind"),
+        "C": ("manner",),
+        "D": ("readers",),
+    }
+
+    def numbered(documents: list[str], key: str, value: Callable[[str], list[str]]) -> object:
+        return {"documents": [{"document": n, key: value(t)} for n, t in enumerate(documents, 1)]}
+
+    def notes(texts: Mapping[str, list[str]]) -> object:
+        names = [level for facet in levels.values() for level in facet]
+        return numbered(
+            texts["document"], "values", lambda text: [f"{name} {label_of(text)}" for name in names]
+        )
+
+    def gathered(texts: Mapping[str, list[str]]) -> object:
+        described = texts["note"][0].splitlines()[-1].split(" / ")
+        names = [value.split()[0] for value in described]
+        values = [
+            {"level": name, "name": str(label), "meaning": f"about {label}"}
+            for label in labels
+            for name in names
+        ]
+        return {"values": values}
+
+    def codes(texts: Mapping[str, list[str]]) -> object:
+        generator = random.Random("".join(texts["document"]))
+
+        def codes_of(text: str) -> list[str]:
+            if generator.random() < error:
+                return [f"{letter}0" for letter in levels]
+            place = labels.index(label_of(text)) + 1
+            return [
+                f"{letter}{place}" + ".1" * (len(facet) - 1) for letter, facet in levels.items()
+            ]
+
+        return numbered(texts["document"], "codes", codes_of)
+
+    return JudgeBackend(f"values, error {error}", Notes=notes, GatheredValues=gathered, Codes=codes)

@@ -42,9 +42,9 @@ def test_it_prints_the_score_and_says_who_judged(corpus, tmp_path):
     assert f"{result['score']['mean']:.3f}" in done.stdout
 
 
-def test_dry_run_prints_the_plan_and_touches_nothing(corpus, tmp_path):
-    done = score(f"--input={corpus}", f"--output={tmp_path / 'out'}", "--dry_run")
-    assert done.returncode == 0, done.stderr
+def test_dry_run_prints_the_plan_and_touches_nothing(corpus, tmp_path, run_command):
+    done = run_command("score", f"--input={corpus}", f"--output={tmp_path / 'out'}", "--dry_run")
+    assert done.code == 0, done.stderr
     assert "clustering" in done.stdout and "5,000" in done.stdout
     assert not (tmp_path / "out").exists()
 
@@ -63,17 +63,23 @@ def test_dry_run_prints_the_plan_and_touches_nothing(corpus, tmp_path):
         (["--input={corpus}", "--output={corpus}/x", "--llm=offline"], "cannot write"),
         (["--input={corpus}", "--output=o", "--criteria=nowhere.json"], "nowhere.json"),
         (["--input={empty}", "--output=o"], "empty"),
+        (["--input={corpus}", "--output=o", "--bind=Score.seed=-1"], "Score.seed"),
+        (
+            ["--input={corpus}", "--output=o", "--rounds=3", "--bind=Score.documents_per_round=99"],
+            "--bind=Score.documents_per_round=30 or fewer",
+        ),
     ],
 )
-def test_mistakes_are_one_line_and_leave_nothing(corpus, tmp_path, arguments, words):
+def test_mistakes_are_one_line_and_leave_nothing(corpus, tmp_path, run_command, arguments, words):
     empty = tmp_path / "empty.jsonl"
     empty.write_text("")
     output = tmp_path / "out"
-    done = score(
+    done = run_command(
+        "score",
         *(a.format(corpus=corpus, empty=empty).replace("=o", f"={output}") if a == "--output=o"
-          else a.format(corpus=corpus, empty=empty) for a in arguments)
+          else a.format(corpus=corpus, empty=empty) for a in arguments),
     )  # fmt: skip
-    assert done.returncode == 2, done.stderr
+    assert done.code == 2, done.stderr
     assert done.stderr.count("\n") == 1 and words in done.stderr
     assert not (output / "score.json").exists()
 
@@ -115,9 +121,9 @@ def test_the_python_of_the_page_on_scores(tmp_path, monkeypatch, capsys):
     assert re.match(r"corpus: [0-9.]+ \[", capsys.readouterr().out)
 
 
-def test_the_commands_of_the_page_on_scores(corpus, tmp_path):
+def test_the_commands_of_the_page_on_scores(corpus, tmp_path, run_command):
     page = (ROOT / "docs/score.md").read_text()
-    (block,) = re.findall(r"```bash\n(.*?)```", page, re.DOTALL)
+    block = re.findall(r"```bash\n(.*?)```", page, re.DOTALL)[0]
     for name in ("a", "b"):
         (tmp_path / f"{name}.jsonl").write_text(corpus.read_text())
     commands = block.strip().splitlines()
@@ -132,5 +138,5 @@ def test_the_commands_of_the_page_on_scores(corpus, tmp_path):
             "--rounds=20", "--bind=Score.criteria_rounds=4", "--bind=Score.bootstrap=100",
             "--bind=Baseline.metrics=('context_length',)",
         ]  # fmt: skip
-        done = score(*arguments, *light)
-        assert done.returncode == 0, (command, done.stderr)
+        done = run_command("score", *arguments, *light)
+        assert done.code == 0, (command, done.stderr)

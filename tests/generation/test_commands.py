@@ -65,17 +65,17 @@ def test_topics_reads_pages(tmp_path):
     assert refused.stderr.startswith("error:") and "no column 'text'" in refused.stderr
 
 
-def test_mistakes_are_one_line_and_exit_code_two(tmp_path):
+def test_mistakes_are_one_line_and_exit_code_two(tmp_path, run_command):
     out = f"--output={tmp_path / 'corpus'}"
     for arguments, words in (
-        (("synthdiv.generate",), "--output is required"),
-        (("synthdiv.generate", out, "--topics=none.jsonl"), "no config file 'none.jsonl'"),
-        (("synthdiv.generate", out, "--familly=topic"), "did you mean '--family'"),
-        (("synthdiv.generate", out, "--bind=Generate.topic=3"), "did you mean 'Generate.topics'"),
-        (("synthdiv.topics", "--input=none.jsonl", out), "no corpus 'none.jsonl'"),
+        (("generate",), "--output is required"),
+        (("generate", out, "--topics=none.jsonl"), "no config file 'none.jsonl'"),
+        (("generate", out, "--familly=topic"), "did you mean '--family'"),
+        (("generate", out, "--bind=Generate.topic=3"), "did you mean 'Generate.topics'"),
+        (("topics", "--input=none.jsonl", out), "no corpus 'none.jsonl'"),
     ):
-        done = run(*arguments)
-        assert done.returncode == 2, done.stderr
+        done = run_command(*arguments)
+        assert done.code == 2, done.stderr
         assert words in done.stderr and len(done.stderr.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
 

@@ -1,0 +1,186 @@
+"""One trial of a validation: what a judge made of all mixtures by one way of asking, in figures."""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from synthdiv.diversity.agent import Round
+from synthdiv.diversity.agreement import between_rounds
+from synthdiv.diversity.arithmetic import score_of_labels
+from synthdiv.diversity.config import ScoreConfig
+from synthdiv.diversity.inquiry import Inquiry, Sample
+from synthdiv.diversity.measures import (
+    Scale,
+    against_classes,
+    mean_score,
+    position_bias,
+    scales_of,
+)
+from synthdiv.diversity.mixtures import Labelled
+from synthdiv.diversity.prompts import load_prompts
+from synthdiv.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixture:
+    """The first `size` classes of a column, and the documents that its rounds show."""
+
+    labelled: Labelled
+    size: int
+    sample: Sample
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """A mixture, and what was answered about it."""
+
+    mixture: Mixture
+    inquiry: Inquiry
+
+    @property
+    def rounds(self) -> list[Round]:
+        """Those that came to something."""
+        return [r for r in self.inquiry.rounds if not r.failed]
+
+    def labels(self, round_: Round) -> list[str]:
+        """The class of each document of a round, `[K]`."""
+        return [self.mixture.labelled.label_of[i] for i in round_.documents]
+
+
+def trial_json(
+    config: ScoreConfig, asked: Sequence[Asked], usage: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A trial as validation.json has it.
+
+    Args:
+        config: its parameters.
+        asked: its mixtures, those of a column one after the other.
+        usage: what they took, as `spent` has it.
+
+    Raises:
+        UserError: of some mixture no round came to anything.
+    """
+    for one in asked:
+        if not one.rounds:
+            raise UserError(
+                f"no round of {one.mixture.size} classes of {one.mixture.labelled.column!r} came"
+                " to a score: the judge gave no usable reply"
+            )
+    prompts = load_prompts(config.prompts)
+    scales = scales_of(asked[0].rounds[0].criteria.basis)
+    headline = next((s for s in scales if s.name == config.level), scales[0])
+    again = _pairs((a.inquiry.rounds, a.inquiry.again) for a in asked)
+    theirs = _pairs((a.inquiry.rounds, a.inquiry.theirs) for a in asked)
+    return {
+        "prompts": config.prompts,
+        "prompts_sha256": prompts.sha256,
+        "documents_per_round": config.documents_per_round,
+        "headline": headline.name,
+        "labels": {
+            column: {scale.name: _against(few, scale, config) for scale in scales}
+            for column, few in _by_column(asked).items()
+        },
+        "test_retest": {scale.name: _between(again, scale) for scale in scales} if again else None,
+        "second_judge": (
+            {
+                scale.name: _between(theirs, scale)
+                | {"difference": _difference(theirs, scale, config)}
+                for scale in scales
+            }
+            if theirs
+            else None
+        ),
+        "position_bias": position_bias([r for a in asked for r in a.rounds], headline, config.seed),
+        "rounds": {
+            "asked": sum(len(a.inquiry.rounds) for a in asked),
+            "invalid": sum(r.failed for a in asked for r in a.inquiry.rounds),
+            "repaired": sum(r.repaired for a in asked for r in a.inquiry.rounds),
+        },
+        **usage,
+    }
+
+
+def _by_column(asked: Sequence[Asked]) -> dict[str, list[Asked]]:
+    found: dict[str, list[Asked]] = {}
+    for one in asked:
+        found.setdefault(one.mixture.labelled.column, []).append(one)
+    return found
+
+
+def _against(asked: Sequence[Asked], scale: Scale, config: ScoreConfig) -> dict[str, Any]:
+    """The mixtures of one column at one scale: agreement with the classes, scores, and their rise.
+
+    Agreement over all is that of the mixtures of two classes or more: with one there is nothing to
+    tell apart.
+    """
+    mixtures = [_mixture(one, scale, config) for one in asked]
+    several = [one for one in asked if one.mixture.size > 1]
+    means = [one["score"]["mean"] for one in mixtures if one["score"]]
+    differences = [abs(one["difference"]["mean"]) for one in mixtures if one["difference"]]
+    return against_classes(
+        [r for one in several for r in one.rounds],
+        [one.labels(r) for one in several for r in one.rounds],
+        scale,
+    ) | {
+        "mixtures": mixtures,
+        "rises": len(means) == len(mixtures)
+        and all(low < high for low, high in itertools.pairwise(means)),
+        "largest_difference": max(differences, default=None),
+    }
+
+
+def _mixture(one: Asked, scale: Scale, config: ScoreConfig) -> dict[str, Any]:
+    """One mixture at one scale."""
+    rounds = one.rounds
+    truth = [one.labels(r) for r in rounds]
+
+    def score(round_: Round) -> float:
+        return scale.score(round_, config.policy)
+
+    def perfect(round_: Round) -> float:
+        return score_of_labels(one.labels(round_))
+
+    def mean(value: Callable[[Round], float]) -> dict[str, Any] | None:
+        return mean_score(rounds, value, config.bootstrap, config.seed)
+
+    found = against_classes(rounds, truth, scale) if one.mixture.size > 1 else {}
+    return {
+        "classes": one.mixture.size,
+        "rounds": len(rounds),
+        "score": mean(score),
+        "perfect_judge": mean(perfect),
+        "difference": mean(lambda r: score(r) - perfect(r)),
+        "ari": found.get("ari"),
+        "ari_ci95": found.get("ari_ci95"),
+    }
+
+
+def _pairs(
+    found: Iterable[tuple[Sequence[Round], Sequence[Round] | None]],
+) -> list[tuple[Round, Round]]:
+    """Rounds with the other judgement of their documents, where neither failed."""
+    pairs = []
+    for rounds, others in found:
+        by_id = {r.id: r for r in rounds}
+        pairs += [(by_id[r.id], r) for r in others or ()]
+    return [(one, other) for one, other in pairs if not (one.failed or other.failed)]
+
+
+def _between(pairs: Sequence[tuple[Round, Round]], scale: Scale) -> dict[str, Any]:
+    return between_rounds([a for a, _ in pairs], [b for _, b in pairs], scale.clusters)
+
+
+def _difference(
+    pairs: Sequence[tuple[Round, Round]], scale: Scale, config: ScoreConfig
+) -> dict[str, Any] | None:
+    """Score of the second judge less the first's, on the same rounds and without verdicts."""
+    other = {id(one): another for one, another in pairs}
+    return mean_score(
+        [one for one, _ in pairs],
+        lambda r: (
+            score_of_labels(scale.clusters(other[id(r)])) - score_of_labels(scale.clusters(r))
+        ),
+        config.bootstrap,
+        config.seed,
+    )

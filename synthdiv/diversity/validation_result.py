@@ -1,0 +1,161 @@
+"""What a validation came to: validation.json as a value, as text for a terminal, as a summary."""
+
+import copy
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from synthdiv.files import write_json
+from synthdiv.plans import text_table
+
+if TYPE_CHECKING:
+    from synthdiv.diversity.trials import Asked
+
+FILE = "validation.json"
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class ValidationResult:
+    """How well a judge knows the classes of labelled documents.
+
+    Attributes:
+        content: what validation.json holds; `result["trials"]` is `result.content["trials"]`.
+        asked: the mixtures of each trial, with every round.
+    """
+
+    content: Mapping[str, Any]
+    asked: tuple[Sequence["Asked"], ...] = ()
+
+    @property
+    def judge(self) -> str:
+        """The name of the model that judged."""
+        return str(self.content["judge"]["model"])
+
+    def __getitem__(self, key: str) -> Any:
+        return self.content[key]
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns what validation.json holds."""
+        return copy.deepcopy(dict(self.content))
+
+    def write(self, directory: str | Path) -> None:
+        """Writes validation.json into a directory."""
+        write_json(Path(directory) / FILE, self.content)
+
+    def __repr__(self) -> str:
+        return f"ValidationResult({len(self.content['trials'])} trials judged by {self.judge})"
+
+    def __str__(self) -> str:
+        """All trials in one table, then each of them."""
+        blocks = [_overview(self.content)]
+        for trial in self.content["trials"]:
+            for column in trial["labels"]:
+                title = f"{_name(trial)}, classes of {column!r}"
+                blocks.append(f"{title}\n\n{_mixtures(trial, column)}\n\n{_scales(trial, column)}")
+            blocks.append("\n".join(_sentences(trial)))
+        return "\n\n".join(blocks)
+
+
+def _name(trial: Mapping[str, Any]) -> str:
+    return f"{trial['prompts']}, {trial['documents_per_round']} documents a round"
+
+
+def _overview(content: Mapping[str, Any]) -> str:
+    head = (
+        *("prompts", "K", "labels", "level", "ARI", "V", "retest", "off by", "rises"),
+        *("calls", "tokens", "USD"),
+    )
+    rows = []
+    for trial in content["trials"]:
+        headline = trial["headline"]
+        for column, scales in trial["labels"].items():
+            found = scales[headline]
+            rows.append(
+                (
+                    trial["prompts"],
+                    str(trial["documents_per_round"]),
+                    column,
+                    headline,
+                    _figure(found.get("ari")),
+                    _figure(found.get("v_measure")),
+                    _figure((trial["test_retest"] or {}).get(headline, {}).get("ari")),
+                    _figure(found["largest_difference"]),
+                    "yes" if found["rises"] else "no",
+                    f"{trial['calls']['sent'] + trial['calls']['cached']:,}",
+                    f"{sum(trial['tokens'].values()):,}",
+                    _figure(trial["cost_usd"]),
+                )
+            )
+    return text_table(head, rows, left=1)
+
+
+def _mixtures(trial: Mapping[str, Any], column: str) -> str:
+    """Scores of the mixtures at the headline beside a perfect judge's."""
+    rows = [
+        (
+            str(one["classes"]),
+            str(one["rounds"]),
+            _interval(one["perfect_judge"]),
+            _interval(one["score"]),
+            _interval(one["difference"], "+.2f"),
+            _figure(one["ari"]),
+        )
+        for one in trial["labels"][column][trial["headline"]]["mixtures"]
+    ]
+    head = ("classes", "rounds", "perfect judge", trial["headline"], "difference", "ARI")
+    return text_table(head, rows)
+
+
+def _scales(trial: Mapping[str, Any], column: str) -> str:
+    """What every level, or the clusters, have of the classes."""
+    scales = trial["labels"][column]
+    first = next(iter(scales.values()))["mixtures"]
+    head = (
+        *("level", "ARI", "V", "precision", "recall", "retest"),
+        "scores of " + ", ".join(str(one["classes"]) for one in first),
+    )
+    rows = [
+        (
+            name,
+            _interval({"mean": found.get("ari"), "ci95": found.get("ari_ci95")}),
+            _figure(found.get("v_measure")),
+            _figure(found.get("pair_precision")),
+            _figure(found.get("pair_recall")),
+            _figure((trial["test_retest"] or {}).get(name, {}).get("ari")),
+            ", ".join(_figure((one["score"] or {}).get("mean")) for one in found["mixtures"]),
+        )
+        for name, found in scales.items()
+    ]
+    return text_table(head, rows)
+
+
+def _sentences(trial: Mapping[str, Any]) -> list[str]:
+    """What else was measured, in words."""
+    bias, rounds = trial["position_bias"], trial["rounds"]
+    lines = [
+        f"{rounds['asked']:,} rounds, {rounds['invalid']:,} invalid,"
+        f" {rounds['repaired']:,} repaired",
+        f"place in the round: p = {_figure(bias['p_value'], '.4f')}; neighbours put together"
+        f" {_figure(bias['neighbours'])} of the time, any two {_figure(bias['pairs'])}:"
+        f" p = {_figure(bias['neighbours_p_value'], '.4f')}",
+    ]
+    if trial["second_judge"]:
+        found = trial["second_judge"][trial["headline"]]
+        lines.append(
+            f"second judge, {found['rounds']:,} rounds: ARI {_figure(found['ari'])},"
+            f" its score less this one's {_interval(found['difference'], '+.2f')}"
+        )
+    return lines
+
+
+def _figure(value: float | None, form: str = ".2f") -> str:
+    return "-" if value is None else format(value, form)
+
+
+def _interval(found: Mapping[str, Any] | None, form: str = ".2f") -> str:
+    if found is None or found["mean"] is None:
+        return "-"
+    low, high = found.get("ci95") or (None, None)
+    ends = "" if low is None or high is None else f" [{low:{form}}, {high:{form}}]"
+    return f"{found['mean']:{form}}{ends}"

@@ -1,0 +1,258 @@
+"""A judge measured by labels: mixtures, figures of judges whose quality is known, the command."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import adjusted_rand_score, v_measure_score
+
+from synthdiv.diversity import Validation, plan_validation, validate
+from synthdiv.diversity.agent import JudgedCluster, Round
+from synthdiv.diversity.criteria import CriteriaSet
+from synthdiv.diversity.measures import Scale, position_bias
+from synthdiv.diversity.mixtures import read_labels
+from synthdiv.errors import UserError
+from synthdiv.files import Corpus
+from tests.diversity.judges import (
+    SMALL,
+    JudgeBackend,
+    cluster_reply,
+    grouped,
+    label_judge,
+    session_of,
+    value_judge,
+    verdicts_reply,
+)
+
+TOPICS = ("bread", "sea", "snow", "wood", "wool")
+CONFIG = dataclasses.replace(SMALL, rounds=24, repeat_fraction=0.5, coverage_documents=6)
+LEVELS = dataclasses.replace(CONFIG, prompts="prompts/levels")
+
+
+def topic(text: str) -> str:
+    return text.split()[0]
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Corpus:
+    """Five topics of 12 to 16 documents, in two halves."""
+    rows = [
+        {"text": f"{name} story {n}", "topic": name, "half": "early" if name < "snow" else "late"}
+        for place, name in enumerate(TOPICS)
+        for n in range(12 + place)
+    ]
+    rows.append({"text": "nobody knows", "topic": None, "half": ""})
+    path = tmp_path / "labelled.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return Corpus(path)
+
+
+def test_mixtures_are_nested_and_of_equal_shares(corpus) -> None:
+    one, half = read_labels(corpus, ["topic", "half"], 6, seed=3)
+    assert sorted(one.classes) == sorted(TOPICS)
+    assert one.sizes == [1, 2, 4, 5] and half.sizes == [1, 2]
+    before: set[int] = set()
+    for size in one.sizes:
+        chosen = one.mixture(size).tolist()
+        shares = [sum(one.label_of[i] == label for i in chosen) for label in one.classes]
+        assert shares == [12] * size + [0] * (5 - size)
+        assert before < set(chosen)
+        before = set(chosen)
+    assert read_labels(corpus, ["topic"], 6, seed=3)[0].classes == one.classes
+    assert {read_labels(corpus, ["topic"], 6, seed)[0].classes[0] for seed in range(9)} > {"sea"}
+
+
+@pytest.mark.parametrize("values", [False, True])
+def test_a_judge_that_knows_the_labels_scores_as_a_perfect_one(corpus, tmp_path, values) -> None:
+    judge = value_judge(topic, TOPICS) if values else label_judge(topic)
+    with session_of(judge) as session:
+        result = validate(
+            Validation(corpus, ("topic",), LEVELS if values else CONFIG), tmp_path / "out", session
+        )
+    (trial,) = result["trials"]
+    assert trial["headline"] == ("subject.discipline" if values else "clusters")
+    assert len(trial["labels"]["topic"]) == (7 if values else 1)
+    for scale in trial["labels"]["topic"].values():
+        assert scale["ari"] == scale["v_measure"] == 1
+        assert scale["pair_precision"] == scale["pair_recall"] == 1
+        assert scale["rises"] and scale["largest_difference"] == 0
+        for mixture in scale["mixtures"]:
+            assert mixture["score"]["mean"] == pytest.approx(mixture["perfect_judge"]["mean"])
+    assert {found["ari"] for found in trial["test_retest"].values()} == {1}
+    assert json.loads((tmp_path / "out/validation.json").read_text()) == json.loads(
+        json.dumps(result.to_json())
+    )
+    assert "1, 2, 4, 5" in str(result)
+    again = [one.inquiry.again for one in result.asked[0]]
+    assert all(0 < len(rounds) < CONFIG.rounds for rounds in again)
+
+
+@pytest.mark.parametrize("values", [False, True])
+def test_a_judge_that_errs_has_the_figures_of_its_errors(corpus, tmp_path, values) -> None:
+    judge = value_judge(topic, TOPICS, 0.2) if values else label_judge(topic, 0.2)
+    with session_of(judge) as session:
+        result = validate(
+            Validation(corpus, ("topic",), LEVELS if values else CONFIG), tmp_path, session
+        )
+    (trial,) = result["trials"]
+    found = trial["labels"]["topic"][trial["headline"]]
+    pairs = []
+    for one in result.asked[0]:
+        for round_ in one.rounds if one.mixture.size > 1 else ():
+            truth = [topic(one.mixture.sample.documents[i].text) for i in round_.documents]
+            pairs.append((truth, round_.memberships()))
+    assert found["ari"] == pytest.approx(np.mean([adjusted_rand_score(*p) for p in pairs]))
+    assert found["v_measure"] == pytest.approx(np.mean([v_measure_score(*p) for p in pairs]))
+    assert 0.3 < found["ari"] < 0.95
+    assert found["rounds"] == 3 * CONFIG.rounds
+    assert found["largest_difference"] > 0
+    assert 0 < trial["test_retest"][trial["headline"]]["ari"] < 1
+    assert trial["position_bias"]["p_value"] > 0.01
+
+
+def judged(labels) -> Round:
+    clusters = tuple(
+        JudgedCluster(tuple(n - 1 for n in group), "", "") for group in grouped(labels)
+    )
+    return Round(0, CriteriaSet(0, ()), tuple(range(len(labels))), clusters)
+
+
+def test_position_bias_is_found_where_it_is_and_nowhere_else() -> None:
+    generator = np.random.default_rng(0)
+    drawn = generator.integers(3, size=(60, 8)).tolist()
+    fair = position_bias([judged(labels) for labels in drawn], Scale("clusters"))
+    assert fair["p_value"] > 0.05 and fair["neighbours_p_value"] > 0.05
+    apart = [[*labels[:-1], "alone"] for labels in drawn]  # the last document stands by itself
+    found = position_bias([judged(labels) for labels in apart], Scale("clusters"))
+    assert found["p_value"] < 0.01 and found["share"][-1] == 0
+    beside = [sorted(labels) for labels in drawn]  # like stands beside like
+    found = position_bias([judged(labels) for labels in beside], Scale("clusters"))
+    assert found["neighbours_p_value"] < 0.01 and found["neighbours"] > found["pairs"]
+    alike = position_bias([judged([1] * 8)] * 5, Scale("clusters"))
+    assert alike["p_value"] == alike["neighbours_p_value"] == 1
+
+
+def test_a_biased_judge_is_found_through_all_of_it(corpus, tmp_path) -> None:
+    def clustering(texts):
+        labels = [topic(text) for text in texts["document"]]
+        return cluster_reply(grouped([*labels[:-1], "the last one"]))
+
+    def verdicts(texts):
+        return verdicts_reply([True] * len(texts["cluster"]))
+
+    judge = JudgeBackend("biased", Clustering=clustering, Verification=verdicts)
+    with session_of(judge) as session:
+        result = validate(Validation(corpus, ("topic",), CONFIG), tmp_path, session)
+    assert result["trials"][0]["position_bias"]["p_value"] < 0.01
+
+
+def test_ways_of_asking_are_compared_and_nothing_is_asked_twice(corpus, tmp_path) -> None:
+    judge = value_judge(topic, TOPICS)
+    judge.answers |= label_judge(topic).answers
+    config = dataclasses.replace(CONFIG, rounds=8, second_fraction=0.5)
+    what = Validation(
+        corpus, ("topic", "half"), config, prompts=("prompts/score", "prompts/levels"), sizes=(4, 6)
+    )
+    with session_of(judge, tmp_path / "answers.sqlite") as session:
+        result = validate(what, tmp_path, session, second=session)
+        assert plan_validation(what, session).parts.keys() == {
+            f"prompts/{name}, {size} documents a round"
+            for name in ("score", "levels")
+            for size in (4, 6)
+        }
+    assert [(t["prompts"], t["documents_per_round"]) for t in result["trials"]] == [
+        (f"prompts/{name}", size) for name in ("score", "levels") for size in (4, 6)
+    ]
+    assert all(trial["labels"].keys() == {"topic", "half"} for trial in result["trials"])
+    gathered = judge.calls["Notes"]
+    assert gathered == CONFIG.sets * CONFIG.proposals_per_set  # once, for all mixtures and sizes
+    mine = result["trials"][0]["second_judge"]["clusters"]
+    assert mine["ari"] == 1 and mine["difference"]["mean"] == 0
+    asked = dict(judge.calls)
+    with session_of(judge, tmp_path / "answers.sqlite") as session:
+        again = validate(what, tmp_path, session, second=session)
+    assert judge.calls == asked
+    assert [t["labels"] for t in again["trials"]] == [t["labels"] for t in result["trials"]]
+
+
+SMALL_RUN = (
+    "--rounds=6", "--bind=Score.criteria_rounds=4", "--bind=Score.criteria_sets=2",
+    "--bind=Score.bootstrap=100", "--documents_per_round=6",
+)  # fmt: skip
+
+
+def test_the_command(corpus, tmp_path, run_command) -> None:
+    output = tmp_path / "out"
+    command = (
+        "validate", f"--input={corpus.path}", "--labels=topic", f"--output={output}", *SMALL_RUN
+    )  # fmt: skip
+    planned = run_command(*command, "--dry_run")
+    assert planned.code == 0, planned.stderr
+    assert "clustering" in planned.stdout and not output.exists()
+    done = run_command(*command, "--second_judge=offline")
+    assert done.code == 0, done.stderr
+    assert "perfect judge" in done.stdout and "second judge" in done.stdout
+    found = json.loads((output / "validation.json").read_text())
+    (trial,) = found["trials"]
+    assert [m["classes"] for m in trial["labels"]["topic"]["clusters"]["mixtures"]] == [1, 2, 4, 5]
+    assert trial["second_judge"]["clusters"]["ari"] == 1
+    other = run_command(*command, "--seed=5")
+    assert other.code == 2 and "another validation" in other.stderr
+
+
+def test_batch_files_pause_once_a_stage(corpus, tmp_path, run_command) -> None:
+    output = tmp_path / "out"
+    done = run_command(
+        "validate", f"--input={corpus.path}", "--labels=topic,half", f"--output={output}",
+        *SMALL_RUN, "--documents_per_round=4,6", "--llm=batch", "--model=m",
+        "--criteria=configs/score/criteria/pretraining-1.json", "--prompts=prompts/levels",
+    )  # fmt: skip
+    assert done.code == 75, done.stderr
+    assert done.stderr.count("\n") == 1
+    (file,) = output.rglob("*.jsonl")  # one file for all mixtures, sizes and orders
+    asked = 6 * (4 + 2) * 2
+    assert asked < len(file.read_text().splitlines()) <= 2 * asked
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--labels=topc"], "'topic'"),
+        (["--labels=same"], "one class only, 'x'"),
+        (["--labels=none"], "has no labels"),
+        (["--labels=rare"], "class 'few' of column 'rare'"),
+        (["--labels=topic", "--documents_per_round=5,50"], "a round takes 50"),
+        (["--labels=topic", "--documents_per_round=five"], "documents_per_round"),
+        ([], "--labels is required"),
+    ],
+)
+def test_mistakes_are_one_line_and_leave_nothing(tmp_path, run_command, arguments, words) -> None:
+    rows = [
+        {
+            "text": f"text {n}",
+            "topic": "ab"[n % 2],
+            "same": "x",
+            "none": None,
+            "rare": "few" if n < 3 else "many",
+        }
+        for n in range(40)
+    ]
+    path = tmp_path / "labelled.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = run_command("validate", f"--input={path}", f"--output={tmp_path / 'out'}", *arguments)
+    assert done.code == 2, done.stdout
+    assert done.stderr.count("\n") == 1 and words in done.stderr
+    assert not (tmp_path / "out/validation.json").exists()
+
+
+def test_a_judge_without_a_usable_reply_is_told_so(corpus, tmp_path) -> None:
+    def nothing(_):
+        return "I cannot help with that."
+
+    with (
+        session_of(JudgeBackend("silent", Clustering=nothing)) as session,
+        pytest.raises(UserError, match="no usable reply"),
+    ):
+        validate(Validation(corpus, ("topic",), CONFIG), tmp_path, session)
