@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from synthdiv.corpora.names import numbered
+from synthdiv.diversity.attached import attached
 from synthdiv.diversity.config import ScoreConfig
 from synthdiv.diversity.criteria import Basis, criteria_json, criteria_of, read_basis
 from synthdiv.diversity.documents import Shown, matched_limits, read_documents
@@ -60,6 +61,7 @@ def score_corpora(
             "target_ci would stop each corpus at a number of rounds of its own, and compare asks"
             " all the same: leave one of the two out"
         )
+    attached(config, session)  # before anything is asked
     names = numbered([corpus.name for corpus in inputs])
     before = session.stats
     content: dict[str, Any] = {"shared_criteria": compare, "seed": config.seed}
