@@ -83,6 +83,7 @@ DEV = [
     *DOCS,
     *PLOTS,
     "axe-playwright-python>=0.1.4",
+    "hypothesis>=6.100",
     "import-linter>=2.5",
     "ipykernel>=6.29",
     "mypy>=2.0",
