@@ -15,7 +15,8 @@ from typing import Any
 
 from synthdiv.corpora import Corpus, Document
 from synthdiv.errors import UserError
-from synthdiv.json_lines import encodable
+from synthdiv.json_lines import parse_json
+from synthdiv.json_lines import encodable, parse_json
 
 __all__ = [
     "MANIFEST",
@@ -85,14 +86,18 @@ def read_json(path: str | Path) -> Any:
     """Reads JSON.
 
     Raises:
-        UserError: the file is missing or is not JSON; names file and line.
+        UserError: the file is missing, cannot be read or is not JSON; names file and line.
     """
     try:
-        return encodable(json.loads(Path(path).read_text(encoding="utf-8")))
+        return encodable(parse_json(Path(path).read_text(encoding="utf-8"), path))
     except FileNotFoundError:
         raise UserError(f"no file {str(path)!r}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise UserError(f"{path} is not JSON: {error}") from None
+    except RecursionError:
+        raise UserError(f"{path} is nested too deep") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def write_manifest(directory: str | Path, content: Mapping[str, Any]) -> None:
