@@ -15,7 +15,6 @@ from typing import Any
 
 from synthdiv.corpora import Corpus, Document
 from synthdiv.errors import UserError
-from synthdiv.json_lines import parse_json
 from synthdiv.json_lines import encodable, parse_json
 
 __all__ = [
@@ -24,6 +23,8 @@ __all__ = [
     "CorpusWriter",
     "Document",
     "atomic_path",
+    "check_dir",
+    "check_file",
     "output_dir",
     "read_json",
     "read_manifest",
@@ -111,13 +112,39 @@ def read_manifest(directory: str | Path) -> dict[str, Any] | None:
     return read_json(path) if path.exists() else None
 
 
+def check_dir(path: str | Path) -> Path:
+    """Returns the path of a directory to write into; makes nothing.
+
+    Raises:
+        UserError: a file is in its place, or in that of a directory above it.
+    """
+    path = Path(path)
+    for part in (path, *path.parents):
+        if part.exists() and not part.is_dir():
+            raise UserError(f"{str(part)!r} is a file, not a directory")
+    return path
+
+
+def check_file(path: str | Path) -> Path:
+    """Returns the path of a file to write; makes nothing.
+
+    Raises:
+        UserError: a directory is in its place, or a file in that of a directory above it.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise UserError(f"{str(path)!r} is a directory, not a file")
+    check_dir(path.parent)
+    return path
+
+
 def output_dir(path: str | Path) -> Path:
     """Makes a directory to write into.
 
     Raises:
         UserError: it cannot be made or written.
     """
-    path = Path(path)
+    path = check_dir(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):

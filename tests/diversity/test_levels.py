@@ -27,8 +27,10 @@ from synthdiv.diversity.coding import (
 )
 from synthdiv.diversity.criteria import CriteriaSet
 from synthdiv.diversity.levels import level_scores
+from synthdiv.diversity.planning import plan_score
 from synthdiv.errors import UserError
 from synthdiv.files import Corpus
+from synthdiv.llm import LLMConfig, open_session
 
 SUBJECT = Facet(
     "subject",
@@ -226,6 +228,29 @@ def corpora(tmp_path):
                 file.write(json.dumps({"text": " ".join(words)}) + "\n")
         found[classes] = Corpus(path)
     return found
+
+
+@pytest.mark.parametrize(
+    ("prompts", "criteria", "level", "fault"),
+    [
+        ("levels", None, "subject.speciality", "no level .* did you mean 'subject.specialty'"),
+        ("levels", "configs/score/criteria/pretraining-1.json", "subject.specialty", "no level"),
+        ("levels", "configs/score/criteria.json", "subject.field", "holds no codebook"),
+        ("score", "configs/score/criteria/pretraining-1.json", "x.y", "sort into clusters"),
+    ],
+)
+def test_a_plan_checks_what_is_judged_by_as_the_run_does(
+    corpora, prompts, criteria, level, fault
+) -> None:
+    config = ScoreConfig(prompts=f"prompts/{prompts}", criteria=criteria, level=level)
+    with (
+        open_session(LLMConfig(), None) as session,
+        pytest.raises(UserError, match=fault) as planned,
+    ):
+        plan_score([corpora[1]], config, session)
+    with pytest.raises(UserError) as run:
+        cluster_score(corpora[1], config)
+    assert str(run.value) == str(planned.value)
 
 
 def test_the_offline_judge_finds_planted_subjects_by_values(corpora) -> None:
