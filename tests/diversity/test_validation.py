@@ -15,6 +15,7 @@ from synthdiv.diversity.measures import Scale, position_bias
 from synthdiv.diversity.mixtures import read_labels
 from synthdiv.errors import UserError
 from synthdiv.files import Corpus
+from synthdiv.reporting.charts import number
 from tests.diversity.judges import (
     SMALL,
     JudgeBackend,
@@ -174,6 +175,13 @@ def test_ways_of_asking_are_compared_and_nothing_is_asked_twice(corpus, tmp_path
     with session_of(judge, tmp_path / "answers.sqlite") as session:
         again = validate(what, tmp_path, session, second=session)
     assert judge.calls == asked
+    page = (tmp_path / "report.html").read_text()
+    for trial in again["trials"]:
+        for scales in trial["labels"].values():
+            for found in scales.values():
+                assert number(found["ari"]) in page
+                assert all(number(one["score"]["mean"]) in page for one in found["mixtures"])
+    assert "<script" not in page and page.count("<figure>") == 8
     assert [t["labels"] for t in again["trials"]] == [t["labels"] for t in result["trials"]]
 
 
