@@ -37,7 +37,8 @@ import hashlib, os, pathlib, sys
 root = pathlib.Path(sys.argv[1])
 digest = hashlib.sha256(sys.argv[2].encode())
 skip = {".git", ".venv", "runs", "__pycache__", ".pytest_cache", ".ruff_cache",
-        ".import_linter_cache", ".grimp_cache", "build", "dist"}
+        ".import_linter_cache", ".grimp_cache", ".mypy_cache", ".hypothesis", "build", "dist",
+        "site"}
 for directory, names, files in os.walk(root):
     names[:] = sorted(n for n in names if n not in skip and not n.endswith(".egg-info"))
     for name in sorted(files):

@@ -15,6 +15,7 @@ from typing import Any
 
 from synthdiv.corpora import Corpus, Document
 from synthdiv.errors import UserError
+from synthdiv.json_lines import encodable
 
 __all__ = [
     "MANIFEST",
@@ -87,7 +88,7 @@ def read_json(path: str | Path) -> Any:
         UserError: the file is missing or is not JSON; names file and line.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return encodable(json.loads(Path(path).read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise UserError(f"no file {str(path)!r}") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

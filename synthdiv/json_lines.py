@@ -9,9 +9,11 @@ import json
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, TypeVar, cast
 
 from synthdiv.errors import UserError
+
+V = TypeVar("V")
 
 
 def open_bytes(path: str | Path) -> BinaryIO:
@@ -97,6 +99,21 @@ def parse_json(text: str, path: str | Path, line: int = 1) -> Any:
         raise UserError(f"{path} line {line} is nested too deep") from None
     except ValueError:  # Python refuses to read thousands of digits
         raise UserError(f"{path} line {line} holds a number of too many digits") from None
+
+
+def encodable(value: V) -> V:
+    """Returns JSON with half surrogate pairs, which UTF-8 cannot hold, as question marks.
+
+    JSON may escape one half alone; whatever it comes to then fails where it is written.
+    """
+    clean: Any = value
+    if isinstance(value, str):
+        clean = value.encode("utf-8", "replace").decode("utf-8")
+    elif isinstance(value, list):
+        clean = [encodable(part) for part in value]
+    elif isinstance(value, dict):
+        clean = {encodable(name): encodable(part) for name, part in value.items()}
+    return cast(V, clean)
 
 
 def _object(row: Any, where: str) -> dict[str, Any]:

@@ -33,6 +33,9 @@ flags.DEFINE_string(
 flags.DEFINE_float(
     "repeat_fraction", None, "Share of rounds asked again in another order.", flag_values=FLAGS
 )
+flags.DEFINE_string(
+    "validation", None, "validation.json of this judge, shown with the score.", flag_values=FLAGS
+)
 cli.seed_flag(FLAGS)
 flags.DEFINE_string(
     "second_judge", None, "BACKEND or BACKEND:MODEL to measure agreement with.", flag_values=FLAGS
@@ -50,7 +53,7 @@ def main() -> None:
 
     cli.required(FLAGS, "input", "output")
     config = cli.load(FLAGS, ScoreConfig, LLMConfig)
-    names = ("rounds", "criteria", "target_ci", "labels", "repeat_fraction", "seed")
+    names = ("rounds", "criteria", "target_ci", "labels", "repeat_fraction", "validation", "seed")
     settings = config.get(ScoreConfig, **{name: FLAGS[name].value for name in names})
     judge = cli.judge_settings(FLAGS, config)
     corpora = cli.open_corpora(FLAGS, FLAGS.input, FLAGS.names)

@@ -8,7 +8,7 @@ The judge scores mixtures of 1, 2, 4, ... and all classes of each column of labe
 clusters, or its values at each level, are the classes; how its scores of the mixtures stand beside
 those of a perfect judge; whether it repeats itself in another order, and whether a document's place
 plays a part; and what it took. Several prompts or sizes of a round make one table. Writes
-validation.json. Killed at any moment, the same command goes on where it was.
+validation.json and report.html. Killed at any moment, the same command goes on where it was.
 """
 
 from absl import flags

@@ -54,6 +54,7 @@ class ScoreConfig:
             whether it covers the corpus; 0 leaves that out.
         least_coverage: share of them that must have a value at the headline's level; below it the
             values are gathered once more, with what was missed.
+        validation: file that `synthdiv validate` wrote of this judge, to be shown with the score.
         bootstrap: resamples of the two-level bootstrap.
         with_baselines: whether the baseline metrics are computed too.
         baselines: how.
@@ -87,6 +88,7 @@ class ScoreConfig:
     level: str = "subject.discipline"
     coverage_documents: int = 40
     least_coverage: float = 0.9
+    validation: str | None = None
     bootstrap: int = 2000
     with_baselines: bool = True
     baselines: BaselineConfig = dataclasses.field(default_factory=BaselineConfig)
@@ -147,7 +149,7 @@ class ScoreConfig:
 # What refines a score, or only adds to it, may change between two runs in one directory.
 _MAY_CHANGE = (
     *("rounds", "target_ci", "repeat_fraction", "second_fraction", "labels"),
-    *("bootstrap", "with_baselines", "baselines"),
+    *("validation", "bootstrap", "with_baselines", "baselines"),
 )
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from synthdiv.corpora.names import check_names, numbered
+from synthdiv.diversity.attached import attached
 from synthdiv.diversity.config import ScoreConfig
 from synthdiv.diversity.criteria import Basis, criteria_json, criteria_of, read_basis
 from synthdiv.diversity.documents import Shown, matched_limits, read_documents
@@ -61,6 +62,7 @@ def score_corpora(
             " all the same: leave one of the two out"
         )
     names = check_names(numbered([corpus.name for corpus in inputs]), len(inputs))
+    attached(config, session)  # before anything is asked
     before = session.stats
     content: dict[str, Any] = {"shared_criteria": compare, "seed": config.seed}
     differences: tuple[Difference, ...] = ()

@@ -14,6 +14,7 @@ import numpy as np
 from synthdiv.baselines.lengths import match_lengths
 from synthdiv.errors import UserError
 from synthdiv.files import Corpus
+from synthdiv.json_lines import encodable
 
 # Streams of random numbers.
 _SUBSET, _ROUNDS, _CRITERIA, _CONTROL, _ORDER, _AGAIN, _COVERAGE = range(7)
@@ -164,7 +165,8 @@ def read_documents(
             continue
         limit = words if limits is None else limits.get(index, words)
         text, count, cut, cleaned = show(document.text, limit)
-        found[index] = Shown(document.id, text, document.provenance, count, cut, cleaned)
+        provenance = encodable(dict(document.provenance))
+        found[index] = Shown(encodable(document.id), text, provenance, count, cut, cleaned)
         place += 1
         if place == len(wanted_list):
             break

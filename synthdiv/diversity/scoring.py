@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from synthdiv.diversity.agreement import agreement_of
+from synthdiv.diversity.attached import attached
 from synthdiv.diversity.codebook import Codebook
 from synthdiv.diversity.config import POLICIES, ScoreConfig
 from synthdiv.diversity.criteria import criteria_json, criteria_of, read_basis
@@ -41,7 +42,8 @@ def cluster_score(
         second: another judge, asked a share of the same rounds, to measure agreement.
 
     Raises:
-        UserError: the corpus is smaller than a round, or the judge gave no usable reply.
+        UserError: the corpus is smaller than a round, the validation is of another judge, or the
+            judge gave no usable reply.
         PartialScore: a cap was reached and the rounds so far make a score; call again to go on.
         Paused: the session stopped before that; call again to go on.
     """
@@ -49,6 +51,7 @@ def cluster_score(
     if session is None:
         with open_session(LLMConfig(), None) as offline:
             return cluster_score(corpus, config, offline, output, second)
+    attached(config, session)  # before anything is asked
     before = session.stats
     given = []
     if config.criteria:
@@ -98,7 +101,7 @@ def result_of(
     content["criteria_sets"] = [criteria_json(criteria_of(one)) for one in asked.sets]
     content["corpus"] = _described(sample, list(shown))
     content |= usage
-    content["judge"] = {"backend": session.backend, "model": session.model}
+    content["judge"] = attached(config, session)
     content["prompts_sha256"] = load_prompts(config.prompts).sha256
     content["baselines"] = {}
     if config.with_baselines:

@@ -40,8 +40,11 @@ class ValidationResult:
         return copy.deepcopy(dict(self.content))
 
     def write(self, directory: str | Path) -> None:
-        """Writes validation.json into a directory."""
+        """Writes validation.json and report.html into a directory."""
+        from synthdiv.reporting.validation_page import write_validation_page
+
         write_json(Path(directory) / FILE, self.content)
+        write_validation_page(directory)
 
     def __repr__(self) -> str:
         return f"ValidationResult({len(self.content['trials'])} trials judged by {self.judge})"

@@ -13,7 +13,7 @@ from random import Random
 from typing import Any
 
 from synthdiv.errors import UserError
-from synthdiv.json_lines import json_lines
+from synthdiv.json_lines import encodable, json_lines
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def _rows(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
     empty = True
     for number, row in json_lines(path):
         empty = False
-        yield number, row
+        yield number, encodable(row)
     if empty:
         raise UserError(f"{path} is empty")
 

@@ -7,7 +7,8 @@ with, without a key in it, and counts that can be true. An error's words are one
 import dataclasses
 import re
 
-from synthdiv.llm.protocol import Answer, Backend, BackendError, Call, Transient, Usage, encodable
+from synthdiv.json_lines import encodable
+from synthdiv.llm.protocol import Answer, Backend, BackendError, Call, Transient, Usage
 from synthdiv.llm.secrets import Secrets
 
 LONGEST_REPLY = 4_000_000  # characters; nothing that is asked for here comes near it

@@ -7,7 +7,7 @@ machine is mended on every other.
 import sys
 from typing import Any
 
-from synthdiv.llm.protocol import encodable
+from synthdiv.json_lines import encodable
 
 _LONGEST = 200_000  # characters
 _MOST_STEPS = 3_000_000  # calls inside json-repair: about two seconds; 20,000 characters take 0.4 M
@@ -42,14 +42,4 @@ def mended(text: str) -> Any:
         return None
     finally:
         sys.setprofile(outer)
-    return _clean(guess)
-
-
-def _clean(value: Any) -> Any:
-    if isinstance(value, str):
-        return encodable(value)
-    if isinstance(value, list):
-        return [_clean(part) for part in value]
-    if isinstance(value, dict):
-        return {encodable(str(name)): _clean(part) for name, part in value.items()}
-    return value
+    return encodable(guess)

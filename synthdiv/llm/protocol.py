@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Protocol, TypeVar
 
+from synthdiv.json_lines import encodable
+
 T = TypeVar("T")
 
 Message = Mapping[str, str]  # {"role": "system" | "user" | "assistant", "content": text}
@@ -141,11 +143,6 @@ class Call:
         except UnicodeEncodeError:  # half a surrogate pair, which no server could be sent
             clean = tuple(dict(m, content=encodable(m["content"])) for m in self.messages)
             return replace(self, messages=clean).keyed(*asked_of)
-
-
-def encodable(text: str) -> str:
-    """Returns `text` with whatever UTF-8 cannot hold replaced by question marks."""
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 class BackendError(Exception):

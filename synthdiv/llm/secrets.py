@@ -27,6 +27,7 @@ _ESCAPED = re.compile(
     r"|&#([0-9]{1,5});|\\+[nrt]",
     re.IGNORECASE,
 )
+_EATEN = (0, 1, 2, 4)  # characters that a "%" or "&#" before a secret may make an escape of
 _BETWEEN = dict.fromkeys(map(ord, " \t\n\r\v\f\u200b\\\"'+,>|"))  # what text is split with
 
 
@@ -57,11 +58,12 @@ class Secrets:
 
     def __init__(self, values: Iterable[str]) -> None:
         self._forms = {
-            form
+            form[eaten:]
             for value in values
             if len(value) >= _SHORTEST
             for form in map(_bare, _forms(value))
-            if len(form) >= _SHORTEST
+            for eaten in _EATEN
+            if len(form) - eaten >= _SHORTEST
         }
 
     @classmethod

@@ -24,8 +24,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from synthdiv.errors import UserError
+from synthdiv.json_lines import encodable
 from synthdiv.llm.processes import alive, this_machine
-from synthdiv.llm.protocol import Answer, Usage, encodable
+from synthdiv.llm.protocol import Answer, Usage
 
 _VERSION = 1
 _LEASE_S = 60.0

@@ -279,7 +279,7 @@ def test_a_cap_in_dollars(tmp_path):
                 stops += 1
                 assert stops < 12, pause
                 assert pause.flags["max_cost_usd"] > asking.stats["cost_usd"]
-                assert f"--max_cost_usd={cap:g}" in str(pause)
+                assert f"`max_cost_usd={cap:g}`" in str(pause)
                 cap = max(pause.flags["max_cost_usd"], cap + 0.0002)
     assert stops and comparable(result) == comparable(whole)
 

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score, v_measure_score
 
-from synthdiv.diversity import Validation, plan_validation, validate
+from synthdiv.diversity import Validation, cluster_score, plan_validation, validate
 from synthdiv.diversity.agent import JudgedCluster, Round
 from synthdiv.diversity.criteria import CriteriaSet
 from synthdiv.diversity.measures import Scale, position_bias
 from synthdiv.diversity.mixtures import read_labels
 from synthdiv.errors import UserError
 from synthdiv.files import Corpus
+from synthdiv.reporting.charts import number
 from tests.diversity.judges import (
     SMALL,
     JudgeBackend,
@@ -174,6 +175,13 @@ def test_ways_of_asking_are_compared_and_nothing_is_asked_twice(corpus, tmp_path
     with session_of(judge, tmp_path / "answers.sqlite") as session:
         again = validate(what, tmp_path, session, second=session)
     assert judge.calls == asked
+    page = (tmp_path / "report.html").read_text()
+    for trial in again["trials"]:
+        for scales in trial["labels"].values():
+            for found in scales.values():
+                assert number(found["ari"]) in page
+                assert all(number(one["score"]["mean"]) in page for one in found["mixtures"])
+    assert "<script" not in page and page.count("<figure>") == 8
     assert [t["labels"] for t in again["trials"]] == [t["labels"] for t in result["trials"]]
 
 
@@ -256,3 +264,29 @@ def test_a_judge_without_a_usable_reply_is_told_so(corpus, tmp_path) -> None:
         pytest.raises(UserError, match="no usable reply"),
     ):
         validate(Validation(corpus, ("topic",), CONFIG), tmp_path, session)
+
+
+def test_a_validation_is_attached_to_the_scores_of_its_judge_only(corpus, tmp_path) -> None:
+    config = dataclasses.replace(CONFIG, rounds=8, repeat_fraction=0.5)
+    with session_of(label_judge(topic)) as session:
+        found = validate(Validation(corpus, ("topic",), config), tmp_path, session)
+        validated = dataclasses.replace(config, validation=str(tmp_path / "validation.json"))
+        result = cluster_score(corpus, validated, session, tmp_path / "score")
+        with pytest.raises(UserError, match="other ways of asking.*4 documents a round"):
+            cluster_score(corpus, dataclasses.replace(validated, documents_per_round=4), session)
+        with pytest.raises(UserError, match="holds no validation"):
+            wrong = dataclasses.replace(validated, validation=str(tmp_path / "score/score.json"))
+            cluster_score(corpus, wrong, session)
+    summary = result["judge"]["validation"]
+    assert summary["labels"]["topic"]["ari"] == 1 and summary["test_retest"]["ari"] == 1
+    mixtures = found["trials"][0]["labels"]["topic"]["clusters"]["mixtures"]
+    assert [one["score"] for one in summary["labels"]["topic"]["mixtures"]] == [
+        one["score"] for one in mixtures
+    ]
+    page = (tmp_path / "score/report.html").read_text()
+    assert "its score rises with every step in the number of classes of topic" in page
+    with (
+        session_of(label_judge(topic, 0.5)) as other,
+        pytest.raises(UserError, match="validates 'labels, error 0.0'"),
+    ):
+        cluster_score(corpus, validated, other)

@@ -102,7 +102,7 @@ def test_a_run_stopped_by_its_cap_goes_on_and_asks_nothing_twice(tmp_path):
         assert shards == [f"shard-0000{n}.parquet" for n in range(3)]
         assert [len(files.Corpus(tmp_path / "cut" / shard)) for shard in shards] == [4, 4, 2]
         partial = files.read_json(tmp_path / "cut" / "partial.json")
-        assert partial["kind"] == "partial corpus" and "--max_calls=10" in partial["reason"]
+        assert partial["kind"] == "partial corpus" and "`max_calls=10`" in partial["reason"]
         assert partial["documents"] == len(documents(tmp_path / "cut")) == 10
         assert partial["requests"] == {"sent": 10, "planned": 18, "failed": 0}
         assert partial["open_shard"] == shards[-1]

@@ -25,6 +25,8 @@ def ask(settings: dict[str, Any]) -> None:
         concurrency=settings.get("concurrency", 16),
         timeout=settings.get("timeout", 30.0),
         retries=settings.get("retries", 8),
+        prices=settings.get("prices"),
+        max_cost_usd=settings.get("max_cost_usd"),
     )
     with open_session(config, Path(settings["store"])) as session:
         print("begun", flush=True)

@@ -10,8 +10,9 @@ GET /seen tells how often each question was asked and answered, and the most cal
 
 Settings: seed, faults (probabilities), script (faults of a question's first attempts, in order),
 latency (s), retry_after (s), refuse ({"status", "words"}), refused_modes (response_format types),
-says and finish (one reply to everything), needs_room (tokens below which a reply is cut off), usage
-("counted", "none", "random").
+offline (the stand-in answers), says and finish (one reply to everything), needs_room (tokens below
+which a reply is cut off), usage ("counted", "none", "random"), prices (of a prompt's token, and of
+one written: what is "charged").
 """
 
 import asyncio
@@ -136,8 +137,8 @@ class Server:
         if fault in HTTP_FAULTS:
             if fault in ("half_body", "stall"):  # worked for, and never seen by who asked
                 self.charge(body, "", self._usage(body, "", chance))
-            return await self._fail(fault, out)
-        content, finish = self._content(fault, body, gemini, chance)
+            return await self._fail(fault, headers.get("authorization", ""), out)
+        content, finish = self._content(fault, await self._right(body, gemini), body)
         usage = self._usage(body, content, chance)
         self.charge(body, content, usage)
         if fault in RAW_FAULTS:
@@ -170,7 +171,7 @@ class Server:
                 return fault
         return "none"
 
-    async def _fail(self, fault: str, out: asyncio.StreamWriter) -> bool:
+    async def _fail(self, fault: str, key: str, out: asyncio.StreamWriter) -> bool:
         if fault == "stall":
             await asyncio.sleep(30)
             return False
@@ -182,16 +183,21 @@ class Server:
             await out.drain()
             return False
         after = self.settings.get("retry_after", 0.05) if fault == "429" else None
-        out.write(_response(int(fault), {"error": {"message": f"injected {fault}"}}, after))
+        out.write(_response(int(fault), {"error": {"message": f"injected {fault} {key}"}}, after))
         return True
 
-    def _content(
-        self, fault: str, body: dict[str, Any], gemini: bool, chance: random.Random
-    ) -> tuple[str, str]:
+    async def _right(self, body: dict[str, Any], gemini: bool) -> str:
+        """The reply without a fault."""
+        if self.settings.get("offline"):
+            from synthdiv.llm.backends.wire import call_of
+            from synthdiv.offline.backend import OfflineBackend
+
+            return (await OfflineBackend().complete(call_of(body))).text
+        return json.dumps(right_answer(_first_words(body, gemini)))
+
+    def _content(self, fault: str, text: str, body: dict[str, Any]) -> tuple[str, str]:
         if self.settings.get("says") is not None:
             return self.settings["says"], self.settings.get("finish", "stop")
-        right = right_answer(_first_words(body, gemini))
-        text = json.dumps(right)
         if fault == "half_json":
             return text[: len(text) // 2], "stop"
         if fault == "cut_off":
@@ -205,7 +211,7 @@ class Server:
         if fault == "empty":
             return "", "stop"
         if fault == "wrong_count":
-            return json.dumps({"groups": right["groups"][:-1]}), "stop"
+            return json.dumps({"groups": json.loads(text)["groups"][:-1]}), "stop"
         room = self.settings.get("needs_room", 0)
         most = body.get("max_tokens") or body.get("max_completion_tokens") or room
         return (text, "stop") if most >= room else (text[: len(text) // 2], "length")

@@ -265,7 +265,7 @@ def test_a_key_is_found_in_every_form(text: str) -> None:
 
 @settings(max_examples=FUZZ_EXAMPLES, deadline=None)
 @given(
-    key=st.text(string.ascii_letters + string.digits + "-_+/=.", min_size=8, max_size=60),
+    key=st.text(string.ascii_letters + string.digits + "-_+/=.", min_size=10, max_size=60),
     before=st.text(max_size=40),
     after=st.text(max_size=40),
 )

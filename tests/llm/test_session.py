@@ -286,7 +286,7 @@ def test_cost_is_capped_over_http(tmp_path: Path) -> None:
     with serving(usage="random", faults={"500": 0.1, "wrong_types": 0.2}) as server:
         config = server.config(prices=str(prices), max_cost_usd=20.0)
         with open_session(config, tmp_path / "a.sqlite") as session:
-            with pytest.raises(Paused, match=r"--max_cost_usd=20.*\$1\d\.\d+ are behind"):
+            with pytest.raises(Paused, match=r"`max_cost_usd=20`.*\$1\d\.\d+ are behind"):
                 session.ask_all([question(i) for i in range(200)])
             assert 10 < session.stats["cost_usd"] <= 20
         with open_session(config, tmp_path / "a.sqlite") as session, pytest.raises(Paused):
