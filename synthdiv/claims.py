@@ -43,7 +43,7 @@ def claim(record: str | Path, work: Mapping[str, Any], what: str) -> Iterator[No
             working in it, or it cannot be written.
     """
     record = Path(record)
-    is_new = not record.parent.exists()
+    is_new = not os.path.exists(record.parent)  # Path.exists fails where a name is too long
     directory = output_dir(record.parent)
     try:
         with _locked(record.with_name(f".{record.name}.lock"), directory):
@@ -72,7 +72,7 @@ def check_claim(record: str | Path, work: Mapping[str, Any], what: str) -> None:
         UserError: the record is of other work; names the differences.
     """
     record = Path(record)
-    if not record.exists():
+    if not os.path.exists(record):
         return
     differing = differences(read_json(record), work)
     if differing:

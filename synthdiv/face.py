@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def diversity_score(
     data: "Data | Corpus",
     *,
-    text_column: str = "text",
+    text_column: str | int = "text",
     text_template: str | None = None,
     rounds: int | None = None,
     config: "ScoreConfig | None" = None,
@@ -59,7 +59,7 @@ def diversity_score(
 def compare_corpora(
     corpora: "Mapping[str, Data | Corpus]",
     *,
-    text_column: str = "text",
+    text_column: str | int = "text",
     text_template: str | None = None,
     rounds: int | None = None,
     config: "ScoreConfig | None" = None,
@@ -103,7 +103,7 @@ def compare_corpora(
 def baseline_metrics(
     data: "Data | Corpus",
     *,
-    text_column: str = "text",
+    text_column: str | int = "text",
     text_template: str | None = None,
     config: "BaselineConfig | None" = None,
 ) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """What a corpus is called, and how several are written in one flag."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -83,7 +84,7 @@ def split_paths(text: str) -> list[str]:
     paths: list[str] = []
     while parts:
         longest = next(
-            (n for n in range(len(parts), 1, -1) if Path(",".join(parts[:n])).exists()), 1
+            (n for n in range(len(parts), 1, -1) if os.path.exists(",".join(parts[:n]))), 1
         )
         paths.append(",".join(parts[:longest]).strip())
         del parts[:longest]
