@@ -46,7 +46,7 @@ def claim(record: str | Path, work: Mapping[str, Any], what: str) -> Iterator[No
             working in it, or it cannot be written.
     """
     record = Path(record)
-    is_new = not record.parent.exists()
+    is_new = not os.path.exists(record.parent)  # Path.exists fails where a name is too long
     directory = output_dir(record.parent)
     try:
         with _locked(record.with_name(f".{record.name}.lock"), directory):
@@ -76,7 +76,7 @@ def check_claim(record: str | Path, work: Mapping[str, Any], what: str) -> None:
     """
     record = Path(record)
     check_dir(record.parent)
-    if not record.exists():
+    if not os.path.exists(record):
         return
     differing = differences(read_json(record), work)
     if differing:

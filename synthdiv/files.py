@@ -120,7 +120,7 @@ def check_dir(path: str | Path) -> Path:
     """
     path = Path(path)
     for part in (path, *path.parents):
-        if part.exists() and not part.is_dir():
+        if os.path.exists(part) and not os.path.isdir(part):
             raise UserError(f"{str(part)!r} is a file, not a directory")
     return path
 
@@ -132,7 +132,7 @@ def check_file(path: str | Path) -> Path:
         UserError: a directory is in its place, or a file in that of a directory above it.
     """
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):
         raise UserError(f"{str(path)!r} is a directory, not a file")
     check_dir(path.parent)
     return path

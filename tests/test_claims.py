@@ -226,3 +226,9 @@ def test_a_corpus_that_is_being_written_is_left_alone(
         process.wait()
         os.kill(worker, signal.SIGKILL)
         process.stdout.close()
+
+
+def test_a_path_that_is_too_long_is_a_mistake(tmp_path: Path) -> None:
+    record = tmp_path / ("x" * 300) / FINGERPRINT
+    with pytest.raises(UserError, match="cannot write to .*too long"), claim(record, {}, "score"):
+        pass

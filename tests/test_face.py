@@ -100,3 +100,47 @@ def test_type_checkers_know_what_it_offers(tmp_path: Path) -> None:
     assert 'Revealed type is "float"' in done.stdout, done.stdout
     assert 'Revealed type is "dict[str, float]"' in done.stdout
     assert "incompatible type" in done.stdout and "Found 1 error" in done.stdout
+
+
+def test_a_directory_keeps_the_score_that_it_was_claimed_for(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    synthdiv.diversity_score(TEXTS, config=SMALL, output=out)
+    before = (out / "score.json").read_bytes()
+    for other in (
+        lambda: synthdiv.diversity_score(TEXTS[1:], config=SMALL, output=out),
+        lambda: synthdiv.compare_corpora({"a": TEXTS, "b": TEXTS}, config=SMALL, output=out),
+    ):
+        with pytest.raises(UserError, match=r"holds another score \(corpora"):
+            other()
+        assert (out / "score.json").read_bytes() == before
+    synthdiv.diversity_score(TEXTS, config=SMALL, rounds=12, output=out)  # goes on
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\0", 3, "n" * 300, "comparison.json"])
+def test_a_comparison_writes_nowhere_else(name: object, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="corpus"):
+        synthdiv.compare_corpora(
+            {"a": TEXTS, name: TEXTS},  # type: ignore[dict-item]
+            config=SMALL,
+            output=tmp_path / "out",
+        )
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"rounds": "ten"}, "Score.rounds takes int, not 'ten'"),
+        ({"rounds": 1.5}, "Score.rounds takes int, not 1.5"),
+        ({"rounds": True}, "Score.rounds takes int, not True"),
+        ({"judge": "openai"}, "judge takes an LLMConfig"),
+        ({"config": {"rounds": 5}}, "config takes a ScoreConfig, not a dict"),
+        ({"output": ""}, "path of a directory, not ''"),
+        ({"output": 3}, "path of a directory, not 3"),
+    ],
+)
+def test_an_argument_of_another_type_is_refused(wrong: dict[str, object], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        synthdiv.diversity_score(TEXTS, **wrong)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="names and corpora"):
+        synthdiv.compare_corpora([TEXTS, TEXTS])  # type: ignore[arg-type]

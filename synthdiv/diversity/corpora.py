@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from synthdiv.corpora.names import numbered
+from synthdiv.corpora.names import check_names, numbered
 from synthdiv.diversity.attached import attached
 from synthdiv.diversity.config import ScoreConfig
 from synthdiv.diversity.criteria import Basis, criteria_json, criteria_of, given_basis
@@ -61,8 +61,8 @@ def score_corpora(
             "target_ci would stop each corpus at a number of rounds of its own, and compare asks"
             " all the same: leave one of the two out"
         )
+    names = check_names(numbered([corpus.name for corpus in inputs]), len(inputs))
     attached(config, session)  # before anything is asked
-    names = numbered([corpus.name for corpus in inputs])
     before = session.stats
     content: dict[str, Any] = {"shared_criteria": compare, "seed": config.seed}
     differences: tuple[Difference, ...] = ()
