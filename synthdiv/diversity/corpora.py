@@ -17,7 +17,7 @@ import numpy as np
 from synthdiv.corpora.names import check_names, numbered
 from synthdiv.diversity.attached import attached
 from synthdiv.diversity.config import ScoreConfig
-from synthdiv.diversity.criteria import Basis, criteria_json, criteria_of, read_basis
+from synthdiv.diversity.criteria import Basis, criteria_json, criteria_of, given_basis
 from synthdiv.diversity.documents import Shown, matched_limits, read_documents
 from synthdiv.diversity.figures import Figures
 from synthdiv.diversity.inquiry import Inquiry, Share, draw_sample, gather_sets, make_draws
@@ -139,10 +139,7 @@ def _ask_alike(
         each corpus's answers, with what asking it once more took; and what a cap said that left
         the last corpora out.
     """
-    if config.criteria:
-        shared = [read_basis(config.criteria, load_prompts(config.prompts))]
-    else:
-        shared = gather_from_all(inputs, config, session)
+    shared = given_basis(config) or gather_from_all(inputs, config, session)
     limits: list[dict[int, int] | None] = [None] * len(inputs)
     if config.match_length:
         limits = list(matched_limits([_lengths(corpus, config) for corpus in inputs]))
