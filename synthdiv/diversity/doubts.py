@@ -7,6 +7,7 @@ from synthdiv.diversity.agent import Round
 from synthdiv.diversity.config import ScoreConfig
 from synthdiv.diversity.estimate import Estimate
 
+_ALONE = "a single usable round has no interval: ask for more rounds"
 _WARNED = 0.1  # share of the rounds from which on replies without use are a warning
 
 
@@ -26,7 +27,7 @@ def warnings(rounds: Sequence[Round], config: ScoreConfig, found: Estimate) -> l
             "have clusters without a verdict, which count as valid",
         ),
     )
-    told = [] if math.isfinite(found.low) else ["a single usable round has no interval: ask for more rounds"]
+    told = [] if math.isfinite(found.low) else [_ALONE]
     return told + [
         f"{count:,} of {len(among):,} rounds {words}; this judge's score is not to be relied on"
         for count, among, words in counted
