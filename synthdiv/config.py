@@ -8,6 +8,7 @@ a dataclass inside another is bound in its own scope (`Model.hidden = 960`, not
 
 import dataclasses
 import math
+import os
 import re
 import types
 import typing
@@ -37,10 +38,10 @@ def find(path: str | Path) -> Path:
         UserError: there is no such file; names the nearest one that exists.
     """
     path = Path(path)
-    if path.exists():
+    if os.path.exists(path):  # Path.exists fails where a name is too long
         return path
     inside = Path(*path.parts[1:]) if path.parts[:1] == ("configs",) else path
-    if not path.is_absolute() and (configs_dir() / inside).exists():
+    if not path.is_absolute() and os.path.exists(configs_dir() / inside):
         return configs_dir() / inside
     root = configs_dir()
     known = [f"configs/{p.relative_to(root)}" for p in root.rglob("*") if p.is_file()]

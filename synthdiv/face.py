@@ -34,7 +34,8 @@ def diversity_score(
             `datasets.Dataset`; see `Corpus`.
         text_column: the column that holds the text.
         text_template: makes the text out of several columns, `{instruction}\\n{output}`.
-        rounds: clustering rounds; more make the interval narrower.
+        rounds: clustering rounds; more make the interval narrower. One alone has none: `ci95` is
+            NaN, which a warning says.
         config: everything that can be set; the paper's parameters by default.
         judge: who clusters: settings, or a session that is open. By default the offline stand-in,
             which is no language model.

@@ -1,6 +1,7 @@
 """`import synthdiv` in a notebook: instant, and a score of whatever holds texts."""
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -144,3 +145,13 @@ def test_an_argument_of_another_type_is_refused(wrong: dict[str, object], words:
         synthdiv.diversity_score(TEXTS, **wrong)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="names and corpora"):
         synthdiv.compare_corpora([TEXTS, TEXTS])  # type: ignore[arg-type]
+
+
+def test_a_result_is_a_mapping_of_its_file(capsys: pytest.CaptureFixture[str]) -> None:
+    results = [synthdiv.diversity_score(TEXTS, config=SMALL, rounds=1) for _ in range(2)]
+    one, same = results
+    assert "score" in one and "scores" not in one and dict(one) == one.to_json()
+    assert list(one) == list(one.content) and one.get("none") is None
+    assert one == same and len({one, same}) == 1
+    assert all(math.isnan(end) for end in one.ci95)
+    assert capsys.readouterr().err.count("a single usable round has no interval") == len(results)
