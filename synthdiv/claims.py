@@ -8,17 +8,20 @@ other's work.
 import contextlib
 import json
 import os
+import re
 import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from synthdiv.errors import UserError
-from synthdiv.files import output_dir, read_json, write_json
+from synthdiv.files import check_dir, output_dir, read_json, write_json
 
 FINGERPRINT = "fingerprint.json"
 _NAMED = 3  # differences told
 _LONGEST = 60  # characters of a value told
+_HASH = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
+_HASH_DIGITS = 12  # of a hash told
 _UNCLAIMED = ("answers.sqlite", "answers.sqlite-wal", "answers.sqlite-shm")  # of use to any work
 
 _held: set[str] = set()  # locks of this process, which the system would give it twice
@@ -43,7 +46,7 @@ def claim(record: str | Path, work: Mapping[str, Any], what: str) -> Iterator[No
             working in it, or it cannot be written.
     """
     record = Path(record)
-    is_new = not record.parent.exists()
+    is_new = not os.path.exists(record.parent)  # Path.exists fails where a name is too long
     directory = output_dir(record.parent)
     try:
         with _locked(record.with_name(f".{record.name}.lock"), directory):
@@ -69,10 +72,11 @@ def check_claim(record: str | Path, work: Mapping[str, Any], what: str) -> None:
     """Refuses a directory that holds other work; writes and locks nothing, as a dry run wants it.
 
     Raises:
-        UserError: the record is of other work; names the differences.
+        UserError: the record is of other work, names the differences; or it is no directory.
     """
     record = Path(record)
-    if not record.exists():
+    check_dir(record.parent)
+    if not os.path.exists(record):
         return
     differing = differences(read_json(record), work)
     if differing:
@@ -115,6 +119,8 @@ def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, str) and _HASH.fullmatch(value):
+        value = value[:_HASH_DIGITS]
     text = repr(value)
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 

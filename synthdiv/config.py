@@ -8,10 +8,11 @@ a dataclass inside another is bound in its own scope (`Model.hidden = 960`, not
 
 import dataclasses
 import math
+import os
 import re
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,10 +38,10 @@ def find(path: str | Path) -> Path:
         UserError: there is no such file; names the nearest one that exists.
     """
     path = Path(path)
-    if path.exists():
+    if os.path.exists(path):  # Path.exists fails where a name is too long
         return path
     inside = Path(*path.parts[1:]) if path.parts[:1] == ("configs",) else path
-    if not path.is_absolute() and (configs_dir() / inside).exists():
+    if not path.is_absolute() and os.path.exists(configs_dir() / inside):
         return configs_dir() / inside
     root = configs_dir()
     known = [f"configs/{p.relative_to(root)}" for p in root.rglob("*") if p.is_file()]
@@ -97,7 +98,7 @@ class Config:
         for name, nested in _nested(target).items():
             if name not in values:
                 values[name] = self.get(nested, scope)
-        _check_types(target, values)
+        check_types(target, values)
         try:
             return target(**values)
         except (TypeError, ValueError) as error:
@@ -157,15 +158,26 @@ def _register(target: type) -> None:
         _registered.add(target)
 
 
-def _check_types(target: type, values: dict[str, Any]) -> None:
-    """Refuses "many" where a number belongs, and NaN; an int where a float belongs is fine."""
+def check_types(target: type, values: Mapping[str, Any]) -> None:
+    """Refuses "many" where a number belongs, and NaN; an int where a float belongs is fine.
+
+    Args:
+        target: a dataclass.
+        values: of its fields, by name; those that take more than numbers and texts may be anything.
+
+    Raises:
+        UserError: names the field and what it takes.
+    """
     hints = typing.get_type_hints(target)
     for name, value in values.items():
         hint = hints.get(name)
         allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
         if not all(a in (int, float, str, bool, types.NoneType) for a in allowed):
             continue
-        fits = type(value) in allowed or (type(value) is int and float in allowed)
+        numbers = (*allowed, int) if float in allowed else allowed
+        fits = type(value) in allowed or (
+            isinstance(value, tuple(numbers)) and not isinstance(value, bool)
+        )
         if not fits:
             wanted = " or ".join("None" if a is types.NoneType else a.__name__ for a in allowed)
             raise UserError(f"{_scope_name(target)}.{name} takes {wanted}, not {value!r}")

@@ -31,6 +31,7 @@ flags.DEFINE_list("compare", [], "Results of several checkpoints to compare.", f
 
 def main() -> None:
     from synthdiv import evaluation
+    from synthdiv.files import check_file
 
     cli.required(FLAGS, "output")
     if FLAGS.compare:
@@ -47,6 +48,7 @@ def main() -> None:
         join_processes()
     what = (FLAGS.checkpoint, FLAGS.tasks)
     if FLAGS.dry_run:
+        check_file(FLAGS.output)
         print(evaluation.plan(*what, FLAGS.data_dir, config, corpora, FLAGS.tokenizer))
         return
     results = evaluation.evaluate(

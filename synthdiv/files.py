@@ -15,7 +15,7 @@ from typing import Any
 
 from synthdiv.corpora import Corpus, Document
 from synthdiv.errors import UserError
-from synthdiv.json_lines import encodable
+from synthdiv.json_lines import encodable, parse_json
 
 __all__ = [
     "MANIFEST",
@@ -23,6 +23,8 @@ __all__ = [
     "CorpusWriter",
     "Document",
     "atomic_path",
+    "check_dir",
+    "check_file",
     "output_dir",
     "read_json",
     "read_manifest",
@@ -85,14 +87,18 @@ def read_json(path: str | Path) -> Any:
     """Reads JSON.
 
     Raises:
-        UserError: the file is missing or is not JSON; names file and line.
+        UserError: the file is missing, cannot be read or is not JSON; names file and line.
     """
     try:
-        return encodable(json.loads(Path(path).read_text(encoding="utf-8")))
+        return encodable(parse_json(Path(path).read_text(encoding="utf-8"), path))
     except FileNotFoundError:
         raise UserError(f"no file {str(path)!r}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise UserError(f"{path} is not JSON: {error}") from None
+    except RecursionError:
+        raise UserError(f"{path} is nested too deep") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def write_manifest(directory: str | Path, content: Mapping[str, Any]) -> None:
@@ -106,13 +112,39 @@ def read_manifest(directory: str | Path) -> dict[str, Any] | None:
     return read_json(path) if path.exists() else None
 
 
+def check_dir(path: str | Path) -> Path:
+    """Returns the path of a directory to write into; makes nothing.
+
+    Raises:
+        UserError: a file is in its place, or in that of a directory above it.
+    """
+    path = Path(path)
+    for part in (path, *path.parents):
+        if os.path.exists(part) and not os.path.isdir(part):
+            raise UserError(f"{str(part)!r} is a file, not a directory")
+    return path
+
+
+def check_file(path: str | Path) -> Path:
+    """Returns the path of a file to write; makes nothing.
+
+    Raises:
+        UserError: a directory is in its place, or a file in that of a directory above it.
+    """
+    path = Path(path)
+    if os.path.isdir(path):
+        raise UserError(f"{str(path)!r} is a directory, not a file")
+    check_dir(path.parent)
+    return path
+
+
 def output_dir(path: str | Path) -> Path:
     """Makes a directory to write into.
 
     Raises:
         UserError: it cannot be made or written.
     """
-    path = Path(path)
+    path = check_dir(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):

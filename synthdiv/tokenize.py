@@ -25,6 +25,7 @@ flags.DEFINE_integer("workers", None, "Processes; 0 for none.", lower_bound=0, f
 
 def main() -> None:
     from synthdiv import data
+    from synthdiv.files import check_dir
     from synthdiv.plans import Plan
 
     cli.required(FLAGS, "input", "output", "tokenizer")
@@ -40,6 +41,7 @@ def main() -> None:
         data.TokenizeConfig, sequence_length=FLAGS.sequence_length, workers=FLAGS.workers
     )
     if FLAGS.dry_run:
+        check_dir(FLAGS.output)
         done = data.estimate_tokens(corpora, tokenizer, settings)
     else:
         done = data.tokenize_corpora(corpora, FLAGS.output, tokenizer, settings)

@@ -25,13 +25,14 @@ def main() -> None:
     from pathlib import Path
 
     from synthdiv.claims import FINGERPRINT, check_claim, claim
+    from synthdiv.files import check_file
     from synthdiv.generation import TopicsConfig, make_topics, plan_topics
     from synthdiv.llm import LLMConfig
 
     cli.required(FLAGS, "input", "output")
     config = cli.load(FLAGS, TopicsConfig, LLMConfig)
     settings = config.get(TopicsConfig)
-    [pages], output = cli.open_corpora(FLAGS, [FLAGS.input]), Path(FLAGS.output)
+    [pages], output = cli.open_corpora(FLAGS, [FLAGS.input]), check_file(FLAGS.output)
     answers = Path(f"{output}.answers")
     judge = cli.judge_settings(FLAGS, config)
     work = {

@@ -14,7 +14,7 @@ import pytest
 
 from synthdiv.claims import FINGERPRINT, check_claim, claim
 from synthdiv.errors import UserError
-from synthdiv.files import read_json, write_json
+from synthdiv.files import read_json, sha256_text, write_json
 from tests.conftest import Ended
 
 WORK = {"kind": "pretrain", "run": {"learning_rate": 0.1, "layers": (2, 3)}, "seed": 0}
@@ -46,6 +46,15 @@ def test_the_same_work_goes_on_and_other_work_is_refused_by_name(tmp_path: Path)
             refuse(record, other, "training run")
     assert read_json(record)["run"] == {"learning_rate": 0.1, "layers": [2, 3]}
     assert sorted(os.listdir(record.parent)) == [FINGERPRINT, "result"]
+
+
+def test_of_a_hash_the_beginning_is_told(tmp_path: Path) -> None:
+    one, other = sha256_text("one"), sha256_text("other")
+    with claim(tmp_path / FINGERPRINT, {"pages": one}, "list of topics"):
+        (tmp_path / "result").touch()
+    said = rf"\(pages was '{one[:12]}' and is now '{other[:12]}'\)"
+    with pytest.raises(UserError, match=said):
+        check_claim(tmp_path / FINGERPRINT, {"pages": other}, "list of topics")
 
 
 def test_a_setting_that_is_gone_is_a_difference(tmp_path: Path) -> None:
@@ -217,3 +226,9 @@ def test_a_corpus_that_is_being_written_is_left_alone(
         process.wait()
         os.kill(worker, signal.SIGKILL)
         process.stdout.close()
+
+
+def test_a_path_that_is_too_long_is_a_mistake(tmp_path: Path) -> None:
+    record = tmp_path / ("x" * 300) / FINGERPRINT
+    with pytest.raises(UserError, match="cannot write to .*too long"), claim(record, {}, "score"):
+        pass

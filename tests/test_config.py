@@ -107,3 +107,8 @@ def test_a_negative_seed_is_refused_by_its_name():
         name = f"{target.__name__.removesuffix('Config')}.seed"
         with pytest.raises(UserError, match=name):
             config.load([target], bindings=[f"{name}=-1"]).get(target)
+
+
+def test_a_name_that_is_too_long_is_no_file() -> None:
+    with pytest.raises(UserError, match="no config file"):
+        config.find("x" * 300)

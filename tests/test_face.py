@@ -1,8 +1,10 @@
 """`import synthdiv` in a notebook: instant, and a score of whatever holds texts."""
 
 import json
+import math
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,17 @@ SMALL = ScoreConfig(
     bootstrap=100,
     with_baselines=False,
 )
+
+
+def test_two_corpora_alike_in_every_round_differ_by_nothing(tmp_path: Path) -> None:
+    alike = [f"alpha beta gamma {i}" for i in range(30)]
+    config = replace(SMALL, criteria_rounds=5, control_rounds=0)
+    both = {"one": alike, "other": alike}
+    synthdiv.compare_corpora(both, config=config, output=tmp_path)
+    written = (tmp_path / "comparison.json").read_text()
+    [found] = json.loads(written)["differences"]
+    assert "NaN" not in written
+    assert (found["difference"], found["ci95"], found["p_value"]) == (0, [0, 0], 1)
 
 
 def test_importing_it_loads_nothing() -> None:
@@ -100,3 +113,57 @@ def test_type_checkers_know_what_it_offers(tmp_path: Path) -> None:
     assert 'Revealed type is "float"' in done.stdout, done.stdout
     assert 'Revealed type is "dict[str, float]"' in done.stdout
     assert "incompatible type" in done.stdout and "Found 1 error" in done.stdout
+
+
+def test_a_directory_keeps_the_score_that_it_was_claimed_for(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    synthdiv.diversity_score(TEXTS, config=SMALL, output=out)
+    before = (out / "score.json").read_bytes()
+    for other in (
+        lambda: synthdiv.diversity_score(TEXTS[1:], config=SMALL, output=out),
+        lambda: synthdiv.compare_corpora({"a": TEXTS, "b": TEXTS}, config=SMALL, output=out),
+    ):
+        with pytest.raises(UserError, match=r"holds another score \(corpora"):
+            other()
+        assert (out / "score.json").read_bytes() == before
+    synthdiv.diversity_score(TEXTS, config=SMALL, rounds=12, output=out)  # goes on
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\0", 3, "n" * 300, "comparison.json"])
+def test_a_comparison_writes_nowhere_else(name: object, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="corpus"):
+        synthdiv.compare_corpora(
+            {"a": TEXTS, name: TEXTS},  # type: ignore[dict-item]
+            config=SMALL,
+            output=tmp_path / "out",
+        )
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"rounds": "ten"}, "Score.rounds takes int, not 'ten'"),
+        ({"rounds": 1.5}, "Score.rounds takes int, not 1.5"),
+        ({"rounds": True}, "Score.rounds takes int, not True"),
+        ({"judge": "openai"}, "judge takes an LLMConfig"),
+        ({"config": {"rounds": 5}}, "config takes a ScoreConfig, not a dict"),
+        ({"output": ""}, "path of a directory, not ''"),
+        ({"output": 3}, "path of a directory, not 3"),
+    ],
+)
+def test_an_argument_of_another_type_is_refused(wrong: dict[str, object], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        synthdiv.diversity_score(TEXTS, **wrong)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="names and corpora"):
+        synthdiv.compare_corpora([TEXTS, TEXTS])  # type: ignore[arg-type]
+
+
+def test_a_result_is_a_mapping_of_its_file(capsys: pytest.CaptureFixture[str]) -> None:
+    results = [synthdiv.diversity_score(TEXTS, config=SMALL, rounds=1) for _ in range(2)]
+    one, same = results
+    assert "score" in one and "scores" not in one and dict(one) == one.to_json()
+    assert list(one) == list(one.content) and one.get("none") is None
+    assert one == same and len({one, same}) == 1
+    assert all(math.isnan(end) for end in one.ci95)
+    assert capsys.readouterr().err.count("a single usable round has no interval") == len(results)

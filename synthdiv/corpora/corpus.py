@@ -32,7 +32,7 @@ class Corpus:
 
     Args:
         data: the path, pattern or address; or the texts, dicts or table.
-        text_column: the column or key that holds the text.
+        text_column: the column or key that holds the text; a number where columns have numbers.
         text_template: makes the text out of several columns instead, `{instruction}\\n{output}`.
         name: what it is called; None for the name of its file or directory.
 
@@ -44,13 +44,13 @@ class Corpus:
     def __init__(
         self,
         data: sources.Data,
-        text_column: str = "text",
+        text_column: str | int = "text",
         *,
         text_template: str | None = None,
         name: str | None = None,
     ) -> None:
         self._source = sources.find(data)
-        self.text_column = text_column
+        self.text_column = text_column = str(text_column)
         self.text_template = text_template
         self.name = name or self._source.name
         self._text = RowText(text_column, text_template)
@@ -72,7 +72,7 @@ class Corpus:
     def of(
         cls,
         data: "sources.Data | Corpus",
-        text_column: str = "text",
+        text_column: str | int = "text",
         *,
         text_template: str | None = None,
         name: str | None = None,

@@ -1,10 +1,17 @@
 """What a corpus is called, and how several are written in one flag."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from synthdiv.errors import UserError
 
+_OURS = {
+    *("fingerprint.json", "answers.sqlite", "answers.sqlite-wal", "answers.sqlite-shm"),
+    *("comparison.json", "score.json", "rounds.parquet", "documents.parquet", "values.parquet"),
+    *("report.html", "partial.json", "manifest.json"),
+}
+_LONGEST = 255  # bytes of a file's name
 _PLAIN = "corpus"  # what `synthdiv generate` and a study call a corpus's directory
 
 
@@ -28,13 +35,19 @@ def check_names(names: Sequence[str], corpora: int) -> list[str]:
 
     Raises:
         UserError: there are more or fewer than corpora, two are alike, or one cannot be the name of
-            a directory.
+            a directory, or is that of a file which lies beside it.
     """
     if len(names) != corpora:
         raise UserError(f"{len(names)} names for {corpora} corpora: give one each")
     for name in names:
+        if not isinstance(name, str):
+            raise UserError(f"{name!r} cannot be the name of a corpus: a name is text")
         if not name or name.startswith(".") or {"/", "\\", "\0"} & set(name):
             raise UserError(f"{name!r} cannot be the name of a corpus, whose directory it becomes")
+        if len(name.encode("utf-8", "surrogatepass")) > _LONGEST:
+            raise UserError(f"{name[:20]!r}... is too long for the name of a corpus's directory")
+        if name.casefold() in _OURS:
+            raise UserError(f"{name!r} cannot be the name of a corpus: a file of ours is called so")
         if names.count(name) > 1:
             raise UserError(f"two corpora are called {name!r}: give each a name of its own")
     return list(names)
@@ -71,7 +84,7 @@ def split_paths(text: str) -> list[str]:
     paths: list[str] = []
     while parts:
         longest = next(
-            (n for n in range(len(parts), 1, -1) if Path(",".join(parts[:n])).exists()), 1
+            (n for n in range(len(parts), 1, -1) if os.path.exists(",".join(parts[:n]))), 1
         )
         paths.append(",".join(parts[:longest]).strip())
         del parts[:longest]

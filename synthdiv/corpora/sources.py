@@ -2,8 +2,9 @@
 
 import dataclasses
 import glob
+import os
 import urllib.parse
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -11,6 +12,7 @@ from synthdiv.corpora import formats
 from synthdiv.corpora.formats import Row
 from synthdiv.corpora.names import corpus_name
 from synthdiv.errors import UserError, closest
+from synthdiv.json_lines import parse_json
 
 HUB = "hf://"
 TFDS = "tfds:"
@@ -29,8 +31,11 @@ class HubDataset(Protocol):
 
 
 Data: TypeAlias = (
-    "str | Path | Iterable[str] | Iterable[Mapping[str, Any]] | ArrowTable | HubDataset"
+    "str | Path | Iterable[str | None] | Iterable[Mapping[str, Any]] | ArrowTable | HubDataset"
 )
+
+_LONGEST = 200  # characters of a path that a message tells
+_BATCH = 1024  # rows of a table that are taken out at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,24 +100,34 @@ def split_query(address: str, *known: str) -> tuple[str, dict[str, str]]:
 
 def _files(given: str) -> Source:
     path = Path(given)
-    if path.exists():
+    if not given:
+        raise UserError("'' is no corpus: give a path, or a list of texts")
+    if os.path.exists(path):  # Path.exists fails where a name is too long
         shards = find_shards(path)
     elif glob.has_magic(given):
         found = sorted(Path(p) for p in glob.glob(given, recursive=True))
         shards = [shard for p in found for shard in find_shards(p)]
         if not shards:
-            raise UserError(f"no corpus matches {given!r}")
+            raise UserError(f"no corpus matches {_told(given)}")
     else:
-        near = path.parent.iterdir() if path.parent.is_dir() else ()
-        raise UserError(f"no corpus {given!r}{closest(given, map(str, near))}")
+        near = path.parent.iterdir() if os.path.isdir(path.parent) else ()
+        alike = closest(given, map(str, near)) if len(given) <= _LONGEST else ""
+        raise UserError(f"no corpus {_told(given)}{alike}")
 
     def rows() -> Iterator[tuple[tuple[Path, int], Row]]:
         for shard in shards:
             for number, row in formats.numbered_rows(shard):
                 yield (shard, number), row
 
-    name = corpus_name(path if path.exists() else _before_pattern(path))
+    name = corpus_name(path if os.path.exists(path) else _before_pattern(path))
     return Source(given, name, rows, lambda where: formats.place(*where), tuple(shards))
+
+
+def _told(given: str) -> str:
+    """A path that is not there, for a message; one like a text may have been meant as one."""
+    if len(given) <= _LONGEST and "\n" not in given:
+        return repr(given)
+    return f"{given[:40]!r}...: if that is a text and no path, give a list of texts"
 
 
 def _before_pattern(path: Path) -> Path:
@@ -146,6 +161,12 @@ def find_shards(path: Path) -> list[Path]:
                 f"{', '.join(formats.ENDINGS)}, {formats.ARRAY_RECORD}, and .gz or .zst of them"
             )
         return [path]
+    splits = _splits(path)
+    if len(splits) > 1:
+        known = ", ".join(repr(str(path / split)) for split in splits)
+        raise UserError(
+            f"{str(path)!r} is a DatasetDict and no corpus, but one of these may be: {known}"
+        )
     found = sorted(
         p
         for p in path.rglob("*")
@@ -162,8 +183,20 @@ def find_shards(path: Path) -> list[Path]:
     return shards or [p for p in found if formats.ending(p) != ".csv"] or found
 
 
+def _splits(path: Path) -> list[str]:
+    """The splits of a DatasetDict that `save_to_disk` left in a directory; none where it is not."""
+    listed = path / "dataset_dict.json"
+    if not listed.is_file():
+        return []
+    content = parse_json(listed.read_text(encoding="utf-8"), listed)
+    splits = content.get("splits") if isinstance(content, dict) else None
+    return [str(split) for split in splits] if isinstance(splits, list) else []
+
+
 def _table(data: Any) -> Source:
     """Rows in memory, or in the table of whichever library."""
+    if hasattr(data, "iloc") and hasattr(data, "columns"):  # of pandas
+        return _in_memory(lambda: _frame_rows(data))
     if hasattr(data, "__arrow_c_stream__") and hasattr(data, "columns"):
         return _in_memory(lambda: _arrow_rows(data))
     if hasattr(data, "with_format") and hasattr(data, "iter"):  # of the library `datasets`
@@ -173,11 +206,11 @@ def _table(data: Any) -> Source:
         raise UserError(f"a {type(data).__name__} is no corpus, but one of these may be: {known}")
     if not isinstance(data, Iterable):
         raise UserError(f"{type(data).__name__} is no corpus: give a path, texts, dicts, a table")
-    rows = [{"text": row} if isinstance(row, str) else row for row in data]
+    rows = [{"text": row} if row is None or isinstance(row, str) else row for row in data]
     for number, row in enumerate(rows):
         if not isinstance(row, Mapping):
             raise UserError(f"row {number} is {type(row).__name__}, neither a text nor a dict")
-    return _in_memory(lambda: map(dict, rows))
+    return _in_memory(lambda: ({str(name): row[name] for name in row} for row in rows))
 
 
 def _in_memory(rows: Callable[[], Iterator[Row]]) -> Source:
@@ -188,10 +221,50 @@ def _in_memory(rows: Callable[[], Iterator[Row]]) -> Source:
 def _arrow_rows(table: Any) -> Iterator[Row]:
     import pyarrow as pa
 
-    for batch in pa.table(table).to_batches(max_chunksize=1024):
-        for row in batch.to_pylist():
-            # pandas hands its index over as a column
-            yield {k: v for k, v in row.items() if not k.startswith("__index_level_")}
+    arrow = pa.table(table)
+    _check_columns(arrow.column_names)
+    for batch in arrow.to_batches(max_chunksize=_BATCH):
+        yield from batch.to_pylist()
+
+
+def _frame_rows(frame: Any) -> Iterator[Row]:
+    """Rows of a pandas frame, with the levels of its index that have names.
+
+    A column that holds values of several types stays as it is: only the text has to be text.
+    """
+    names = [str(name) for name in frame.columns]
+    _check_columns(names)
+    columns = {name: frame.iloc[:, place] for place, name in enumerate(names)}
+    for name in frame.index.names:
+        if name is not None:
+            level = frame.index.get_level_values(name).to_series()
+            columns.setdefault(str(name), level)
+    batches = {name: _batches(column) for name, column in columns.items()}
+    for batch in zip(*batches.values(), strict=True):
+        for row in zip(*batch, strict=True):
+            yield dict(zip(batches, row, strict=True))
+
+
+def _batches(column: Any) -> Iterator[list[Any]]:
+    """The values of a pandas series, a batch at a time; those of several types as they are."""
+    import pyarrow as pa
+
+    try:
+        values = pa.array(column, from_pandas=True)
+    except pa.ArrowException:
+        values = None
+    for start in range(0, len(column), _BATCH):
+        if values is not None:
+            yield values[start : start + _BATCH].to_pylist()
+        else:
+            part = column.iloc[start : start + _BATCH].astype(object)
+            yield part.where(part.notna(), None).tolist()
+
+
+def _check_columns(names: Sequence[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"the table has two columns {name!r}: give each a name of its own")
 
 
 def dataset_rows(dataset: HubDataset) -> Iterator[Row]:

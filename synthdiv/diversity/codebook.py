@@ -12,6 +12,7 @@ A codebook can be kept, published and used again: scores under one codebook can 
 import dataclasses
 import functools
 import re
+import reprlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from synthdiv.files import read_json
 Label = tuple[int, ...]  # the place of a value; () or a last 0 is "other"
 
 _CODE = re.compile(r"([A-Z])(\d+(?:\.\d+)*)")
+_PUBLISHED = ("name", "version")
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -228,6 +230,11 @@ class Codebook:
         return dataclasses.asdict(self)
 
 
+def same_name(name: str) -> str:
+    """What two spellings of one name have in common."""
+    return " ".join(name.casefold().split())
+
+
 def is_other(label: Label) -> bool:
     """Whether a label says that no value of its level fits."""
     return not label or label[-1] == 0
@@ -237,54 +244,120 @@ def read_facets(path: str | Path) -> tuple[Facet, ...]:
     """Reads facets, with or without values, from a JSON file.
 
     Raises:
-        UserError: there is no such file, or it holds none.
+        UserError: there is no such file, it holds none, or one of them is not as it must be.
     """
     content = read_json(find(path))
-    if isinstance(content, dict):
-        content = content.get("facets")
-    if not isinstance(content, list) or not content or len(content) > len(_LETTERS):
-        raise UserError(f"{path} holds no list of facets")
-    try:
-        return tuple(_facet(entry) for entry in content)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: a facet lacks {error}") from None
+    return _facets(content.get("facets") if isinstance(content, dict) else content, str(path))
 
 
 def read_codebook(path: str | Path) -> Codebook:
     """Reads a codebook: a JSON file with `facets`, or a score.json that has `codebooks`.
 
     Raises:
-        UserError: there is no such file, or a facet in it has no values.
+        UserError: there is no such file, or a facet in it is not as it must be or has no values.
     """
     content = read_json(find(path))
     if isinstance(content, dict) and content.get("codebooks"):
-        content = content["codebooks"][0]
+        books = content["codebooks"]
+        content = books[0] if isinstance(books, list) else None
     if not isinstance(content, dict) or not content.get("facets"):
         raise UserError(f"{path} holds no codebook: an object with `facets`")
-    try:
-        facets = tuple(_facet(entry) for entry in content["facets"])
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: a facet lacks {error}") from None
+    facets = _facets(content["facets"], str(path))
     for facet in facets:
         if not facet.values:
             raise UserError(f"{path}: facet {facet.name!r} has no values")
-    return Codebook(facets, str(content.get("name", "")), str(content.get("version", "")))
+    name, version = (_text({key: content.get(key, "")}, key, str(path)) for key in _PUBLISHED)
+    return Codebook(facets, name, version)
 
 
-def _facet(entry: dict[str, Any]) -> Facet:
+def _facets(content: Any, path: str) -> tuple[Facet, ...]:
+    """Facets out of JSON that may hold anything."""
+    if not isinstance(content, list) or not content:
+        raise UserError(f"{path} holds no list of facets")
+    if len(content) > len(_LETTERS):
+        raise UserError(f"{path} has {len(content)} facets; there are letters for {len(_LETTERS)}")
+    facets = tuple(_facet(entry, f"{path}: facet {n}") for n, entry in enumerate(content, 1))
+    _all_different([facet.name for facet in facets], f"{path}: two facets are called")
+    return facets
+
+
+def _facet(entry: Any, where: str) -> Facet:
+    name = _name(entry, where)
+    where += f" ({name!r})"
     levels = tuple(
-        Level(level["name"], level["meaning"], int(level.get("most", 40)))
-        for level in entry["levels"]
+        _level(level, f"{where}, level {n}")
+        for n, level in enumerate(_list(entry, "levels", where), 1)
     )
-    return Facet(
-        entry["name"], entry["question"], entry.get("rule", ""), levels, _values(entry, len(levels))
-    )
+    if not levels:
+        raise UserError(f"{where} has no levels")
+    _all_different([level.name for level in levels], f"{where}: two levels are called")
+    values = _values(entry, len(levels), where)
+    question, rule = _text(entry, "question", where), _text(entry, "rule", where, "")
+    return Facet(name, question, rule, levels, values)
 
 
-def _values(entry: dict[str, Any], depth: int) -> tuple[Value, ...]:
-    if depth == 0:
-        return ()
-    return tuple(
-        Value(value["name"], value.get("meaning", ""), _values(value, depth - 1))
-        for value in entry.get("values", ())
-    )
+def _level(entry: Any, where: str) -> Level:
+    name, meaning = _name(entry, where), _text(entry, "meaning", where)
+    most = entry.get("most", Level.most)
+    if type(most) is not int or most < 1:
+        raise UserError(f"{where} ({name!r}): 'most' is {most!r}, not a whole number above 0")
+    return Level(name, meaning, most)
+
+
+def _values(entry: dict[str, Any], depth: int, where: str) -> tuple[Value, ...]:
+    """The values inside a facet or a value, which has `depth` levels left below it."""
+    given = _list(entry, "values", where, [])
+    if given and depth == 0:
+        raise UserError(f"{where} has values inside that its facet has no level for")
+    values = []
+    for number, value in enumerate(given, 1):
+        name = _text(value, "name", f"{where}, value {number}")
+        within = f"{where}, value {name!r}"
+        if not name.strip():
+            raise UserError(f"{where}, value {number}: 'name' is empty")
+        meaning = _text(value, "meaning", within, "")
+        values.append(Value(name, meaning, _values(value, depth - 1, within)))
+    _all_different([value.name for value in values], f"{where}: two values are called")
+    return tuple(values)
+
+
+def _text(entry: Any, key: str, where: str, default: str | None = None) -> str:
+    found = _entry(entry, key, where, default)
+    if not isinstance(found, str):
+        raise UserError(f"{where}: {key!r} is {_shown(found)}, not a text")
+    return found
+
+
+def _list(entry: Any, key: str, where: str, default: list[Any] | None = None) -> list[Any]:
+    found = _entry(entry, key, where, default)
+    if not isinstance(found, list):
+        raise UserError(f"{where}: {key!r} is {_shown(found)}, not a list")
+    return found
+
+
+def _entry(entry: Any, key: str, where: str, default: Any) -> Any:
+    if not isinstance(entry, dict):
+        raise UserError(f"{where} is {_shown(entry)}, not a JSON object")
+    if key not in entry and default is None:
+        raise UserError(f"{where} lacks {key!r}")
+    return entry.get(key, default)
+
+
+def _name(entry: Any, where: str) -> str:
+    """A name that can stand in facet.level."""
+    name = _text(entry, "name", where)
+    if not name.strip() or "." in name:
+        raise UserError(f"{where}: 'name' is {name!r}; it must be words, without a dot")
+    return name
+
+
+def _all_different(names: Sequence[str], what: str) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if same_name(name) in seen:
+            raise UserError(f"{what} {name!r}")
+        seen.add(same_name(name))
+
+
+def _shown(found: Any) -> str:
+    return reprlib.repr(found)

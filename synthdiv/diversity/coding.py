@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, Field
 
-from synthdiv.diversity.codebook import Codebook, Facet, Value, is_other
+from synthdiv.diversity.codebook import Codebook, Facet, Value, is_other, same_name
 from synthdiv.diversity.config import ScoreConfig
 from synthdiv.diversity.criteria import sampling
 from synthdiv.diversity.documents import Shown
@@ -204,9 +204,10 @@ async def _codebook_of(
     )
     facets = []
     for facet, reply in zip(prompts.facets, replies, strict=True):
-        if reply.value is None or not reply.value.values:
+        gathered = nested(reply.value, facet) if reply.value is not None else facet
+        if not gathered.values:
             raise UserError(f"the judge gave no values of {facet.name!r}: {reply.failure}")
-        facets.append(nested(reply.value, facet))
+        facets.append(gathered)
     return Codebook(tuple(facets))
 
 
@@ -317,22 +318,29 @@ def nested(gathered: GatheredValues, facet: Facet) -> Facet:
     """The facet with its values: the outline turned into a tree.
 
     A value whose level skips one below its predecessor's is put at the next level; one with an
-    unknown level is taken for the finest.
+    unknown level is taken for the finest. Two of one name under one value are one.
     """
     depths = {level.name.casefold(): depth for depth, level in enumerate(facet.levels)}
     rows: list[tuple[int, GatheredValue]] = []
     for value in gathered.values:
         depth = depths.get(value.level.strip().casefold(), len(facet.levels) - 1)
-        rows.append((min(depth, rows[-1][0] + 1 if rows else 0), value))
+        if value.name.strip():
+            rows.append((min(depth, rows[-1][0] + 1 if rows else 0), value))
 
-    def tree(first: int, last: int, depth: int) -> tuple[Value, ...]:
-        starts = [i for i in range(first, last) if rows[i][0] == depth]
+    def tree(rows: Sequence[tuple[int, GatheredValue]], depth: int) -> tuple[Value, ...]:
+        found: dict[str, tuple[GatheredValue, list[tuple[int, GatheredValue]]]] = {}
+        inside: list[tuple[int, GatheredValue]] = []
+        for row in rows:
+            if row[0] == depth:
+                inside = found.setdefault(same_name(row[1].name), (row[1], []))[1]
+            else:
+                inside.append(row)
         return tuple(
-            Value(rows[i][1].name, rows[i][1].meaning, tree(i + 1, end, depth + 1))
-            for i, end in zip(starts, [*starts, last][1:], strict=True)
+            Value(value.name, value.meaning, tree(inside, depth + 1))
+            for value, inside in found.values()
         )
 
-    return dataclasses.replace(facet, values=tree(0, len(rows), 0))
+    return dataclasses.replace(facet, values=tree(rows, 0))
 
 
 def fault_of_values(gathered: GatheredValues, facet: Facet) -> str | None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from synthdiv.baselines import BaselineConfig
-from synthdiv.config import find
+from synthdiv.config import check_types, find
 from synthdiv.errors import UserError
 from synthdiv.files import Corpus, sha256_file
 from synthdiv.llm.config import LLMConfig
@@ -95,6 +95,8 @@ class ScoreConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_types(ScoreConfig, vars(self))
+
         def refuse(name: str, value: object, wanted: str) -> None:
             raise UserError(f"Score.{name} is {value!r}; it must be {wanted}")
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from synthdiv.corpora.names import numbered
+from synthdiv.corpora.names import check_names, numbered
 from synthdiv.diversity.attached import attached
 from synthdiv.diversity.config import ScoreConfig
-from synthdiv.diversity.criteria import Basis, criteria_json, criteria_of, read_basis
+from synthdiv.diversity.criteria import Basis, criteria_json, criteria_of, given_basis
 from synthdiv.diversity.documents import Shown, matched_limits, read_documents
 from synthdiv.diversity.figures import Figures
 from synthdiv.diversity.inquiry import Inquiry, Share, draw_sample, gather_sets, make_draws
@@ -29,6 +29,7 @@ from synthdiv.errors import Paused, UserError
 from synthdiv.files import Corpus, output_dir, write_json
 from synthdiv.llm import Session, one_pause
 
+_ROUNDING = 1e-12  # of sums of scores
 _COMPARED = ("score", "levels", "pairs", "corpus", "baselines")
 
 
@@ -61,8 +62,8 @@ def score_corpora(
             "target_ci would stop each corpus at a number of rounds of its own, and compare asks"
             " all the same: leave one of the two out"
         )
+    names = check_names(numbered([corpus.name for corpus in inputs]), len(inputs))
     attached(config, session)  # before anything is asked
-    names = numbered([corpus.name for corpus in inputs])
     before = session.stats
     content: dict[str, Any] = {"shared_criteria": compare, "seed": config.seed}
     differences: tuple[Difference, ...] = ()
@@ -139,10 +140,7 @@ def _ask_alike(
         each corpus's answers, with what asking it once more took; and what a cap said that left
         the last corpora out.
     """
-    if config.criteria:
-        shared = [read_basis(config.criteria, load_prompts(config.prompts))]
-    else:
-        shared = gather_from_all(inputs, config, session)
+    shared = given_basis(config) or gather_from_all(inputs, config, session)
     limits: list[dict[int, int] | None] = [None] * len(inputs)
     if config.match_length:
         limits = list(matched_limits([_lengths(corpus, config) for corpus in inputs]))
@@ -246,7 +244,8 @@ def difference(names: tuple[str, str], one: Figures, other: Figures) -> Differen
         method = "over rounds, the criteria taken as given"
     extra = [f.control.error for f in (one, other) if f.control is not None]
     error = math.hypot(error, *extra)
-    if error == 0:  # every round alike in both: no interval, and any difference is sure
+    if error < _ROUNDING:  # every round alike in both: no interval, and any difference is sure
+        mean = 0.0 if abs(mean) < _ROUNDING else mean
         return Difference(names, mean, (mean, mean), float(mean == 0), method)
     reach = float(stats.t.ppf(0.975, freedom)) * error
     p = float(2 * stats.t.sf(abs(mean) / error, freedom))

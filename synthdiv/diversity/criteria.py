@@ -17,7 +17,7 @@ from synthdiv.config import find
 from synthdiv.diversity.codebook import Codebook, read_codebook
 from synthdiv.diversity.config import ScoreConfig
 from synthdiv.diversity.documents import Shown
-from synthdiv.diversity.prompts import Prompts
+from synthdiv.diversity.prompts import Prompts, load_prompts
 from synthdiv.diversity.schemas import (
     Attribute,
     CriteriaProposal,
@@ -284,6 +284,22 @@ def read_basis(path: str | Path, prompts: Prompts) -> Basis:
             " `Score.prompts='prompts/levels'`"
         )
     return read_codebook(path) if described else read_criteria(path)
+
+
+def given_basis(config: ScoreConfig) -> list[Basis]:
+    """What a configuration gives to judge by; none where it is to be gathered.
+
+    Raises:
+        UserError: as `read_basis`; or the headline's level is none of the codebook's, or of the
+            facets that one is to be gathered for.
+    """
+    prompts = load_prompts(config.prompts)
+    given = [read_basis(config.criteria, prompts)] if config.criteria else []
+    if prompts.facets:
+        codebook = given[0] if given else None
+        book = codebook if isinstance(codebook, Codebook) else Codebook(prompts.facets)
+        book.find(config.level)
+    return given
 
 
 def criteria_text(criteria: Criteria) -> str:

@@ -12,6 +12,7 @@ from synthdiv.diversity.control import Control, LexicalJudge, control_variate
 from synthdiv.diversity.estimate import Estimate, confidence_sequence, estimate
 from synthdiv.errors import UserError
 
+_NORMAL = 1.96  # standard errors of a 95% interval
 _LEAST_SETS = 5  # of a confidence sequence before it may stop a run
 
 
@@ -56,10 +57,13 @@ def interval(figures: Figures, config: ScoreConfig, sequential: bool) -> Estimat
         low, high = confidence_sequence(means)
         method = "confidence sequence over criteria sets, valid at every time of looking"
     error = found.standard_error
-    if figures.control is not None and figures.control.used and error > 0:
+    if figures.control is not None and figures.control.used and error >= 0:
         widened = math.hypot(error, figures.control.error)
-        low = found.mean - (found.mean - low) * widened / error
-        high = found.mean + (high - found.mean) * widened / error
+        if error > 0:
+            low = found.mean - (found.mean - low) * widened / error
+            high = found.mean + (high - found.mean) * widened / error
+        else:  # the two judges agree on every round: what is left is the control's own error
+            low, high = found.mean - _NORMAL * widened, found.mean + _NORMAL * widened
         error = widened
     return dataclasses.replace(found, low=low, high=high, standard_error=error, method=method)
 

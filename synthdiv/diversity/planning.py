@@ -4,17 +4,19 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from synthdiv.config import find
 from synthdiv.diversity.agent import Agent, DrawnRound, JudgedCluster
 from synthdiv.diversity.codebook import Codebook, read_codebook
 from synthdiv.diversity.coding import DocumentNotes, Handful, Notes, assign_request, note_request
 from synthdiv.diversity.coding import gather_request as gather_values_request
 from synthdiv.diversity.config import ScoreConfig
 from synthdiv.diversity.criteria import (
+    Basis,
     Criteria,
     CriteriaSet,
     Kind,
+    criteria_of,
     gather_request,
+    given_basis,
     proposal_request,
     read_criteria,
     summary_request,
@@ -31,7 +33,9 @@ TYPICAL_CODEBOOK = "configs/score/criteria/pretraining-1.json"
 _EXAMPLES = 20
 
 
-def plan_score(inputs: Sequence[Corpus], config: ScoreConfig, session: Session) -> Plan:
+def plan_score(
+    inputs: Sequence[Corpus], config: ScoreConfig, session: Session, gathered: bool = False
+) -> Plan:
     """Estimates calls, tokens and cost without sending anything.
 
     The first rounds are made as they would be asked; what depends on the judge's replies is made
@@ -41,14 +45,19 @@ def plan_score(inputs: Sequence[Corpus], config: ScoreConfig, session: Session) 
         inputs: the corpora.
         config: the parameters.
         session: who would answer.
+        gathered: whether the criteria or codebooks are there already, from another run.
 
     Returns:
         the plan; printed, it is a table.
+
+    Raises:
+        UserError: as `given_basis`, or a corpus is smaller than a round.
     """
     prompts = load_prompts(config.prompts)
+    given = given_basis(config)
     if prompts.facets:
-        return _plan_values(inputs, config, session, prompts)
-    criteria = read_criteria(config.criteria or find(TYPICAL_CRITERIA))
+        return _plan_values(inputs, config, session, prompts, given, gathered)
+    criteria = criteria_of(given[0]) if given else read_criteria(TYPICAL_CRITERIA)
     examples: dict[str, list[Request[Any]]] = {"criteria": [], "clustering": [], "verification": []}
     each = max(_EXAMPLES // len(inputs), 1)
     for corpus in inputs:
@@ -70,7 +79,7 @@ def plan_score(inputs: Sequence[Corpus], config: ScoreConfig, session: Session) 
             examples["verification"].append(agent.verification_request(round_, clusters))
     calls = config.rounds * config.repeats * len(inputs)
     stages: dict[str, Stage] = {}
-    if not config.criteria:
+    if not (given or gathered):
         stages |= _criteria_stages(criteria, examples["criteria"], len(inputs), config)
     stages["clustering"] = Stage(examples["clustering"][:calls], calls)
     if config.verify:
@@ -79,10 +88,16 @@ def plan_score(inputs: Sequence[Corpus], config: ScoreConfig, session: Session) 
 
 
 def _plan_values(
-    inputs: Sequence[Corpus], config: ScoreConfig, session: Session, prompts: Prompts
+    inputs: Sequence[Corpus],
+    config: ScoreConfig,
+    session: Session,
+    prompts: Prompts,
+    given: Sequence[Basis],
+    gathered: bool,
 ) -> Plan:
     """The plan where documents get values; one more gathering of each codebook is not in it."""
-    codebook = read_codebook(find(config.criteria or TYPICAL_CODEBOOK))
+    codebook = given[0] if given else read_codebook(TYPICAL_CODEBOOK)
+    assert isinstance(codebook, Codebook)  # prompts with facets take no other basis
     notes, codes = [], []
     each = max(_EXAMPLES // len(inputs), 1)
     for corpus in inputs:
@@ -99,16 +114,16 @@ def _plan_values(
             codes.append(assign_request(round_, codebook, prompts, config, "values"))
     calls = config.rounds * config.repeats * len(inputs)
     stages: dict[str, Stage] = {}
-    if not config.criteria:
+    if not (given or gathered):
         sets = config.sets * config.repeats * len(inputs)
         count = sets * config.proposals_per_set
         stages["notes"] = Stage(notes[:count], count)
         typical = _typical_notes(config.proposals_per_set, config.criteria_documents, codebook)
-        gathered = [
+        gathering = [
             gather_values_request(typical, facet, prompts, config)
             for facet in range(len(prompts.facets))
         ]
-        stages["gathering"] = Stage(gathered, sets * len(prompts.facets))
+        stages["gathering"] = Stage(gathering, sets * len(prompts.facets))
         parts = math.ceil(config.coverage_documents / config.documents_per_round)
         stages["coverage"] = Stage(codes[: sets * parts], sets * parts)
     stages["values"] = Stage(codes[:calls], calls)

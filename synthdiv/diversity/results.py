@@ -4,7 +4,6 @@
 `rounds.parquet` has one row a round and `documents.parquet` the documents that rounds showed.
 """
 
-import copy
 import dataclasses
 import html
 import math
@@ -18,6 +17,7 @@ import numpy as np
 from synthdiv.diversity.agent import Round
 from synthdiv.diversity.arithmetic import shared_pairs
 from synthdiv.diversity.config import ScoreConfig
+from synthdiv.diversity.content import Content
 from synthdiv.diversity.criteria import Basis, Criteria, criteria_of
 from synthdiv.diversity.documents import Shown
 from synthdiv.diversity.doubts import warnings
@@ -34,8 +34,8 @@ _POLICY_WORDS = {
 }
 
 
-@dataclasses.dataclass(frozen=True, repr=False)
-class ScoreResult:
+@dataclasses.dataclass(frozen=True, repr=False, eq=False)
+class ScoreResult(Content):
     """A corpus's score with everything that belongs to it.
 
     Attributes:
@@ -109,13 +109,6 @@ class ScoreResult:
         """Caps under which a partial result would get further."""
         return dict((self.partial or {}).get("go_on_with", {}))
 
-    def __getitem__(self, key: str) -> Any:
-        return self.content[key]
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns what score.json holds."""
-        return copy.deepcopy(dict(self.content))
-
     def write(self, directory: Path | str) -> None:
         """Writes a score directory: score.json, rounds.parquet, documents.parquet, report.html."""
         from synthdiv.diversity.report import write_report
@@ -165,8 +158,8 @@ class Difference:
         }
 
 
-@dataclasses.dataclass(frozen=True, repr=False)
-class ComparisonResult:
+@dataclasses.dataclass(frozen=True, repr=False, eq=False)
+class ComparisonResult(Content):
     """Several corpora's scores, and how they differ.
 
     Attributes:
@@ -188,13 +181,6 @@ class ComparisonResult:
     def go_on_with(self) -> dict[str, float]:
         """Caps under which a partial result would get further."""
         return dict((self.partial or {}).get("go_on_with", {}))
-
-    def __getitem__(self, key: str) -> Any:
-        return self.content[key]
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns what comparison.json holds."""
-        return copy.deepcopy(dict(self.content))
 
     def __str__(self) -> str:
         return "\n".join(f"{name}: {score.figure}" for name, score in self.scores.items())
@@ -322,7 +308,7 @@ def summarise(
             "rounds": sum(r.repaired for r in rounds),
             "unverified": sum(r.unverified for r in rounds),
         },
-        "warnings": warnings(rounds, config),
+        "warnings": warnings(rounds, config, found),
         "control_variate": figures.control.as_dict() if figures.control else None,
     }
 

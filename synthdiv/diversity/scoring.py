@@ -11,7 +11,7 @@ from synthdiv.diversity.agreement import agreement_of
 from synthdiv.diversity.attached import attached
 from synthdiv.diversity.codebook import Codebook
 from synthdiv.diversity.config import POLICIES, ScoreConfig
-from synthdiv.diversity.criteria import criteria_json, criteria_of, read_basis
+from synthdiv.diversity.criteria import criteria_json, criteria_of, given_basis
 from synthdiv.diversity.facets import facets
 from synthdiv.diversity.figures import Figures
 from synthdiv.diversity.inquiry import Inquiry, Sample, draw_sample
@@ -53,9 +53,7 @@ def cluster_score(
             return cluster_score(corpus, config, offline, output, second)
     attached(config, session)  # before anything is asked
     before = session.stats
-    given = []
-    if config.criteria:
-        given.append(read_basis(config.criteria, load_prompts(config.prompts)))
+    given = given_basis(config)
     sample = draw_sample(corpus, config, session, len(given))
     asked = Inquiry(sample, config, session, second, given)
     asked.ask()

@@ -15,12 +15,11 @@ import numpy as np
 
 from synthdiv.diversity.config import ScoreConfig, score_work
 from synthdiv.diversity.corpora import gather_from_all
-from synthdiv.diversity.criteria import Basis, read_basis
+from synthdiv.diversity.criteria import Basis, given_basis
 from synthdiv.diversity.documents import Draws, Shown, read_documents
 from synthdiv.diversity.inquiry import Inquiry, Sample
 from synthdiv.diversity.mixtures import Labelled, read_labels
-from synthdiv.diversity.planning import TYPICAL_CODEBOOK, TYPICAL_CRITERIA, plan_score
-from synthdiv.diversity.prompts import load_prompts
+from synthdiv.diversity.planning import plan_score
 from synthdiv.diversity.scoring import spent
 from synthdiv.diversity.trials import Asked, Mixture, trial_json
 from synthdiv.diversity.validation_result import ValidationResult
@@ -153,25 +152,21 @@ def plan_validation(what: Validation, session: Session) -> Plan:
     mixtures = sum(len(one.sizes) for one in what.labelled())
     parts: dict[str, Plan] = {}
     for prompts, configs in what.trials.items():
-        typical = TYPICAL_CODEBOOK if load_prompts(prompts).facets else TYPICAL_CRITERIA
         for number, config in enumerate(configs):
             asked = config.rounds * mixtures
             planned = dataclasses.replace(
                 config,
                 rounds=asked + round(asked * config.repeat_fraction),
                 criteria_sets=config.sets,
-                criteria=typical if number and not config.criteria else config.criteria,
             )
             name = f"{prompts}, {config.documents_per_round} documents a round"
-            parts[name] = plan_score([what.corpus], planned, session)
+            parts[name] = plan_score([what.corpus], planned, session, gathered=number > 0)
     return Plan(parts=parts)
 
 
 def _bases(corpus: Corpus, config: ScoreConfig, session: Session) -> list[Basis]:
     """The criteria sets or codebooks that all mixtures are judged by."""
-    if config.criteria:
-        return [read_basis(config.criteria, load_prompts(config.prompts))]
-    return gather_from_all([corpus], config, session)
+    return given_basis(config) or gather_from_all([corpus], config, session)
 
 
 def _mixtures(corpus: Corpus, labelled: Sequence[Labelled], config: ScoreConfig) -> list[Mixture]:

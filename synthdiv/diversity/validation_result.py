@@ -1,11 +1,11 @@
 """What a validation came to: validation.json as a value, as text for a terminal, as a summary."""
 
-import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from synthdiv.diversity.content import Content
 from synthdiv.files import write_json
 from synthdiv.plans import text_table
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 FILE = "validation.json"
 
 
-@dataclasses.dataclass(frozen=True, repr=False)
-class ValidationResult:
+@dataclasses.dataclass(frozen=True, repr=False, eq=False)
+class ValidationResult(Content):
     """How well a judge knows the classes of labelled documents.
 
     Attributes:
@@ -31,13 +31,6 @@ class ValidationResult:
     def judge(self) -> str:
         """The name of the model that judged."""
         return str(self.content["judge"]["model"])
-
-    def __getitem__(self, key: str) -> Any:
-        return self.content[key]
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns what validation.json holds."""
-        return copy.deepcopy(dict(self.content))
 
     def write(self, directory: str | Path) -> None:
         """Writes validation.json and report.html into a directory."""

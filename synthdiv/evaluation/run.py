@@ -91,7 +91,7 @@ def evaluate(
         UserError: see `load_tasks`, `load_checkpoint`, `text_loss`; `output` cannot be written.
     """
     config = config or EvaluateConfig()
-    output = Path(output) if output is not None else None
+    output = files.check_file(output) if output is not None else None
     if not tasks and not corpora:
         raise UserError("nothing to evaluate: give `tasks`, `corpora`, or both")
     opened = [Corpus.of(c) for c in corpora]

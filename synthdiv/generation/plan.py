@@ -106,6 +106,8 @@ class CorpusPlan:
     def __init__(self, topics: Path, config: GenerateConfig):
         self.config = config
         available = read_topics(topics)
+        listed = sorted(repr((topic.path, topic.keywords)) for topic in available)
+        self._topics_sha256 = files.sha256_text("\n".join(listed))
         self.topics = choose_topics(available, config.topics or len(available), config.seed)
         self.prompts = Prompts(config.prompts)
         with_styles, with_personas, self.several = FAMILIES[config.family]
@@ -190,7 +192,7 @@ class CorpusPlan:
 
     def fingerprint(self, session: Session) -> dict[str, Any]:
         """What decides the corpus's content: two runs that agree in it may share a directory."""
-        topics = "\n".join(repr((topic.path, topic.keywords)) for topic in self.topics)
+        # Which topics are chosen follows from the seed: that is no further difference.
         # Prompts and personas count by what the files say, not by where they are.
         elsewhere = ("prompts", "personas", "shard_documents", "licence")
         return {
@@ -199,7 +201,7 @@ class CorpusPlan:
                 for name, value in dataclasses.asdict(self.config).items()
                 if name not in elsewhere
             },
-            "topics_sha256": files.sha256_text(topics),
+            "topics_sha256": self._topics_sha256,
             "prompts_sha256": self.prompts.sha256,
             "personas_sha256": files.sha256_text("\n".join(self.personas)),
             "generator": {"backend": session.backend, "model": session.model},

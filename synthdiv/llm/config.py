@@ -5,6 +5,7 @@ import urllib.parse
 from dataclasses import dataclass
 from typing import Any
 
+from synthdiv.config import check_types
 from synthdiv.errors import UserError
 from synthdiv.llm.money import most_output_tokens
 
@@ -55,6 +56,7 @@ class LLMConfig:
     batch_lines: int = 50_000
 
     def __post_init__(self) -> None:
+        check_types(LLMConfig, vars(self))
         at_least = {
             **{"concurrency": 1, "retries": 0, "reasks": 0, "more_room": 1, "batch_lines": 1},
             **{"max_cost_usd": 0, "max_calls": 0},

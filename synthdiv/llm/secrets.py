@@ -27,7 +27,7 @@ _ESCAPED = re.compile(
     r"|&#([0-9]{1,5});|\\+[nrt]",
     re.IGNORECASE,
 )
-_EATEN = (0, 1, 2, 4)  # characters that a "%" or "\\u" before a secret may make an escape of
+_EATEN = (0, 1, 2, 4)  # characters that a "%" or "&#" before a secret may make an escape of
 _BETWEEN = dict.fromkeys(map(ord, " \t\n\r\v\f\u200b\\\"'+,>|"))  # what text is split with
 
 

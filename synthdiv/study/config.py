@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 
 from synthdiv.config import Config, find
+from synthdiv.corpora import Corpus
 from synthdiv.data import MixtureConfig, TokenizeConfig, TokenizerConfig
 from synthdiv.diversity import ScoreConfig
 from synthdiv.errors import UserError
@@ -97,6 +98,24 @@ class Plan:
     writer: LLMConfig
     judge: LLMConfig
     settings: str
+
+
+def check_inputs(plan: Plan) -> None:
+    """Opens all corpora that a study reads from the beginning on.
+
+    Raises:
+        UserError: one of them, or the file of instructions, is not there or cannot be read.
+    """
+    made = "stdlib"
+    for name in (*plan.config.real, plan.config.heldout):
+        if name != made:
+            Corpus(name)
+    for cell in plan.cells:
+        if cell.config.corpus:
+            Corpus(cell.config.corpus, cell.config.text_column)
+    instructions = plan.config.instructions
+    if instructions != made and not Path(instructions).exists():
+        raise UserError(f"Study.instructions: no file {instructions!r}")
 
 
 TARGETS = (

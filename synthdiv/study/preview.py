@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 from synthdiv import files, plans
-from synthdiv.study.config import Cell, Plan
+from synthdiv.study.config import Cell, Plan, check_inputs
 
 _SAMPLE = 24  # documents, more than a round holds
 
@@ -15,11 +15,15 @@ def preview(study: Plan) -> plans.Plan:
 
     In the place of a corpus that is yet to be generated, a few texts of the offline writer give the
     judge's prompts about the length that they will have.
+
+    Raises:
+        UserError: as `check_inputs`.
     """
     from synthdiv.diversity.planning import plan_score
     from synthdiv.generation import plan_generation
     from synthdiv.llm import open_session
 
+    check_inputs(study)
     about = {
         "study": f"{len(study.cells)} corpora x {len(study.models)} models; written by "
         f"{study.writer.backend}, judged by {study.judge.backend}"

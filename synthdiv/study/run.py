@@ -16,7 +16,7 @@ from synthdiv.claims import claim
 from synthdiv.data import MixtureConfig
 from synthdiv.errors import UserError
 from synthdiv.progress import say
-from synthdiv.study.config import Cell, Model, Plan
+from synthdiv.study.config import Cell, Model, Plan, check_inputs
 from synthdiv.study.regression import rank_correlations, regress
 from synthdiv.study.report import write_report
 from synthdiv.study.stages import Stages, fingerprint, record_of
@@ -41,6 +41,7 @@ def run_study(plan: Plan, workdir: str | Path, command: str) -> dict[str, Any]:
     """
     workdir = Path(workdir)
     with claim(record_of(workdir), fingerprint(plan.settings), "study"):
+        check_inputs(plan)
         settings = workdir / "study.gin"
         if not settings.exists() or settings.read_text(encoding="utf-8") != plan.settings:
             files.write_text(settings, plan.settings)

@@ -135,3 +135,69 @@ def test_paths_between_commas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     for name in ("a,b.txt", "c", "d,e,f"):
         Path(name).write_text("x")
     assert split_paths("c,a,b.txt, c ,d,e,f,g") == ["c", "a,b.txt", "c", "d,e,f", "g"]
+
+
+def test_only_the_text_of_a_frame_has_to_be_text() -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"text": [*TEXTS, None], "other": [1, "b", None, {"c": [2]}]})
+    found = list(Corpus.of(frame))
+    assert [d.text for d in found] == [*TEXTS, ""]
+    assert [d.provenance["other"] for d in found] == [1, "b", None, {"c": [2]}]
+    with pytest.raises(UserError, match="row 0: 'other' is int, not text"):
+        list(Corpus.of(frame, "other"))
+
+
+@pytest.mark.parametrize("column", [1, "1"])
+def test_columns_may_have_numbers_for_names(column: str | int) -> None:
+    frame = pytest.importorskip("pandas").DataFrame([["a", text] for text in TEXTS])
+    for data in (frame, [{0: "a", 1: text} for text in TEXTS]):
+        found = list(Corpus.of(data, column))
+        assert [(d.text, d.provenance) for d in found] == [(text, {"0": "a"}) for text in TEXTS]
+
+
+def test_two_columns_of_one_name_are_refused() -> None:
+    frame = pytest.importorskip("pandas").DataFrame([["a", "b"]], columns=["text", "text"])
+    table = pa.table([pa.array(["a"]), pa.array(["b"])], names=["text", "text"])
+    for data in (frame, table):
+        with pytest.raises(UserError, match="two columns 'text'"):
+            Corpus.of(data)
+
+
+def test_an_index_with_a_name_is_a_column() -> None:
+    frame = pytest.importorskip("pandas").DataFrame(ROWS).set_index("id")
+    assert [(d.id, d.text) for d in Corpus.of(frame)] == [(r["id"], r["text"]) for r in ROWS]
+
+
+def test_none_in_a_list_is_an_empty_document(capsys: pytest.CaptureFixture[str]) -> None:
+    assert [d.text for d in Corpus.of(["one", None, "two"])] == ["one", "", "two"]
+    assert "1 of 3 documents are empty" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("x " * 5000, "give a list of texts"),
+        ("x*" * 5000, "give a list of texts"),
+        ("a\nb", "give a list of texts"),
+        ("/" + "x" * 300, "give a list of texts"),
+        ("", "a list of texts"),
+    ],
+)
+def test_a_text_is_no_path(text: str, words: str) -> None:
+    with pytest.raises(UserError, match=words) as refused:
+        Corpus.of(text)
+    assert len(str(refused.value)) < 200 and "\n" not in str(refused.value)
+
+
+def test_paths_in_a_flag_may_be_long_together() -> None:
+    paths = [f"{'x' * 90}{n}" for n in range(5)]
+    assert split_paths(",".join(paths)) == paths
+
+
+def test_a_saved_dict_of_data_sets_is_refused_with_its_splits(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    both = datasets.DatasetDict({"train": dataset(), "test": dataset()})
+    both.save_to_disk(tmp_path / "both")
+    with pytest.raises(UserError, match="both' is a DatasetDict .*both/train', .*both/test'"):
+        Corpus(tmp_path / "both")
+    assert [d.text for d in Corpus(tmp_path / "both" / "train")] == TEXTS

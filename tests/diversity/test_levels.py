@@ -27,8 +27,10 @@ from synthdiv.diversity.coding import (
 )
 from synthdiv.diversity.criteria import CriteriaSet
 from synthdiv.diversity.levels import level_scores
+from synthdiv.diversity.planning import plan_score
 from synthdiv.errors import UserError
 from synthdiv.files import Corpus
+from synthdiv.llm import LLMConfig, open_session
 
 SUBJECT = Facet(
     "subject",
@@ -93,6 +95,8 @@ def test_an_outline_becomes_a_tree() -> None:
     assert "begins with" in str(fault_of_values(GatheredValues(values=outline[1:]), SUBJECT))
     wrong = GatheredValues(values=[value("genre", "novel")])
     assert "the levels are field, discipline" in str(fault_of_values(wrong, SUBJECT))
+    again = nested(GatheredValues(values=[*outline, value("field", "Science "), *outline]), SUBJECT)
+    assert again == found, "a value that is listed twice is one"
     many = GatheredValues(values=[value("field", f"f{n}") for n in range(41)])
     assert "at most 40" in str(fault_of_values(many, SUBJECT))
 
@@ -143,11 +147,62 @@ def test_a_codebook_is_read_as_it_was_written(tmp_path) -> None:
     path = tmp_path / "book.json"
     path.write_text(json.dumps(BOOK.as_json()))
     assert read_codebook(path) == BOOK
-    path.write_text(json.dumps({"facets": [{"name": "subject", "question": "?", "levels": []}]}))
-    with pytest.raises(UserError, match="has no values"):
+
+
+def changed(**what: object) -> dict[str, object]:
+    """A facet that is right but for what is changed."""
+    value = {"name": "science", "meaning": "nature", "values": [{"name": "physics"}]}
+    levels = [{"name": "field", "meaning": "broad"}, {"name": "discipline", "meaning": "finer"}]
+    right = {"name": "subject", "question": "?", "levels": levels, "values": [value]}
+    return {name: given for name, given in (right | what).items() if given is not ...}
+
+
+LEVEL = {"name": "field", "meaning": "broad"}
+
+
+@pytest.mark.parametrize(
+    ("facets", "fault"),
+    [
+        ([changed(levels=...)], r"facet 1 \('subject'\) lacks 'levels'"),
+        ([changed(levels=[])], r"facet 1 \('subject'\) has no levels"),
+        ([changed(values=...)], "facet 'subject' has no values"),
+        ([changed(name=f"facet {n}") for n in range(27)], "27 facets; there are letters for 26"),
+        ([changed(), changed()], "two facets are called 'subject'"),
+        ([changed(), changed(name="  ")], "facet 2: 'name' is '  '"),
+        ([changed(name="a.b")], "facet 1: 'name' is 'a.b'; it must be words, without a dot"),
+        ([changed(name=3)], "facet 1: 'name' is 3, not a text"),
+        ([changed(levels=[LEVEL, LEVEL])], "two levels are called 'field'"),
+        ([changed(levels=[LEVEL | {"name": "x.y"}])], "level 1: 'name' is 'x.y'"),
+        ([changed(levels=[LEVEL | {"most": "4"}])], "'most' is '4', not a whole number"),
+        ([changed(levels={"field": "broad"})], "'levels' is {'field': 'broad'}, not a list"),
+        ([changed(levels=["field"])], "level 1 is 'field', not a JSON object"),
+        ([changed(values=["science"])], "value 1 is 'science', not a JSON object"),
+        ([changed(values=[{"name": ""}])], "value 1: 'name' is empty"),
+        ([changed(values=[{"name": "a"}, {"name": " A"}])], "two values are called ' A'"),
+        ([changed(values=[{"name": "a", "meaning": None}])], "'meaning' is None, not a text"),
+        (
+            [changed(levels=[LEVEL])],
+            r"\('subject'\), value 'science' has values inside that its facet has no level for",
+        ),
+        (["subject"], "facet 1 is 'subject', not a JSON object"),
+        ({"subject": {}}, "holds no list of facets"),
+    ],
+)
+def test_a_codebook_that_is_wrong_is_refused_in_one_line(tmp_path, facets, fault) -> None:
+    path = tmp_path / "book.json"
+    path.write_text(json.dumps({"facets": facets}))
+    with pytest.raises(UserError, match=fault) as refused:
         read_codebook(path)
-    path.write_text(json.dumps({"facets": [{"name": "subject"}]}))
-    with pytest.raises(UserError, match="lacks 'levels'"):
+    assert str(refused.value).startswith(str(path)) and "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("deep", [100, 300, 100_000])
+def test_a_codebook_nested_without_end_is_refused(tmp_path, deep) -> None:
+    path = tmp_path / "book.json"
+    opened = '{"name": "x", "values": [' * deep
+    right = json.dumps(changed(values=[]))
+    path.write_text('{"facets": [' + right[:-2] + opened + "]}" * deep + "]}]}")
+    with pytest.raises(UserError, match="nested too deep|has values inside"):
         read_codebook(path)
 
 
@@ -173,6 +228,29 @@ def corpora(tmp_path):
                 file.write(json.dumps({"text": " ".join(words)}) + "\n")
         found[classes] = Corpus(path)
     return found
+
+
+@pytest.mark.parametrize(
+    ("prompts", "criteria", "level", "fault"),
+    [
+        ("levels", None, "subject.speciality", "no level .* did you mean 'subject.specialty'"),
+        ("levels", "configs/score/criteria/pretraining-1.json", "subject.specialty", "no level"),
+        ("levels", "configs/score/criteria.json", "subject.field", "holds no codebook"),
+        ("score", "configs/score/criteria/pretraining-1.json", "x.y", "sort into clusters"),
+    ],
+)
+def test_a_plan_checks_what_is_judged_by_as_the_run_does(
+    corpora, prompts, criteria, level, fault
+) -> None:
+    config = ScoreConfig(prompts=f"prompts/{prompts}", criteria=criteria, level=level)
+    with (
+        open_session(LLMConfig(), None) as session,
+        pytest.raises(UserError, match=fault) as planned,
+    ):
+        plan_score([corpora[1]], config, session)
+    with pytest.raises(UserError) as run:
+        cluster_score(corpora[1], config)
+    assert str(run.value) == str(planned.value)
 
 
 def test_the_offline_judge_finds_planted_subjects_by_values(corpora) -> None:

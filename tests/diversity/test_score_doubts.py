@@ -9,9 +9,11 @@ import pytest
 from synthdiv.diversity import ScoreConfig, cluster_score, score_corpora
 from synthdiv.diversity.agent import JudgedCluster, Round
 from synthdiv.diversity.arithmetic import fault_of_repair, renumbered
+from synthdiv.diversity.control import Control
 from synthdiv.diversity.criteria import CriteriaSet
 from synthdiv.diversity.estimate import estimate
 from synthdiv.diversity.facets import facets
+from synthdiv.diversity.figures import Figures, interval
 from synthdiv.diversity.schemas import Criterion
 from synthdiv.files import Corpus
 from tests.diversity.judges import SMALL, JudgeBackend, cluster_reply, session_of, verdicts_reply
@@ -164,3 +166,10 @@ def test_two_perfectly_even_corpora_are_compared(corpus, tmp_path, rounds):
     assert told["difference"] == 0
     assert told["p_value"] == (1.0 if rounds > 1 else None)
     assert "0" in str(found) and (tmp_path / "out" / "report.html").exists()
+
+
+def test_a_judge_that_agrees_with_the_control_on_every_round_has_an_interval():
+    values = np.full(12, 3.0)
+    control = Control(values, True, 1.0, 1.0, 1.0, 3.0, 0.1, 200)
+    found = interval(Figures(values, np.arange(12) % 4, values, control), SMALL, False)
+    assert found.low == pytest.approx(3 - 0.196) and found.high == pytest.approx(3 + 0.196)

@@ -100,6 +100,28 @@ def test_a_place_that_cannot_be_written(refused, command):
     assert "file" in refused(command, changed(command, **{place: "file/inside"}))
 
 
+@pytest.mark.parametrize("more", [[], ["--dry_run"]], ids=["run", "dry_run"])
+@pytest.mark.parametrize("command", ["generate", "score", "tokenize", "study"])
+def test_a_file_where_a_directory_should_be(refused, command, more):
+    place = "workdir" if command == "study" else "output"
+    said = refused(command, [*changed(command, **{place: "file"}), *more])
+    assert "'file' is a file, not a directory" in said
+
+
+@pytest.mark.parametrize("more", [[], ["--dry_run"]], ids=["run", "dry_run"])
+@pytest.mark.parametrize("command", ["topics", "evaluate"])
+def test_a_directory_where_a_file_should_be(refused, here, command, more):
+    (here / "place").mkdir()
+    said = refused(command, [*changed(command, output="place"), *more])
+    assert "'place' is a directory, not a file" in said
+
+
+@pytest.mark.parametrize("more", [[], ["--dry_run"]], ids=["run", "dry_run"])
+def test_a_study_of_text_that_is_not_there(refused, more):
+    said = refused("study", [*COMPLETE["study"], "--input=good.jsonl,nothere", *more])
+    assert "no corpus 'nothere'" in said
+
+
 @pytest.mark.parametrize("command", ["sft", "evaluate", "export"])
 def test_no_checkpoint(refused, command):
     arguments = [a for a in COMPLETE[command] if not a.startswith(("--tasks", "--data_dir"))]

@@ -139,6 +139,8 @@ def test_a_directory_of_another_corpus_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"config.family was 'topic' and is now 'topic_styles'"):
         make(tmp_path / "corpus", family="topic_styles")
     assert make(tmp_path / "corpus", licence="CC0", shard_documents=1)["documents"] == 18
+    with pytest.raises(UserError, match=r"another corpus \(config.seed was 0 and is now 1\): take"):
+        make(tmp_path / "corpus", seed=1)
 
 
 def test_token_budget_ends_a_corpus_without_asking_for_much_more(tmp_path):
