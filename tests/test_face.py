@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,17 @@ SMALL = ScoreConfig(
     bootstrap=100,
     with_baselines=False,
 )
+
+
+def test_two_corpora_alike_in_every_round_differ_by_nothing(tmp_path: Path) -> None:
+    alike = [f"alpha beta gamma {i}" for i in range(30)]
+    config = replace(SMALL, criteria_rounds=5, control_rounds=0)
+    both = {"one": alike, "other": alike}
+    synthdiv.compare_corpora(both, config=config, output=tmp_path)
+    written = (tmp_path / "comparison.json").read_text()
+    [found] = json.loads(written)["differences"]
+    assert "NaN" not in written
+    assert (found["difference"], found["ci95"], found["p_value"]) == (0, [0, 0], 1)
 
 
 def test_importing_it_loads_nothing() -> None:

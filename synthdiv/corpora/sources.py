@@ -12,6 +12,7 @@ from synthdiv.corpora import formats
 from synthdiv.corpora.formats import Row
 from synthdiv.corpora.names import corpus_name
 from synthdiv.errors import UserError, closest
+from synthdiv.json_lines import parse_json
 
 HUB = "hf://"
 TFDS = "tfds:"
@@ -160,6 +161,12 @@ def find_shards(path: Path) -> list[Path]:
                 f"{', '.join(formats.ENDINGS)}, {formats.ARRAY_RECORD}, and .gz or .zst of them"
             )
         return [path]
+    splits = _splits(path)
+    if len(splits) > 1:
+        known = ", ".join(repr(str(path / split)) for split in splits)
+        raise UserError(
+            f"{str(path)!r} is a DatasetDict and no corpus, but one of these may be: {known}"
+        )
     found = sorted(
         p
         for p in path.rglob("*")
@@ -174,6 +181,16 @@ def find_shards(path: Path) -> list[Path]:
     shards = [p for p in found if p.name.startswith("shard-") and p.suffix == ".parquet"]
     # Tables often lie beside a corpus, and are one only where there is nothing else.
     return shards or [p for p in found if formats.ending(p) != ".csv"] or found
+
+
+def _splits(path: Path) -> list[str]:
+    """The splits of a DatasetDict that `save_to_disk` left in a directory; none where it is not."""
+    listed = path / "dataset_dict.json"
+    if not listed.is_file():
+        return []
+    content = parse_json(listed.read_text(encoding="utf-8"), listed)
+    splits = content.get("splits") if isinstance(content, dict) else None
+    return [str(split) for split in splits] if isinstance(splits, list) else []
 
 
 def _table(data: Any) -> Source:

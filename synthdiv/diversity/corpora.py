@@ -29,6 +29,7 @@ from synthdiv.errors import Paused, UserError
 from synthdiv.files import Corpus, output_dir, write_json
 from synthdiv.llm import Session, one_pause
 
+_ROUNDING = 1e-12  # of sums of scores
 _COMPARED = ("score", "levels", "pairs", "corpus", "baselines")
 
 
@@ -243,7 +244,8 @@ def difference(names: tuple[str, str], one: Figures, other: Figures) -> Differen
         method = "over rounds, the criteria taken as given"
     extra = [f.control.error for f in (one, other) if f.control is not None]
     error = math.hypot(error, *extra)
-    if error == 0:  # every round alike in both: no interval, and any difference is sure
+    if error < _ROUNDING:  # every round alike in both: no interval, and any difference is sure
+        mean = 0.0 if abs(mean) < _ROUNDING else mean
         return Difference(names, mean, (mean, mean), float(mean == 0), method)
     reach = float(stats.t.ppf(0.975, freedom)) * error
     p = float(2 * stats.t.sf(abs(mean) / error, freedom))

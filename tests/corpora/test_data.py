@@ -192,3 +192,12 @@ def test_a_text_is_no_path(text: str, words: str) -> None:
 def test_paths_in_a_flag_may_be_long_together() -> None:
     paths = [f"{'x' * 90}{n}" for n in range(5)]
     assert split_paths(",".join(paths)) == paths
+
+
+def test_a_saved_dict_of_data_sets_is_refused_with_its_splits(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    both = datasets.DatasetDict({"train": dataset(), "test": dataset()})
+    both.save_to_disk(tmp_path / "both")
+    with pytest.raises(UserError, match="both' is a DatasetDict .*both/train', .*both/test'"):
+        Corpus(tmp_path / "both")
+    assert [d.text for d in Corpus(tmp_path / "both" / "train")] == TEXTS

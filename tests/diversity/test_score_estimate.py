@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from synthdiv.diversity.control import control_variate
+from synthdiv.diversity.corpora import difference
 from synthdiv.diversity.estimate import (
     Estimate,
     confidence_sequence,
@@ -21,6 +22,7 @@ from synthdiv.diversity.estimate import (
     sequence_factor,
     variances,
 )
+from synthdiv.diversity.figures import Figures
 
 K = 10
 RATE, RATE_SPREAD = 0.15, 0.03  # of the judge's errors: mean over sets, and their spread
@@ -310,3 +312,15 @@ def test_effective_clusters_is_hardly_biased():
         probabilities = pair_probability(shared(labels), np.full(200, K * (K - 1)))
         found.append(effective_clusters(estimate(probabilities, owner, 200))["mean"])
     assert np.mean(found) == pytest.approx(40, rel=0.02)
+
+
+@pytest.mark.parametrize("sets", [1, 5])
+def test_a_difference_of_rounding_alone_is_none(sets) -> None:
+    """Sums of tenths are not exact: neither their spread nor their difference says anything."""
+    figures = [
+        Figures(np.full(n, 0.1), np.arange(n) % sets, np.full(n, 0.1)) for n in (10, 9, 1000)
+    ]
+    for one in figures:
+        for other in figures:
+            found = difference(("one", "other"), one, other)
+            assert (found.difference, found.ci95, found.p_value) == (0, (0, 0), 1)

@@ -275,6 +275,39 @@ def test_answers_of_a_batch_that_failed_or_are_no_answers(tmp_path: Path) -> Non
         asyncio.run(make_backend(config, tmp_path).complete(call))
 
 
+def test_a_pause_counts_answers_that_are_of_no_use(tmp_path: Path) -> None:
+    config = LLMConfig(backend="batch", model="m")
+    calls = [first_call(clustering(i), ("batch", "m")) for i in range(4)]
+    answers = tmp_path / "batch_clustering_answers.jsonl"
+    refused = {"status_code": 400, "body": {"error": {"message": "too long"}}}
+
+    def paused(*keys: bytes) -> str:
+        lines = [json.dumps({"custom_id": key.hex(), "response": refused}) for key in keys]
+        answers.write_text("\n".join(lines))
+        backend = make_backend(config, tmp_path)
+
+        async def ask() -> None:
+            for call in calls:
+                with pytest.raises(Permanent if call.key in keys else Deferred):
+                    await backend.complete(call)
+
+        asyncio.run(ask())
+        return backend.deferred() or ""
+
+    odd = [bytes([n]) * 32 for n in range(3)]
+    assert f"none of 3 answers in {answers} belongs to these requests" in paused(*odd)
+    said = paused(calls[0].key, calls[1].key, *odd)
+    assert f"only 2 of 5 answers in {answers} belong to these requests" in said
+    assert f"2 of 5 answers in {answers} failed for good; 2 clustering requests are written" in said
+    assert paused(calls[0].key).startswith(
+        f"1 of 1 answers in {answers} failed for good; 3 clustering"
+    )
+    answers.unlink()
+    answers.mkdir()
+    with pytest.raises(UserError, match=r"batch_clustering_answers.jsonl cannot be read: Is a dir"):
+        asyncio.run(make_backend(config, tmp_path).complete(calls[0]))
+
+
 class _Models(http.server.BaseHTTPRequestHandler):
     """A server that has two models, below /v1, and knows no other address."""
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from synthdiv.errors import UserError
-from synthdiv.llm.backends.batch_files import RequestFiles, lines
-from synthdiv.llm.backends.wire import answer_of, body_of, chat_body, failure_of
+from synthdiv.llm.backends.batch_files import AnswerFiles, RequestFiles
+from synthdiv.llm.backends.wire import answer_of, chat_body, failure_of
 from synthdiv.llm.config import LLMConfig
 from synthdiv.llm.protocol import Answer, BackendError, Call, Deferred, Permanent, Transient
 
@@ -32,7 +32,7 @@ class BatchBackend:
         self._lines = config.batch_lines
         self._mode = "schema" if config.json_mode == "auto" else config.json_mode
         self._extra = config.extra
-        self._answers: dict[str, dict[bytes, tuple[Path, int]]] = {}
+        self._answers: dict[str, AnswerFiles] = {}
         self._files: dict[str, RequestFiles] = {}
         self._written: set[bytes] = set()  # keys of what is in the files
 
@@ -45,13 +45,16 @@ class BatchBackend:
         """Returns the answer that lies beside the requests, or defers the call to a file."""
         stage = _word(call.stage)
         if stage not in self._answers:
-            self._answers[stage] = self._read_answers(stage)
-        found = self._answers[stage].get(call.key)
+            self._answers[stage] = AnswerFiles(self._directory, stage)
+        found = self._answers[stage].take(call.key)
         if found is not None:
             try:
-                return self._answer(*found)
+                return _answer(found)
             except Transient:
                 pass  # it expired, or the server stumbled: ask again
+            except Permanent:
+                self._answers[stage].failed(call.key)
+                raise
         if call.key in self._written:
             raise Deferred(f"waits for the answers of the {stage} batch")
         self._written.add(call.key)
@@ -77,11 +80,17 @@ class BatchBackend:
             ["vllm", "run-batch", "-i", str(paths[0]), "-o", str(_answers_path(paths[0]))]
             + ["--model", self.model]
         )
+        odd = [
+            words
+            for stage, read in self._answers.items()
+            for words in read.odd(stage in self._files)
+        ]
         self._files.clear()
         self._written.clear()
         self._answers.clear()
+        those = "each file" if len(paths) > 1 else "them"
         return (
-            f"{counted} are written; have {'each file' if len(paths) > 1 else 'them'} answered"
+            f"{'; '.join([*odd, counted])} are written; have {those} answered"
             f" ({pairs}), by OpenAI's Batch API or as `{command}`, and run the same command again"
         )
 
@@ -90,34 +99,19 @@ class BatchBackend:
             file.abandon()
         self._files.clear()
 
-    def _read_answers(self, stage: str) -> dict[bytes, tuple[Path, int]]:
-        """Where each answer stands: millions of them need not be in memory."""
-        found: dict[bytes, tuple[Path, int]] = {}
-        for path in sorted(self._directory.glob(f"batch_{stage}_answers*.jsonl")):
-            for number, at, line in lines(path):
-                try:
-                    found[bytes.fromhex(body_of(line)["custom_id"])] = (path, at)
-                except (Transient, ValueError, KeyError, TypeError):
-                    raise UserError(
-                        f"{path}, line {number}: not an answer of an OpenAI Batch file"
-                    ) from None
-        return found
 
-    def _answer(self, path: Path, at: int) -> Answer:
-        with path.open("rb") as file:
-            file.seek(at)
-            line: dict[str, Any] = body_of(file.readline())
-        response, error = line.get("response"), line.get("error")
-        response = response if isinstance(response, dict) else {}
-        status, body = response.get("status_code"), response.get("body")
-        status = status if isinstance(status, int) else 200
-        if error or status >= 400:
-            said = error or (body.get("error") if isinstance(body, dict) else None) or body or ""
-            words = str(said.get("message", "") if isinstance(said, dict) else said)
-            failure: BackendError = failure_of(status if status >= 400 else 500, words)
-            # A refused line says nothing about the others of its file.
-            raise Permanent(words) if isinstance(failure, Permanent) else failure
-        return answer_of(body)
+def _answer(line: dict[str, Any]) -> Answer:
+    response, error = line.get("response"), line.get("error")
+    response = response if isinstance(response, dict) else {}
+    status, body = response.get("status_code"), response.get("body")
+    status = status if isinstance(status, int) else 200
+    if error or status >= 400:
+        said = error or (body.get("error") if isinstance(body, dict) else None) or body or ""
+        words = str(said.get("message", "") if isinstance(said, dict) else said)
+        failure: BackendError = failure_of(status if status >= 400 else 500, words)
+        # A refused line says nothing about the others of its file.
+        raise Permanent(words) if isinstance(failure, Permanent) else failure
+    return answer_of(body)
 
 
 def _answers_path(requests: Path) -> Path:

@@ -1,9 +1,14 @@
 """The files of the `batch` backend: requests that appear whole, answers read where they stand."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
+
+from synthdiv.errors import UserError
+from synthdiv.llm.backends.wire import body_of
+from synthdiv.llm.protocol import Transient
 
 
 class RequestFiles:
@@ -52,7 +57,72 @@ class RequestFiles:
             self._file = None
 
 
-def lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
+class AnswerFiles:
+    """The answers to one stage's requests, and what became of them.
+
+    Where each stands is known, so that millions of them need not be in memory.
+
+    Args:
+        directory: where batch_STAGE_answers*.jsonl are.
+        stage: as file names have it.
+
+    Raises:
+        UserError: a file cannot be read, or a line is no answer; names both.
+    """
+
+    def __init__(self, directory: Path, stage: str) -> None:
+        self._places: dict[bytes, tuple[Path, int]] = {}
+        self._taken: set[bytes] = set()
+        self._failed: set[bytes] = set()
+        for path in sorted(directory.glob(f"batch_{stage}_answers*.jsonl")):
+            try:
+                for number, at, line in _lines(path):
+                    try:
+                        self._places[bytes.fromhex(body_of(line)["custom_id"])] = (path, at)
+                    except (Transient, ValueError, KeyError, TypeError):
+                        raise UserError(
+                            f"{path}, line {number}: not an answer of an OpenAI Batch file"
+                        ) from None
+            except OSError as error:
+                raise UserError(f"{path} cannot be read: {error.strerror}") from None
+
+    def take(self, key: bytes) -> dict[str, Any] | None:
+        """The answer to a call, as its line has it; None where there is none."""
+        if key not in self._places:
+            return None
+        self._taken.add(key)
+        path, at = self._places[key]
+        with path.open("rb") as file:
+            file.seek(at)
+            return body_of(file.readline())
+
+    def failed(self, key: bytes) -> None:
+        """Remembers that an answer says no, for good."""
+        self._failed.add(key)
+
+    def odd(self, waiting: bool) -> list[str]:
+        """Says what is odd about the answers of each file.
+
+        Args:
+            waiting: whether the stage has requests that wait; what is left over counts then alone.
+        """
+        there, taken, failed = (
+            Counter(self._places[key][0] for key in keys)
+            for keys in (self._places, self._taken, self._failed)
+        )
+        said = []
+        for path, number in there.items():
+            if waiting and not taken[path]:
+                said.append(f"none of {number:,} answers in {path} belongs to these requests")
+            elif waiting and taken[path] < number:
+                few = f"only {taken[path]:,} of {number:,} answers in {path}"
+                said.append(f"{few} belong to these requests")
+            if failed[path]:
+                said.append(f"{failed[path]:,} of {number:,} answers in {path} failed for good")
+        return said
+
+
+def _lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
     """Number, position and content of each line that is not empty."""
     at = 0
     with path.open("rb") as file:
