@@ -44,14 +44,17 @@ def run_command(
     def run(*arguments: str) -> Ended:
         from synthdiv import cli
 
-        for name in cli.COMMANDS:
-            for module in (f"synthdiv.{name}", f"synthdiv.{name}.__main__"):
-                if hasattr(sys.modules.get(module), "FLAGS"):
-                    monkeypatch.delitem(sys.modules, module)
+        modules = [f"synthdiv.{name}{end}" for name in cli.COMMANDS for end in ("", ".__main__")]
+        for module in modules:
+            if hasattr(sys.modules.get(module), "FLAGS"):
+                monkeypatch.delitem(sys.modules, module)
         monkeypatch.setattr(sys, "argv", ["synthdiv", *arguments])
         capfd.readouterr()
         with pytest.raises(SystemExit) as end:
             cli.main()
+        for module in modules:  # its flags are parsed now, and the next test wants them as new
+            if hasattr(sys.modules.get(module), "FLAGS"):
+                del sys.modules[module]
         said = capfd.readouterr()
         return Ended(end.value.code, said.out, said.err)
 

@@ -175,7 +175,7 @@ def test_a_directory_that_cannot_be_written(tmp_path):
 
 def test_a_file_where_a_directory_should_be(tmp_path):
     (tmp_path / "a").write_text("x")
-    with pytest.raises(UserError, match="cannot write"):
+    with pytest.raises(UserError, match="a' is a file, not a directory"):
         files.output_dir(tmp_path / "a")
 
 

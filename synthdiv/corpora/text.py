@@ -42,7 +42,7 @@ class RowText:
 def _parsed(template: str) -> list[tuple[str, str | None]]:
     try:
         parts = list(string.Formatter().parse(template))
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise UserError(f"the text template {template!r}: {error}") from None
     names = [name for _, name, _, _ in parts if name is not None]
     if not all(names) or not names or any(form or kind for _, _, form, kind in parts):

@@ -92,8 +92,8 @@ def test_a_conversation_becomes_a_line_a_turn(names: tuple[str, str]) -> None:
     assert document.text == f"Chat:\n{said}"
 
 
-@pytest.mark.parametrize("template", ["no column", "{}", "{a!r}", "{a:>3}", "{a", "{a.b}"])
-def test_a_template_that_cannot_be_filled_in_is_refused(template: str) -> None:
+@pytest.mark.parametrize("template", ["no column", "{}", "{a!r}", "{a:>3}", "{a", "{a.b}", 3])
+def test_a_template_that_cannot_be_filled_in_is_refused(template: Any) -> None:
     with pytest.raises(UserError):
         Corpus.of([{"a": "x"}], text_template=template)
 

@@ -60,7 +60,10 @@ def test_dry_run_prints_the_plan_and_touches_nothing(corpus, tmp_path, run_comma
         (["--input={corpus}", "--output=o", "--config=score/quik.gin"], "quick.gin"),
         (["--input={corpus}", "--output=o", "--bind=Score.policy='dorp'"], "policy"),
         (["--input={corpus}", "--output=o", "--labels=lable"], "lable"),
-        (["--input={corpus}", "--output={corpus}/x", "--llm=offline"], "cannot write"),
+        (
+            ["--input={corpus}", "--output={corpus}/x", "--llm=offline"],
+            "is a file, not a directory",
+        ),
         (["--input={corpus}", "--output=o", "--criteria=nowhere.json"], "nowhere.json"),
         (["--input={empty}", "--output=o"], "empty"),
         (["--input={corpus}", "--output=o", "--bind=Score.seed=-1"], "Score.seed"),
