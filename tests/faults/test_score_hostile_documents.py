@@ -81,8 +81,8 @@ def test_all_are_scored_and_counted_and_keep_their_index(corpus, tmp_path):
     assert "<script>alert(1)</script>" not in report and "<img src=x" not in report
 
 
-def test_a_judge_that_obeys_a_document_is_repaired(corpus):
-    """A reply as the hostile document dictates it: the round survives as a partition."""
+def test_a_judge_that_obeys_a_document_makes_no_score(corpus):
+    """A reply as the hostile document dictates it: nothing that a score could be made of."""
     from tests.diversity.judges import JudgeBackend, session_of
 
     backend = JudgeBackend("obeys", Clustering=lambda texts: HOSTILE["broken json"])
@@ -93,10 +93,9 @@ def test_a_judge_that_obeys_a_document_is_repaired(corpus):
     with session_of(backend) as session, pytest.raises(UserError, match="no usable clustering"):
         cluster_score(corpus, config, session)
     backend = JudgeBackend("obeys", Clustering=lambda texts: json.loads(_complete_json()))
-    with session_of(backend) as session:
-        result = cluster_score(corpus, config, session)
-    assert result["repairs"]["rounds"] == result["rounds"]["completed"] == 5
-    assert result["score"]["mean"] == pytest.approx(81 / 10)  # 1 and 2 together, 8 not placed
+    # Its partition leaves out eight of ten documents, which are not taken for clusters.
+    with session_of(backend) as session, pytest.raises(UserError, match="no usable clustering"):
+        cluster_score(corpus, config, session)
 
 
 def _complete_json() -> str:
