@@ -1,11 +1,11 @@
-"""One browser for all tests of pages; a package's, since asyncio.run refuses to work beside it."""
+"""One browser a file of page tests, and no longer: asyncio.run refuses to work beside it."""
 
 import pytest
 
 from tests.browser import open_window
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def window():
     with open_window() as opened:
         yield opened
