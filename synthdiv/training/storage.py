@@ -24,7 +24,7 @@ def told_in_one_line(workdir: Path) -> Iterator[None]:
     Raises:
         Paused: there is no room for more in `workdir`. What was saved before is whole.
     """
-    absl = logging.getLogger("absl")
+    absl, loops = logging.getLogger("absl"), logging.getLogger("asyncio")
     level, hook = absl.level, sys.unraisablehook
     absl.setLevel(logging.CRITICAL)  # Orbax logs the errors that it raises, too
 
@@ -34,11 +34,13 @@ def told_in_one_line(workdir: Path) -> Iterator[None]:
 
     # Writes that end after the one that failed find nobody to tell; this stays after a failure.
     sys.unraisablehook = unless_late
+    loops.addFilter(_unless_never_retrieved)
     try:
         yield
     except Exception as error:
         if not _is_full(error):
             sys.unraisablehook = hook
+            loops.removeFilter(_unless_never_retrieved)
             raise
         _forget(error)
         raise Paused(
@@ -47,8 +49,14 @@ def told_in_one_line(workdir: Path) -> Iterator[None]:
         ) from None
     else:
         sys.unraisablehook = hook
+        loops.removeFilter(_unless_never_retrieved)
     finally:
         absl.setLevel(level)
+
+
+def _unless_never_retrieved(record: logging.LogRecord) -> bool:
+    """Returns whether a record of asyncio tells more than a write that failed after the first."""
+    return "exception was never retrieved" not in record.getMessage()
 
 
 def _is_full(error: BaseException) -> bool:

@@ -1,5 +1,10 @@
 """A disk that fills up while checkpoints are written costs one line, and nothing that was saved."""
 
+import asyncio
+import contextlib
+import errno
+import gc
+import logging
 import os
 import shutil
 import subprocess
@@ -8,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from synthdiv.errors import Paused
+from synthdiv.training.storage import told_in_one_line
 from tests.training.conftest import write_tokens
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,3 +75,36 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on(tmp_path) -> None:
     room = (told / "room").read_text()
     assert (told / "second").read_text() == "0\n" and "resuming from" in room, room
     assert "damaged" not in room
+
+
+def _writes_of_which_two_fail() -> None:
+    """One failure is raised; the other's task is forgotten with its loop, as Orbax does."""
+
+    async def write() -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    async def save() -> None:
+        tasks = [asyncio.ensure_future(write()) for _ in range(2)]
+        await tasks[0]
+
+    loop = asyncio.new_event_loop()
+    try:
+        loop.run_until_complete(save())
+    finally:
+        loop.close()
+
+
+def test_writes_that_fail_after_the_first_say_nothing(tmp_path, caplog) -> None:
+    with contextlib.suppress(OSError):
+        _writes_of_which_two_fail()
+    gc.collect()
+    assert "never retrieved" in caplog.text  # what the user would read
+    caplog.clear()
+    with pytest.raises(Paused, match="no room left"), told_in_one_line(tmp_path):
+        _writes_of_which_two_fail()
+    gc.collect()
+    assert not caplog.text
+    with told_in_one_line(tmp_path):
+        pass
+    logging.getLogger("asyncio").error("Task exception was never retrieved")
+    assert caplog.text  # and other failures are heard again
