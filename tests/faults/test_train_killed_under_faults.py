@@ -84,7 +84,7 @@ def sft(folder: Path, workdir: Path, steps: int) -> list[str]:
     return [
         "synthdiv.sft", f"--config={folder / 'sft.gin'}", f"--workdir={workdir}",
         f"--init_from={model}", f"--input={folder / 'asked.jsonl'}",
-        f"--bind=SFT.epochs={-(-steps // 6)}",
+        f"--bind=SFT.epochs={-(-steps // 13)}",
     ]  # fmt: skip
 
 
