@@ -10,7 +10,7 @@ import numpy as np
 from synthdiv.diversity.agreement import agreement_of
 from synthdiv.diversity.attached import attached
 from synthdiv.diversity.codebook import Codebook
-from synthdiv.diversity.config import POLICIES, ScoreConfig
+from synthdiv.diversity.config import ONE_SIDED, POLICIES, ScoreConfig
 from synthdiv.diversity.criteria import criteria_json, criteria_of, given_basis
 from synthdiv.diversity.facets import facets
 from synthdiv.diversity.figures import Figures
@@ -78,8 +78,9 @@ def result_of(
     from synthdiv import __version__
 
     config, sample, rounds = asked.config, asked.sample, asked.rounds
-    by_policy = {policy: asked.figures(policy) for policy in POLICIES}
-    figures = by_policy[config.policy]
+    by_rule = load_prompts(config.prompts).way == "rule"
+    by_policy = {policy: asked.figures(policy) for policy in (POLICIES if by_rule else ONE_SIDED)}
+    figures = by_policy[config.policy_in_force]
     content = summarise(rounds, by_policy, config, config.rounds * config.repeats)
     for words in content["warnings"]:
         say(f"warning: {sample.corpus.name}: {words}")
@@ -87,7 +88,8 @@ def result_of(
     codebooks = [one for one in asked.sets if isinstance(one, Codebook)]
     if codebooks:
         found = level_scores(rounds, config.documents_per_round, config.bootstrap, config.seed)
-        content["levels"] = [level.as_json() for level in found]
+        if found:
+            content["levels"] = [level.as_json() for level in found]
         content["codebooks"] = [codebook.as_json() for codebook in codebooks]
     content["agreement"] = agreement_of(asked, second)
     if asked.pause is not None:
