@@ -83,6 +83,11 @@ class Prompts:
         """What the rounds are called in plans and batch files."""
         return {"criteria": "clustering", "rule": "sorting", "values": "values"}[self.way]
 
+    @property
+    def review(self) -> str | None:
+        """What the verification of rounds is called; None where there is none."""
+        return {"criteria": "verification", "rule": "review", "values": None}[self.way]
+
     def messages(self, step: str, **values: Any) -> tuple[dict[str, str], ...]:
         """Returns the messages of one step, with `values` in place.
 
