@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from synthdiv import hub
+from synthdiv.config import PathName, settle
 from synthdiv.data.special_tokens import runs
 from synthdiv.errors import UserError
 from synthdiv.files import Corpus, atomic_path, output_dir, read_json, write_json
@@ -46,10 +47,13 @@ class TokenizerConfig:
         max_bytes: how much text training reads.
     """
 
-    path: str | None = None
+    path: PathName | None = None
     kind: str = "bpe"
     vocab_size: int = 32_768
     max_bytes: int = 1_000_000_000
+
+    def __post_init__(self) -> None:
+        settle(self)
 
 
 class Tokenizer(Protocol):

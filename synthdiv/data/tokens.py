@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from synthdiv.claims import claim
+from synthdiv.config import settle
 from synthdiv.data.packing import (
     Sequences,
     StreamPacker,
@@ -58,6 +59,9 @@ class TokenizeConfig:
     sequence_length: int = 2048
     shard_bytes: int = 1 << 28
     workers: int | None = None
+
+    def __post_init__(self) -> None:
+        settle(self)
 
 
 def tokenize_corpora(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from synthdiv.baselines import BaselineConfig
-from synthdiv.config import check_types, find
+from synthdiv.config import PathName, find, settle
 from synthdiv.errors import UserError
 from synthdiv.files import Corpus, sha256_file
 from synthdiv.llm.config import LLMConfig
@@ -68,7 +68,7 @@ class ScoreConfig:
     criteria_sets: int = 10
     criteria_low: int = 3
     criteria_high: int = 5
-    criteria: str | None = None
+    criteria: PathName | None = None
     verify: bool = True
     policy: str = "drop"
     sample: int = 1_000_000
@@ -84,18 +84,18 @@ class ScoreConfig:
     match_length: bool = True
     temperature: float = 0.0
     max_tokens: int = 4096
-    prompts: str = "prompts/score"
+    prompts: PathName = "prompts/score"
     level: str = "subject.discipline"
     coverage_documents: int = 40
     least_coverage: float = 0.9
-    validation: str | None = None
+    validation: PathName | None = None
     bootstrap: int = 2000
     with_baselines: bool = True
     baselines: BaselineConfig = dataclasses.field(default_factory=BaselineConfig)
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_types(ScoreConfig, vars(self))
+        settle(self)
 
         def refuse(name: str, value: object, wanted: str) -> None:
             raise UserError(f"Score.{name} is {value!r}; it must be {wanted}")

@@ -55,7 +55,7 @@ class Validation:
             self.config, control_rounds=0, repeats=1, target_ci=None, labels=None
         )
         return {
-            prompts: [
+            str(prompts): [
                 dataclasses.replace(config, prompts=prompts, documents_per_round=size)
                 for size in dict.fromkeys(self.sizes or (config.documents_per_round,))
             ]
