@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from synthdiv import hub
+from synthdiv.claims import differences
 from synthdiv.config import PathName, settle
 from synthdiv.data.special_tokens import runs
 from synthdiv.errors import UserError
@@ -315,15 +316,14 @@ def train_tokenizer(
         "kind": kind,
         "vocab_size": vocab_size,
         "max_bytes": max_bytes,
-        "corpora": [[c.fingerprint, c.text_column] for c in corpora],
+        "corpora": [[corpus.fingerprint, corpus.text_column] for corpus in corpora],
+        "corpora_bytes": [corpus.bytes_sha256 for corpus in corpora],
     }
     told = output / _TRAINING_FILE
     made = [n for n in (HF_FILE, SENTENCEPIECE_FILE) if (output / n).exists()]
-    if made and not (told.exists() and read_json(told) == training):
-        raise UserError(
-            f"{str(output)!r} has a tokenizer of other corpora or settings: remove it or choose "
-            "another `output`"
-        )
+    if made and not (told.exists() and not differences(read_json(told), training)):
+        other = f"{str(output)!r} has a tokenizer of other corpora or settings"
+        raise UserError(f"{other}: remove it or choose another `output`")
     if made:
         return load_tokenizer(output)
     texts = _texts(corpora, max_bytes)

@@ -191,6 +191,7 @@ def tokenize_corpus(
     plan = {
         "format": FORMAT,
         "corpus": corpus.fingerprint,
+        "corpus_bytes": corpus.bytes_sha256,
         "text_column": corpus.text_column,
         "tokenizer_sha256": tokenizer.sha256,
         "eot_id": tokenizer.eot_id,

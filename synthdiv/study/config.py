@@ -9,6 +9,7 @@ from synthdiv.data import MixtureConfig, TokenizeConfig, TokenizerConfig
 from synthdiv.diversity import ScoreConfig
 from synthdiv.errors import UserError
 from synthdiv.evaluation import EvaluateConfig
+from synthdiv.files import sha256_file, sha256_text
 from synthdiv.generation import GenerateConfig
 from synthdiv.llm import LLMConfig
 from synthdiv.training import PretrainConfig, SFTConfig
@@ -104,22 +105,39 @@ class Plan:
     settings: str
 
 
-def check_inputs(plan: Plan) -> None:
-    """Opens all corpora that a study reads from the beginning on.
+def inputs_of(plan: Plan) -> dict[str, str]:
+    """Reads through all that a study is given; returns a hash of each, by its path or address.
 
     Raises:
-        UserError: one of them, or the file of instructions, is not there or cannot be read.
+        UserError: one of them is not there or cannot be read.
     """
-    made = "stdlib"
-    for name in (*plan.config.real, plan.config.heldout):
+    made, config = "stdlib", plan.config
+    found = {str(config.topics): sha256_file(plan.topics)}
+    for name in (*config.real, config.heldout):
         if name != made:
-            Corpus(name)
+            found[str(name)] = Corpus(name).bytes_sha256
     for cell in plan.cells:
         if cell.config.corpus:
-            Corpus(cell.config.corpus, cell.config.text_column)
-    instructions = plan.config.instructions
-    if instructions != made and not Path(instructions).exists():
-        raise UserError(f"Study.instructions: no file {instructions!r}")
+            corpus = Corpus(cell.config.corpus, cell.config.text_column)
+            found[str(cell.config.corpus)] = corpus.bytes_sha256
+    if config.instructions != made:
+        if not Path(config.instructions).exists():
+            raise UserError(f"Study.instructions: no file {str(config.instructions)!r}")
+        found[str(config.instructions)] = _hash_of(Path(config.instructions))
+    if plan.score.criteria:
+        found[str(plan.score.criteria)] = sha256_file(find(plan.score.criteria))
+    for path in (config.data_dir, plan.tokenizer.path):
+        if path and Path(path).exists():
+            found[str(path)] = _hash_of(Path(path))
+    return found
+
+
+def _hash_of(path: Path) -> str:
+    """Of a file, or of the names and bytes of the files in a directory."""
+    if path.is_file():
+        return sha256_file(path)
+    inside = sorted(one for one in path.rglob("*") if one.is_file())
+    return sha256_text(repr([(str(one.relative_to(path)), sha256_file(one)) for one in inside]))
 
 
 TARGETS = (
