@@ -1,14 +1,10 @@
 """What the diversity score can be told: one frozen dataclass, by default as in the paper."""
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
 
 from synthdiv.baselines import BaselineConfig
-from synthdiv.config import PathName, find, settle
+from synthdiv.config import PathName, settle
 from synthdiv.errors import UserError
-from synthdiv.files import Corpus, sha256_file
-from synthdiv.llm.config import LLMConfig
 
 POLICIES = ("drop", "split", "keep")
 
@@ -144,26 +140,3 @@ class ScoreConfig:
     def proposals_per_set(self) -> int:
         """Proposals of step 1 that one criteria set is gathered from."""
         return max(1, self.criteria_rounds // self.sets)
-
-
-# What refines a score, or only adds to it, may change between two runs in one directory.
-_MAY_CHANGE = (
-    *("rounds", "target_ci", "repeat_fraction", "second_fraction", "labels"),
-    *("validation", "bootstrap", "with_baselines", "baselines"),
-)
-
-
-def score_work(
-    corpora: Sequence[Corpus], config: ScoreConfig, judge: LLMConfig, compare: bool = False
-) -> dict[str, Any]:
-    """Returns what makes a score what it is, for the claim on its directory."""
-    asked = dataclasses.asdict(config)
-    if config.criteria:
-        asked["criteria"] = sha256_file(find(config.criteria))
-    return {
-        "kind": "score",
-        "corpora": {corpus.name: corpus.sha256 for corpus in corpora},
-        "score": {name: value for name, value in asked.items() if name not in _MAY_CHANGE},
-        "judge": {"backend": judge.backend, "model": judge.model},
-        "compare": compare,
-    }
