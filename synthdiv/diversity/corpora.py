@@ -202,9 +202,8 @@ def gather_from_all(inputs: Sequence[Corpus], config: ScoreConfig, session: Sess
             handful += [documents[int(i)] for i in chosen]
         for share, chosen in zip(unseen, others, strict=False):
             share += [documents[int(i)] for i in chosen]
-    if prompts.facets:  # so that no place in a handful tells the corpus
-        for number, handful in enumerate(handfuls):
-            np.random.default_rng([config.seed, number]).shuffle(handful)
+    for number, handful in enumerate(handfuls):  # so that no place in it tells the corpus
+        np.random.default_rng([config.seed, number]).shuffle(handful)
     dealt = [
         Share(first, handfuls[first : first + each], unseen[first // each])
         for first in range(0, count, each)

@@ -24,7 +24,7 @@ def score_work(
     corpora: Sequence[Corpus], config: ScoreConfig, judge: LLMConfig, compare: bool = False
 ) -> dict[str, Any]:
     """Returns what makes a score what it is, for the claim on its directory."""
-    asked = dataclasses.asdict(config)
+    asked = dataclasses.asdict(config) | {"policy": config.policy_in_force}
     if config.criteria:
         asked["criteria"] = sha256_file(find(config.criteria))
     return {
