@@ -70,7 +70,7 @@ def test_paths_and_scalars_of_numpy_are_settings_too(tmp_path):
         ({"rounds": True}, "Score.rounds takes int, not True"),
         ({"target_ci": np.float64("nan")}, "Score.target_ci must be a finite number, not nan"),
         ({"criteria": 7}, "Score.criteria takes str or None, not 7"),
-        ({"policy": Path("drop")}, "Score.policy takes str, not "),
+        ({"level": Path("a.b")}, "Score.level takes str, not "),
     ],
 )
 def test_what_a_setting_does_not_take_is_refused(wrong, message):
