@@ -1,15 +1,11 @@
 """What the diversity score can be told: one frozen dataclass, by default as in the paper."""
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
 
 from synthdiv.baselines import BaselineConfig
-from synthdiv.config import check_types, find
+from synthdiv.config import PathName, settle
 from synthdiv.diversity.prompts import load_prompts
 from synthdiv.errors import UserError
-from synthdiv.files import Corpus, sha256_file
-from synthdiv.llm.config import LLMConfig
 
 ONE_SIDED = ("drop", "split", "keep")  # what becomes of clusters that verification rejects
 CORRECTED = "corrected"
@@ -74,7 +70,7 @@ class ScoreConfig:
     criteria_sets: int = 10
     criteria_low: int = 3
     criteria_high: int = 5
-    criteria: str | None = None
+    criteria: PathName | None = None
     verify: bool = True
     policy: str | None = None
     explain: bool = True
@@ -91,18 +87,18 @@ class ScoreConfig:
     match_length: bool = True
     temperature: float = 0.0
     max_tokens: int = 4096
-    prompts: str = "prompts/score"
+    prompts: PathName = "prompts/score"
     level: str = "subject.discipline"
     coverage_documents: int = 40
     least_coverage: float = 0.9
-    validation: str | None = None
+    validation: PathName | None = None
     bootstrap: int = 2000
     with_baselines: bool = True
     baselines: BaselineConfig = dataclasses.field(default_factory=BaselineConfig)
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_types(ScoreConfig, vars(self))
+        settle(self)
 
         def refuse(name: str, value: object, wanted: str) -> None:
             raise UserError(f"Score.{name} is {value!r}; it must be {wanted}")
@@ -166,26 +162,3 @@ class ScoreConfig:
     def proposals_per_set(self) -> int:
         """Proposals of step 1 that one criteria set is gathered from."""
         return max(1, self.criteria_rounds // self.sets)
-
-
-# What refines a score, or only adds to it, may change between two runs in one directory.
-_MAY_CHANGE = (
-    *("rounds", "target_ci", "repeat_fraction", "second_fraction", "labels"),
-    *("validation", "bootstrap", "with_baselines", "baselines"),
-)
-
-
-def score_work(
-    corpora: Sequence[Corpus], config: ScoreConfig, judge: LLMConfig, compare: bool = False
-) -> dict[str, Any]:
-    """Returns what makes a score what it is, for the claim on its directory."""
-    asked = dataclasses.asdict(config) | {"policy": config.policy_in_force}
-    if config.criteria:
-        asked["criteria"] = sha256_file(find(config.criteria))
-    return {
-        "kind": "score",
-        "corpora": {corpus.name: corpus.sha256 for corpus in corpora},
-        "score": {name: value for name, value in asked.items() if name not in _MAY_CHANGE},
-        "judge": {"backend": judge.backend, "model": judge.model},
-        "compare": compare,
-    }

@@ -82,7 +82,7 @@ def trial_json(
                 " to a score: the judge gave no usable reply"
             )
     prompts = load_prompts(config.prompts)
-    name = [config.prompts, f"{config.documents_per_round} documents a round"]
+    name = [str(config.prompts), f"{config.documents_per_round} documents a round"]
     if prompts.review and not config.verify:
         name.append("not verified")
     scales = scales_of(asked[0].rounds[0].criteria.basis, config)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from synthdiv import __version__
-from synthdiv.diversity.config import ScoreConfig, score_work
+from synthdiv.diversity.config import ScoreConfig
 from synthdiv.diversity.corpora import gather_from_all
 from synthdiv.diversity.criteria import Basis, given_basis
 from synthdiv.diversity.documents import Draws, Shown, read_documents
@@ -25,6 +25,7 @@ from synthdiv.diversity.prompts import load_prompts
 from synthdiv.diversity.steps import steps_of
 from synthdiv.diversity.trials import Asked, Mixture, taken, trial_json
 from synthdiv.diversity.validation_result import PartialValidation, ValidationResult, trials_of
+from synthdiv.diversity.work import score_work
 from synthdiv.errors import Paused
 from synthdiv.files import Corpus, output_dir
 from synthdiv.llm import Awaiting, LLMConfig, Session, in_steps, one_pause
@@ -66,7 +67,7 @@ class Validation:
             verified = self.verify or (config.verify,)
             if load_prompts(prompts).review is None:
                 verified = verified[:1]  # there is nothing to verify
-            found[prompts] = [
+            found[str(prompts)] = [
                 dataclasses.replace(
                     config, prompts=prompts, documents_per_round=size, verify=verify
                 )

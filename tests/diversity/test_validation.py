@@ -214,7 +214,7 @@ def test_batch_files_pause_once_a_stage(corpus, tmp_path, run_command) -> None:
     output = tmp_path / "out"
     done = run_command(
         "validate", f"--input={corpus.path}", "--labels=topic,half", f"--output={output}",
-        *SMALL_RUN, "--documents_per_round=4,6", "--llm=batch", "--model=m",
+        *SMALL_RUN, "--documents_per_round=4,6", "--verify=on,off", "--llm=batch", "--model=m",
         "--criteria=configs/score/criteria/pretraining-1.json", "--prompts=prompts/levels",
     )  # fmt: skip
     assert done.code == 75, done.stderr
@@ -233,6 +233,7 @@ def test_batch_files_pause_once_a_stage(corpus, tmp_path, run_command) -> None:
         (["--labels=rare"], "class 'few' of column 'rare'"),
         (["--labels=topic", "--documents_per_round=5,50"], "a round takes 50"),
         (["--labels=topic", "--documents_per_round=five"], "documents_per_round"),
+        (["--labels=topic", "--verify=perhaps"], "verify"),
         ([], "--labels is required"),
     ],
 )
