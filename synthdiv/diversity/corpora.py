@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from synthdiv.corpora.names import check_names, numbered
 from synthdiv.diversity.attached import attached
 from synthdiv.diversity.config import ScoreConfig
 from synthdiv.diversity.criteria import Basis, criteria_json, criteria_of, given_basis
@@ -25,9 +24,11 @@ from synthdiv.diversity.partial import PartialScore, comparison_words, partial_c
 from synthdiv.diversity.prompts import load_prompts
 from synthdiv.diversity.results import ComparisonResult, Difference, ScoreResult
 from synthdiv.diversity.scoring import cluster_score, result_of, spent
+from synthdiv.diversity.steps import readable, steps_of
+from synthdiv.diversity.work import directory_names
 from synthdiv.errors import Paused, UserError
 from synthdiv.files import Corpus, output_dir, write_json
-from synthdiv.llm import Session, one_pause
+from synthdiv.llm import Session, in_steps, one_pause
 
 _ROUNDING = 1e-12  # of sums of scores
 _COMPARED = ("score", "levels", "pairs", "corpus", "baselines")
@@ -62,13 +63,14 @@ def score_corpora(
             "target_ci would stop each corpus at a number of rounds of its own, and compare asks"
             " all the same: leave one of the two out"
         )
-    names = check_names(numbered([corpus.name for corpus in inputs]), len(inputs))
+    names = directory_names(inputs)
     attached(config, session)  # before anything is asked
     before = session.stats
     content: dict[str, Any] = {"shared_criteria": compare, "seed": config.seed}
     differences: tuple[Difference, ...] = ()
     if compare:
-        asked, pause = _ask_alike(inputs, config, session, second)
+        with in_steps(steps_of(config)):
+            asked, pause = _ask_alike(inputs, directory, config, session, second)
         content["criteria"] = criteria_json(criteria_of(asked[0][0].sets[0]))
         content["matched_lengths"] = config.match_length
         results: dict[str, ScoreResult] = {}
@@ -82,7 +84,8 @@ def score_corpora(
             several = len(asked)
             content["matched_baselines"] = _matched(inputs[:several], names[:several], config)
     else:
-        results, pause = _score_each(inputs, names, directory, config, session, second)
+        with in_steps(steps_of(config)):
+            results, pause = _score_each(inputs, names, directory, config, session, second)
     content["corpora"] = {
         name: {k: result[k] for k in _COMPARED if k in result.content}
         for name, result in results.items()
@@ -132,7 +135,11 @@ def _score_each(
 
 
 def _ask_alike(
-    inputs: Sequence[Corpus], config: ScoreConfig, session: Session, second: Session | None
+    inputs: Sequence[Corpus],
+    directory: Path,
+    config: ScoreConfig,
+    session: Session,
+    second: Session | None,
 ) -> tuple[list[tuple[Inquiry, dict[str, Any]]], Paused | None]:
     """Asks about all corpora under one list of criteria sets and at one distribution of lengths.
 
@@ -147,7 +154,7 @@ def _ask_alike(
     asked: list[Inquiry] = []
     taken: list[dict[str, Any]] = []
     pause: Paused | None = None
-    with one_pause(session, second) as piece:
+    with readable(directory, config, lambda: shared), one_pause(session, second) as piece:
         for corpus, limit in zip(inputs, limits, strict=True):
             sample = draw_sample(corpus, config, session, len(shared), limit)
             inquiry = Inquiry(sample, config, session, second, shared)
@@ -195,9 +202,8 @@ def gather_from_all(inputs: Sequence[Corpus], config: ScoreConfig, session: Sess
             handful += [documents[int(i)] for i in chosen]
         for share, chosen in zip(unseen, others, strict=False):
             share += [documents[int(i)] for i in chosen]
-    if prompts.facets:  # so that no place in a handful tells the corpus
-        for number, handful in enumerate(handfuls):
-            np.random.default_rng([config.seed, number]).shuffle(handful)
+    for number, handful in enumerate(handfuls):  # so that no place in it tells the corpus
+        np.random.default_rng([config.seed, number]).shuffle(handful)
     dealt = [
         Share(first, handfuls[first : first + each], unseen[first // each])
         for first in range(0, count, each)

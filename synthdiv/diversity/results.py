@@ -31,6 +31,8 @@ _POLICY_WORDS = {
     "drop": "rejected clusters and their documents are left out",
     "split": "each document of a rejected cluster counts as a cluster of its own",
     "keep": "rejected clusters count like the others",
+    "corrected": "documents that verification found misplaced are moved, and clusters that it found"
+    " to be one are joined",
 }
 
 
@@ -69,9 +71,8 @@ class ScoreResult(Content):
     @property
     def figure(self) -> str:
         """Score and interval in a few words."""
-        low, high = self.ci95
         marked = " (partial)" if self.partial is not None else ""
-        return f"{self.mean:.3f} [{low:.3f}, {high:.3f}]{marked}"
+        return f"{self.mean:.3f} [{', '.join(_ends(self))}]{marked}"
 
     @property
     def standard_error(self) -> float:
@@ -196,11 +197,16 @@ def _table(scores: Mapping[str, ScoreResult], caption: str) -> str:
     """Scores as a notebook shows them."""
     rows = "".join(
         f"<tr><td>{html.escape(name)}</td><td>{one.mean:.3f}</td>"
-        f"<td>{one.ci95[0]:.3f} to {one.ci95[1]:.3f}</td><td>{len(one.rounds):,}</td></tr>"
+        f"<td>{' to '.join(_ends(one))}</td><td>{len(one.rounds):,}</td></tr>"
         for name, one in scores.items()
     )
     head = "<tr><th>corpus</th><th>score</th><th>95% interval</th><th>rounds</th></tr>"
     return f"<table><caption>{html.escape(caption)}</caption>{head}{rows}</table>"
+
+
+def _ends(score: ScoreResult) -> list[str]:
+    """The ends of a score's interval in words."""
+    return [f"{end:.3f}" if math.isfinite(end) else "?" for end in score.ci95]
 
 
 def _number(value: float | None) -> float:
@@ -210,18 +216,20 @@ def _number(value: float | None) -> float:
 def definition(config: ScoreConfig) -> str:
     """`score.definition`: the score in words."""
     size = config.documents_per_round
-    if load_prompts(config.prompts).facets:
+    way = load_prompts(config.prompts).way
+    if way == "values":
         return (
             f"Mean over rounds of C / S, where a round is {size} documents drawn at random, C the "
             f"number of different values that they have at the level {config.level} and S the mean "
             f"number of documents of a value. Between {1 / size:g} (all alike) and {size} (all "
             "different)."
         )
+    by = f" by their values at the level {config.level}" if way == "rule" else ""
+    policy = _POLICY_WORDS[config.policy_in_force] if config.verify else "nothing is verified"
     return (
         f"Mean over rounds of C / S, where a round is {size} documents drawn at random, C the "
-        f"number of clusters that the judge sorts them into and S the mean number of documents in "
-        f"a cluster; {_POLICY_WORDS[config.policy]}. Between {1 / size:g} (all alike) and {size} "
-        "(all different)."
+        f"number of clusters that the judge sorts them into{by} and S the mean number of documents "
+        f"in a cluster; {policy}. Between {1 / size:g} (all alike) and {size} (all different)."
     )
 
 
@@ -244,13 +252,15 @@ def policies(figures: Mapping[str, Figures], config: ScoreConfig) -> dict[str, E
     return {
         policy: interval(one, config, sequential).within_bounds(1 / size, size)
         for policy, one in figures.items()
-        if policy == config.policy or np.isfinite(one.scores).any()
+        if policy == config.policy_in_force or np.isfinite(one.scores).any()
     }
 
 
 def pairs(rounds: Sequence[Round], config: ScoreConfig) -> dict[str, Any]:
     """Figures beyond K: the pair probability and the effective number of clusters."""
-    counts = np.array([shared_pairs(r.sizes(config.policy)) for r in rounds if not r.failed])
+    counts = np.array(
+        [shared_pairs(r.sizes(config.policy_in_force)) for r in rounds if not r.failed]
+    )
     sets = np.array([r.criteria.number for r in rounds if not r.failed])
     probabilities = pair_probability(counts[:, 0], counts[:, 1])
     if not np.isfinite(probabilities).any():
@@ -272,10 +282,10 @@ def summarise(
     rounds: Sequence[Round], by_policy: Mapping[str, Figures], config: ScoreConfig, requested: int
 ) -> dict[str, Any]:
     """The part of score.json that follows from the rounds, and from their figures by policy."""
-    figures, estimates = by_policy[config.policy], policies(by_policy, config)
-    found = estimates[config.policy]
+    figures, estimates = by_policy[config.policy_in_force], policies(by_policy, config)
+    found = estimates[config.policy_in_force]
     done = [r for r in rounds if not r.failed]
-    sizes = [r.sizes(config.policy) for r in done]
+    sizes = [r.sizes(config.policy_in_force) for r in done]
     invalid = int((~np.isfinite(figures.plain)).sum())
     return {
         "score": score_of(found)
@@ -285,7 +295,7 @@ def summarise(
             "plain_mean": float(np.nanmean(figures.plain)),
             "variance_within_sets": found.within,
             "variance_between_sets": found.between,
-            "policy": config.policy,
+            "policy": config.policy_in_force,
             "policies": {policy: score_of(one) for policy, one in estimates.items()},
         },
         "pairs": pairs(rounds, config),

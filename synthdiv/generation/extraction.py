@@ -15,14 +15,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synthdiv import files
+from synthdiv.config import PathName, settle
 from synthdiv.errors import UserError
 from synthdiv.generation.prompts import Prompts
 from synthdiv.generation.schemas import TopicList
 from synthdiv.generation.seeds import Topic
-from synthdiv.llm import Request, Sampling
+from synthdiv.llm import Request, Sampling, in_steps
 
 if TYPE_CHECKING:
     from synthdiv.llm import Plan, Session
+
+STAGE = "topics"
 
 
 @dataclass(frozen=True)
@@ -37,12 +40,13 @@ class TopicsConfig:
     page_characters: int = 6000  # of a page are shown to the LLM
     same_keywords: float = 0.5  # topics that share this much of their keywords (Jaccard) are one
     most_keywords: int = 8
-    prompts: str = "prompts/generation"
+    prompts: PathName = "prompts/generation"
     temperature: float = 0.0
     max_tokens: int = 1024
     seed: int = 0
 
     def __post_init__(self) -> None:
+        settle(self)
         for name in ("most_per_page", "page_characters", "most_keywords"):
             if getattr(self, name) < 1:
                 raise UserError(f"Topics.{name} must be at least 1")
@@ -60,7 +64,7 @@ def page_requests(pages: files.Corpus, config: TopicsConfig) -> Iterator[Request
         text = page.text.strip()[: config.page_characters]
         if text:
             prompt = prompts.page_topics(text, config.most_per_page)
-            yield Request(({"role": "user", "content": prompt},), TopicList, sampling, "topics")
+            yield Request(({"role": "user", "content": prompt},), TopicList, sampling, STAGE)
 
 
 def make_topics(
@@ -84,12 +88,14 @@ def make_topics(
     answered: dict[int, list[Topic]] = {}
     failed = 0
     requests = page_requests(pages, config)
-    for index, reply in session.map(session.ask, requests, "reading pages"):
-        if reply.failure is None and reply.value is not None:
-            named = [_clean(t.path, t.keywords) for t in reply.value.topics[: config.most_per_page]]
-            answered[index] = [topic for topic in named if topic is not None]
-        else:
-            failed += 1
+    with in_steps({STAGE: [STAGE]}):
+        for index, reply in session.map(session.ask, requests, "reading pages"):
+            if reply.failure is None and reply.value is not None:
+                few = reply.value.topics[: config.most_per_page]
+                named = [_clean(topic.path, topic.keywords) for topic in few]
+                answered[index] = [topic for topic in named if topic is not None]
+            else:
+                failed += 1
     # In the pages' order, so that what is merged into what does not depend on who answered first.
     found = [topic for index in sorted(answered) for topic in answered[index]]
     if not found:
@@ -111,7 +117,7 @@ def make_topics(
 
 def plan_topics(pages: files.Corpus, config: TopicsConfig, session: Session) -> Plan:
     """What `make_topics` would take: calls, tokens and money."""
-    return session.plan({"topics": list(page_requests(pages, config))})
+    return session.plan({STAGE: list(page_requests(pages, config))})
 
 
 def merge_duplicates(

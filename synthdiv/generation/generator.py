@@ -19,7 +19,7 @@ from synthdiv.claims import FINGERPRINT, check_claim, claim
 from synthdiv.errors import Paused, UserError
 from synthdiv.generation.plan import STAGE, CorpusPlan, GenerateConfig
 from synthdiv.generation.schemas import AnyLesson
-from synthdiv.llm import Reply, Stage
+from synthdiv.llm import Reply, Stage, in_steps
 from synthdiv.progress import Progress
 
 if TYPE_CHECKING:
@@ -76,7 +76,11 @@ def _write(plan: CorpusPlan, output: Path, session: Session) -> dict[str, Any]:
     async def write(number: int) -> Reply[AnyLesson]:
         return await session.ask(plan.request(number))
 
+    step = "generation"
+    if plan.config.token_budget:
+        step += ", by and by until the token budget is filled"
     with (
+        in_steps({step: [STAGE]}),
         _leaving(plan, tally, session, writer, rows),
         Progress(len(plan), label, "requests") as progress,
     ):
