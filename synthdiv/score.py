@@ -65,8 +65,12 @@ def main() -> None:
             print(plan_score(corpora, settings, session))
         return
     with claim(*claimed), cli.open_judges(FLAGS, config, directory) as (session, second):
-        result = score_corpora(corpora, directory, settings, session, FLAGS.compare, second)
+        command = cli.command_line("score")
+        result = score_corpora(
+            corpora, directory, settings, session, FLAGS.compare, second, command
+        )
     print(result)
+    print(f"page: {directory / 'report.html'}")
     if session.backend == "offline":
         print(f"judged by {session.model}")
 

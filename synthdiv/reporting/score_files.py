@@ -20,6 +20,9 @@ class Cluster:
         name, reason: the judge's words.
         documents: indices in the corpus.
         valid: what self-verification said.
+        metadata: its value in each criterion; where documents got values, the value at each level
+            down to the headline's.
+        coded: whether documents got values.
     """
 
     round: int
@@ -27,6 +30,13 @@ class Cluster:
     reason: str
     documents: tuple[int, ...]
     valid: bool
+    metadata: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    coded: bool = False
+
+    @property
+    def within(self) -> tuple[str, ...]:
+        """The broader values that a value belongs to, broadest first."""
+        return tuple(self.metadata.values())[:-1] if self.coded else ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,11 +74,13 @@ class ScoreFiles:
         score: the content of score.json.
         rounds: all rows of rounds.parquet.
         documents: by index; empty where neither the directory nor the corpus can tell.
+        values: all rows of values.parquet; none where documents were sorted into clusters.
     """
 
     score: Mapping[str, Any]
     rounds: tuple[Round, ...]
     documents: Mapping[int, Document]
+    values: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def clusters(self) -> list[Cluster]:
@@ -89,9 +101,12 @@ def read_score_files(score_dir: str | Path, corpus: Corpus | None = None) -> Sco
     """
     score_dir = Path(score_dir)
     score = read_json(score_dir / "score.json")
-    rounds = tuple(map(_round, _read_rows(score_dir / "rounds.parquet")))
+    coded = score_dir / "values.parquet"
+    values = tuple(_read_rows(coded)) if score.get("codebooks") and coded.exists() else ()
+    rows = _read_rows(score_dir / "rounds.parquet")
+    rounds = tuple(_round(row, bool(values)) for row in rows)
     wanted = sorted({index for round_ in rounds for index in round_.indices})
-    return ScoreFiles(score, rounds, _documents(score_dir, score, corpus, wanted))
+    return ScoreFiles(score, rounds, _documents(score_dir, score, corpus, wanted), values)
 
 
 def _read_rows(path: Path) -> list[dict[str, Any]]:
@@ -121,13 +136,13 @@ def _documents(
     return dict(zip(wanted, corpus.take(wanted), strict=True))
 
 
-def _round(row: Mapping[str, Any]) -> Round:
+def _round(row: Mapping[str, Any], coded: bool) -> Round:
     failed = bool(row.get("failed"))
     return Round(
         number=row["round"],
         criteria_set=int(_figure(row, "criteria_set")),
         indices=tuple(row.get("indices") or ()),
-        clusters=() if failed else _clusters(row),
+        clusters=() if failed else _clusters(row, coded),
         C=_figure(row, "C"),
         S=_figure(row, "S"),
         score=_figure(row, "score"),
@@ -141,7 +156,7 @@ def _figure(row: Mapping[str, Any], name: str) -> float:
     return value if value is not None and math.isfinite(value) else 0
 
 
-def _clusters(row: Mapping[str, Any]) -> tuple[Cluster, ...]:
+def _clusters(row: Mapping[str, Any], coded: bool) -> tuple[Cluster, ...]:
     """The clusters of a row; names, reasons and verdicts may be shorter lists or missing."""
     places = row.get("clusters") or []
 
@@ -154,6 +169,7 @@ def _clusters(row: Mapping[str, Any]) -> tuple[Cluster, ...]:
         described("names", ""),
         described("reasons", ""),
         described("verdicts", True),
+        described("metadata", ""),
         strict=True,
     )
     return tuple(
@@ -163,6 +179,13 @@ def _clusters(row: Mapping[str, Any]) -> tuple[Cluster, ...]:
             reason=reason or "",
             documents=tuple(row["indices"][place] for place in members),
             valid=bool(valid),
+            metadata=_metadata(metadata),
+            coded=coded,
         )
-        for members, name, reason, valid in columns
+        for members, name, reason, valid, metadata in columns
     )
+
+
+def _metadata(words: str | None) -> dict[str, str]:
+    found = json.loads(words) if words else {}
+    return {str(name): str(value) for name, value in found.items()}

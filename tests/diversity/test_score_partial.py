@@ -90,7 +90,8 @@ def go_on(done: subprocess.CompletedProcess) -> subprocess.CompletedProcess:
 
 def comparable(result: ScoreResult | ComparisonResult | dict) -> dict:
     content = result if isinstance(result, dict) else result.to_json()
-    return {k: v for k, v in content.items() if k not in ("calls", "tokens", "cost_usd", "config")}
+    varying = ("calls", "tokens", "cost_usd", "config", "made")
+    return {k: v for k, v in content.items() if k not in varying}
 
 
 def read(path: Path) -> dict:
