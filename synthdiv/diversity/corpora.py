@@ -32,7 +32,7 @@ from synthdiv.llm import Session, in_steps, one_pause
 
 _ROUNDING = 1e-12  # of sums of scores
 _BACK = "../report.html"  # from a corpus's page to that of all
-_COMPARED = ("score", "levels", "pairs", "corpus", "baselines")
+_COMPARED = ("score", "levels", "pairs", "rounds", "corpus", "baselines", "warnings")
 
 
 def score_corpora(
@@ -94,15 +94,16 @@ def score_corpora(
     }
     content |= spent(before, session.stats)
     content["judge"] = {"backend": session.backend, "model": session.model}
+    content["prompts_sha256"] = load_prompts(config.prompts).sha256
+    content["level"] = config.level if load_prompts(config.prompts).facets else None
     if command is not None:
         content["made"] = made(command)
     if pause is not None:
         content["partial"] = partial_comparison(results, names, config, session, pause)
     write_json(directory / "comparison.json", content)
-    from synthdiv.baselines.catalogue import METRICS
-    from synthdiv.reporting.comparison_page import write_comparison_page
+    from synthdiv.diversity.report import write_comparison_report
 
-    write_comparison_page(directory, METRICS)
+    write_comparison_report(directory, list(results) if compare else ())
     comparison = ComparisonResult(content, results, differences)
     if pause is not None:
         raise PartialScore(comparison_words(results, names, directory), pause, comparison)

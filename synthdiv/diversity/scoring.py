@@ -123,7 +123,7 @@ def result_of(
 
 def made(command: str) -> dict[str, str]:
     """`made` of score.json: the command line, and when it was run."""
-    return {"command": command, "at": datetime.now(UTC).isoformat(" ", "minutes")}
+    return {"command": command, "at": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"}
 
 
 def _described(sample: Sample, shown: list[int]) -> dict[str, Any]:

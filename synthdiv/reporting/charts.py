@@ -70,7 +70,7 @@ def number(value: float) -> str:
         return f"{value:,.0f}"
     if abs(value) < 1e-6:
         return f"{value:.2e}"
-    digits = max(3 - math.floor(math.log10(abs(value))), 0)
+    digits = max(3 - math.floor(math.log10(abs(value)) + 1e-9), 0)
     return f"{value:.{min(digits, 8)}f}"
 
 
@@ -285,12 +285,11 @@ def _intervals(figure: Intervals) -> str:
         return round(_RIGHT + share * (_NARROW - 2 * _RIGHT), 2)
 
     values = ticks(low, high)
-    if figure.x_range and low < values[0] - (high - low) / 20:
-        values = [low, *values]
     parts = []
     for value, label in zip(values, _tick_labels(values), strict=True):
         x = place(value)
-        parts.append(f'<line class="grid" x1="{x}" x2="{x}" y1="0" y2="{floor}"/>')
+        for top in range(0, floor, _ROW):  # beside the intervals, not behind the labels
+            parts.append(f'<line class="grid" x1="{x}" x2="{x}" y1="{top + 20}" y2="{top + 36}"/>')
         parts.append(f'<text x="{x}" y="{floor + 18}" text-anchor="middle">{label}</text>')
     if mark is not None:
         x = place(mark)

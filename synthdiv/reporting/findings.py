@@ -15,11 +15,16 @@ _NEARLY_ALL, _HALF, _TELLING = 0.9, 0.5, 0.25
 _NAMED = 4  # of a list that a sentence names
 
 
-class Named(Protocol):
-    """A group as sentences need it: what it is called, and its share of what was read."""
+class Called(Protocol):
+    """Something with a name."""
 
     @property
     def name(self) -> str: ...
+
+
+class Named(Called, Protocol):
+    """A group as sentences need it: what it is called, and its share of what was read."""
+
     @property
     def share(self) -> float: ...
 
@@ -83,10 +88,10 @@ def _made_of(groups: Sequence[Named], what: str) -> str:
     """Which groups hold half of what was read."""
     first = groups[0]
     if first.share >= _NEARLY_ALL:
-        return f"Nearly all of what was read ({first.share:.0%}) is {_quoted(first)}."
+        return f"Nearly all of what was read ({first.share:.0%}) is {quoted_name(first)}."
     if first.share >= _HALF:
         others = _listed(groups[1:3])
-        words = f"More than half of what was read ({first.share:.0%}) is {_quoted(first)}"
+        words = f"More than half of what was read ({first.share:.0%}) is {quoted_name(first)}"
         return f"{words}; next come {others}." if others else f"{words}."
     held = list(itertools.accumulate(group.share for group in groups))
     needed = next((n for n, share in enumerate(held, 1) if share >= _HALF), None)
@@ -116,7 +121,7 @@ def _widths(score: Mapping[str, Any], facets: Sequence[FacetValues], headline: s
             continue
         effective, largest = one["effective_values"], facet.at(depth)[0]
         words = f"{facet.name.capitalize()} is {_width(effective)}: "
-        most = f"{largest.share:.0%} is {_quoted(largest)}"
+        most = f"{largest.share:.0%} is {quoted_name(largest)}"
         if effective is None:
             words += "no two documents have the same value"
         elif largest.share >= _NEARLY_ALL:
@@ -142,7 +147,7 @@ def _missing(facet: FacetValues, depth: int) -> list[str]:
             return [
                 f"Nothing was read in {len(level.missing)} of the {level.known} "
                 f"{_plural(level.level)} that the codebook knows: "
-                f"{_words([name for name, _ in level.missing])}."
+                f"{listed_words([name for name, _ in level.missing])}."
             ]
     level = facet.unread[depth]
     return [
@@ -165,18 +170,21 @@ def _criteria(facets: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _shares(facets: Sequence[Mapping[str, Any]]) -> str:
-    return _words([f"{f['name']} ({f['different']:.0%} of pairs differ)" for f in facets])
+    return listed_words([f"{f['name']} ({f['different']:.0%} of pairs differ)" for f in facets])
 
 
-def _quoted(one: Named) -> str:
+def quoted_name(one: Called) -> str:
+    """A group's name in quotation marks."""
     return f"\u201c{one.name or 'no name'}\u201d"
 
 
 def _listed(groups: Sequence[Named]) -> str:
-    return _words([f"{_quoted(group)} ({group.share:.0%})" for group in groups], len(groups))
+    return listed_words(
+        [f"{quoted_name(group)} ({group.share:.0%})" for group in groups], len(groups)
+    )
 
 
-def _words(names: Sequence[str], most: int = _NAMED) -> str:
+def listed_words(names: Sequence[str], most: int = _NAMED) -> str:
     """A list in words: the first names, and how many more there are."""
     if not names:
         return ""
