@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from synthdiv.corpora.names import check_names, numbered
 from synthdiv.diversity.attached import attached
 from synthdiv.diversity.config import ScoreConfig
 from synthdiv.diversity.criteria import Basis, criteria_json, criteria_of, given_basis
@@ -26,6 +25,7 @@ from synthdiv.diversity.prompts import load_prompts
 from synthdiv.diversity.results import ComparisonResult, Difference, ScoreResult
 from synthdiv.diversity.scoring import cluster_score, made, result_of, spent
 from synthdiv.diversity.steps import readable, steps_of
+from synthdiv.diversity.work import directory_names
 from synthdiv.errors import Paused, UserError
 from synthdiv.files import Corpus, output_dir, write_json
 from synthdiv.llm import Session, in_steps, one_pause
@@ -65,7 +65,7 @@ def score_corpora(
             "target_ci would stop each corpus at a number of rounds of its own, and compare asks"
             " all the same: leave one of the two out"
         )
-    names = check_names(numbered([corpus.name for corpus in inputs]), len(inputs))
+    names = directory_names(inputs)
     attached(config, session)  # before anything is asked
     before = session.stats
     content: dict[str, Any] = {"shared_criteria": compare, "seed": config.seed}
@@ -205,16 +205,16 @@ def gather_from_all(inputs: Sequence[Corpus], config: ScoreConfig, session: Sess
         others = []
         if prompts.facets and config.coverage_documents:
             size = math.ceil(config.coverage_documents / len(inputs))
-            others = [np.setdiff1d(drawn.unseen(n, size), indices) for n in range(config.sets)]
+            seen = np.concatenate(indices)
+            others = [np.setdiff1d(drawn.unseen(n, size), seen) for n in range(config.sets)]
         wanted = np.concatenate([*indices, *others])
         documents = read_documents(corpus, wanted, config.document_words)
         for handful, chosen in zip(handfuls, indices, strict=True):
             handful += [documents[int(i)] for i in chosen]
         for share, chosen in zip(unseen, others, strict=False):
             share += [documents[int(i)] for i in chosen]
-    if prompts.facets:  # so that no place in a handful tells the corpus
-        for number, handful in enumerate(handfuls):
-            np.random.default_rng([config.seed, number]).shuffle(handful)
+    for number, handful in enumerate(handfuls):  # so that no place in it tells the corpus
+        np.random.default_rng([config.seed, number]).shuffle(handful)
     dealt = [
         Share(first, handfuls[first : first + each], unseen[first // each])
         for first in range(0, count, each)

@@ -166,7 +166,7 @@ def gather_sets(
     async def gather(share: Share) -> Basis:
         if prompts.facets:
             return await gather_codebook(
-                session, share.handfuls, share.first, share.unseen, prompts, config
+                session, share.handfuls, share.first, share.unseen, prompts.coding, config
             )
         return await gather_criteria(session, share.handfuls, share.first, prompts, config)
 
@@ -360,7 +360,7 @@ def ask_rounds(
     at_once = max(8, len(drawn) // 10) if capped else None
     answered: dict[int, Round] = {}
     pause = None
-    score = RunningScore(agent.config.policy)
+    score = RunningScore(agent.config.policy_in_force)
     try:
         for place, round_ in agent.session.map(
             agent.judge, drawn, label, len(drawn), "rounds", at_once, score.shown

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from synthdiv import config as configuration
 from synthdiv import files
+from synthdiv.config import PathName, settle
 from synthdiv.errors import UserError, closest
 from synthdiv.generation.prompts import Prompts
 from synthdiv.generation.schemas import AddressedLesson, AnyLesson, Lesson, training_text
@@ -58,8 +59,8 @@ class GenerateConfig:
     styles: tuple[str, ...] = ()  # names out of the styles file; (): all of them
     personas_per_prompt: int = 5  # of which the writer chooses one as its audience
     topics_per_prompt: int = 3  # in the multi-topic family
-    personas: str = "topics/personas.jsonl"
-    prompts: str = "prompts/generation"  # directory of the templates and of styles.jsonl
+    personas: PathName = "topics/personas.jsonl"
+    prompts: PathName = "prompts/generation"  # directory of the templates and of styles.jsonl
     temperature: float = 1.0
     top_p: float = 1.0
     max_tokens: int = 3072  # room for a reply
@@ -68,6 +69,7 @@ class GenerateConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        settle(self)
         if self.family not in FAMILIES:
             raise UserError(
                 f"Generate.family {self.family!r} is none of {', '.join(FAMILIES)}"

@@ -56,7 +56,7 @@ def found(
         facet, depth = _headline(score, facets)
         said = [_made_of(facet.at(depth), _plural(facet.levels[depth]))]
         said += _widths(score, facets, facet.name)
-        said += _missing(facet, depth)
+        said += _missing(facet, depth, len(score.get("codebooks") or ()))
     else:
         said = [_made_of(groups, "groups")] if groups else []
         said += _criteria(score.get("facets") or ())
@@ -70,7 +70,7 @@ def in_a_round(score: Mapping[str, Any]) -> str:
     if not size or clusters is None:
         return ""
     what = "fall into {:.1f} groups"
-    if score.get("levels"):
+    if score.get("codebooks"):
         level = str((score.get("config") or {}).get("level", "")).partition(".")[2]
         what = "are of {:.1f} different " + _plural(level)
     return f"On average, {size} documents drawn at random {what.format(clusters)}."
@@ -140,19 +140,19 @@ def _width(effective: float | None) -> str:
     return "narrow" if effective < NARROW else "neither narrow nor wide"
 
 
-def _missing(facet: FacetValues, depth: int) -> list[str]:
-    """The broadest values of a facet that nobody was found for, down to the headline's level."""
+def _missing(facet: FacetValues, depth: int, codebooks: int) -> list[str]:
+    """The broadest values of a facet that no document has, down to the headline's level."""
+    who = "the codebook knows" if codebooks == 1 else f"the {codebooks} codebooks know"
     for level in facet.unread[: depth + 1]:
         if level.missing:
+            names = [f"\u201c{name}\u201d" for name, _ in level.missing]
             return [
-                f"Nothing was read in {len(level.missing)} of the {level.known} "
-                f"{_plural(level.level)} that the codebook knows: "
-                f"{listed_words([name for name, _ in level.missing])}."
+                f"Nothing was read in {len(names)} of the {level.known} {_plural(level.level)} "
+                f"that {who}: {listed_words(names)}."
             ]
     level = facet.unread[depth]
     return [
-        f"Something was read in every one of the {level.known} {_plural(level.level)} that the "
-        "codebook knows."
+        f"Something was read in every one of the {level.known} {_plural(level.level)} that {who}."
     ]
 
 

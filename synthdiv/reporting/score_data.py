@@ -183,8 +183,9 @@ class _Provenance:
             for row in files.values:
                 if row["index"] in wanted:
                     self._coded[row["index"]] = [
-                        (facet, [name for _, name in paths(row, facet, of_facet)][-1])
+                        (facet, name)
                         for facet, of_facet in levels.items()
+                        for name in [name for _, name in paths(row, facet, of_facet)][-1:]
                     ]
 
     def of(self, index: int, document: Document | None) -> list[tuple[str, str]]:

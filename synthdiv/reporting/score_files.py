@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ class Cluster:
         valid: what self-verification said.
         metadata: its value in each criterion; where documents got values, the value at each level
             down to the headline's.
-        coded: whether documents got values.
+        coded: whether it stands for a value of a codebook.
     """
 
     round: int
@@ -74,7 +74,8 @@ class ScoreFiles:
         score: the content of score.json.
         rounds: all rows of rounds.parquet.
         documents: by index; empty where neither the directory nor the corpus can tell.
-        values: all rows of values.parquet; none where documents were sorted into clusters.
+        values: what values.parquet has of each document of each round, or as much of it as the
+            clusters tell; none where there is no codebook.
     """
 
     score: Mapping[str, Any]
@@ -101,12 +102,24 @@ def read_score_files(score_dir: str | Path, corpus: Corpus | None = None) -> Sco
     """
     score_dir = Path(score_dir)
     score = read_json(score_dir / "score.json")
-    coded = score_dir / "values.parquet"
-    values = tuple(_read_rows(coded)) if score.get("codebooks") and coded.exists() else ()
+    coded = bool(score.get("codebooks"))
     rows = _read_rows(score_dir / "rounds.parquet")
-    rounds = tuple(_round(row, bool(values)) for row in rows)
+    rounds = tuple(_round(row, coded) for row in rows)
     wanted = sorted({index for round_ in rounds for index in round_.indices})
+    values: tuple[Mapping[str, Any], ...] = ()
+    if coded and (score_dir / "values.parquet").exists():
+        values = tuple(_read_rows(score_dir / "values.parquet"))
+    elif coded:
+        values = tuple(_values(cluster for round_ in rounds for cluster in round_.clusters))
     return ScoreFiles(score, rounds, _documents(score_dir, score, corpus, wanted), values)
+
+
+def _values(clusters: Iterable[Cluster]) -> Iterator[dict[str, Any]]:
+    """Rows as values.parquet has them, of documents that were sorted by one value of a codebook."""
+    for cluster in clusters:
+        levels = {name.replace(": ", "."): value for name, value in cluster.metadata.items()}
+        for index in cluster.documents:
+            yield {"round": cluster.round, "index": index, **levels}
 
 
 def _read_rows(path: Path) -> list[dict[str, Any]]:

@@ -27,12 +27,14 @@ def made(score: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _asked(score: Mapping[str, Any]) -> str:
-    if score.get("codebooks"):
+    if score.get("levels"):
         return "a value for each document in every facet, from closed lists"
-    if not score.get("config"):
+    config = score.get("config") or {}
+    if not config:
         return ""
-    verified = "which the judge then verified" if score["config"].get("verify") else "not verified"
-    return f"clusters of the documents of a round, {verified}"
+    verified = "which the judge then verified" if config.get("verify") else "not verified"
+    by_rule = f" by their value at {config.get('level')}" if score.get("codebooks") else ""
+    return f"clusters of the documents of a round{by_rule}, {verified}"
 
 
 def _basis(score: Mapping[str, Any]) -> str:

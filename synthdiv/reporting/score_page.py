@@ -112,7 +112,7 @@ def score_page(
         findings=findings.found(score, facets, groups),
         rule=findings.rule_of_words(bool(facets)),
         in_a_round=findings.in_a_round(score),
-        level=(score.get("config") or {}).get("level") if score.get("levels") else None,
+        level=(score.get("config") or {}).get("level") if score.get("codebooks") else None,
         made=made(score),
         scale=Markup(charts.svg(scale)) if scale else "",
         figures=[Markup(charts.svg(figure)) for figure in distributions(rounds)],

@@ -86,14 +86,17 @@ def facet_values(
     """
     if not codebooks or not rows:
         return []
-    return [_facet(number, codebooks, rows) for number in range(len(codebooks[0]["facets"]))]
+    facets = [_facet(number, codebooks, rows) for number in range(len(codebooks[0]["facets"]))]
+    return [facet for facet in facets if facet.values]
 
 
 def paths(row: Mapping[str, Any], facet: str, levels: Sequence[str]) -> Iterable[tuple[Path, str]]:
     """A document's value at each level of a facet, as (path, name); ends where no finer one is."""
     path: Path = ()
     for level in levels:
-        name = str(row.get(f"{facet}.{level}") or "")
+        if f"{facet}.{level}" not in row:
+            continue  # it was sorted by a value of its own, outside the codebook
+        name = str(row[f"{facet}.{level}"] or "")
         if path and same_words(name) == path[-1]:
             return  # a value without finer ones stands for itself at the levels below
         path = (*path, same_words(name))
