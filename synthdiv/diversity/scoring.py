@@ -19,6 +19,7 @@ from synthdiv.diversity.levels import level_scores
 from synthdiv.diversity.partial import PartialScore, partial, partial_words
 from synthdiv.diversity.prompts import load_prompts
 from synthdiv.diversity.results import ScoreResult, summarise
+from synthdiv.diversity.saturation import saturation_of
 from synthdiv.diversity.steps import readable, steps_of
 from synthdiv.files import Corpus
 from synthdiv.llm import LLMConfig, Session, in_steps, open_session
@@ -91,11 +92,16 @@ def result_of(
     by_policy = {policy: asked.figures(policy) for policy in (POLICIES if by_rule else ONE_SIDED)}
     figures = by_policy[config.policy_in_force]
     content = summarise(rounds, by_policy, config, config.rounds * config.repeats)
+    size = config.documents_per_round
+    if levels := level_scores(rounds, size, config.bootstrap, config.seed):
+        content["levels"] = [level.as_json() for level in levels]
+        narrow = {f"{one.facet}.{one.level}": one.warning for one in levels}[config.level]
+    else:
+        narrow = saturation_of(rounds, size, config.level)
+    content["warnings"] += [narrow] if narrow else []
     for words in content["warnings"]:
         say(f"warning: {sample.corpus.name}: {words}")
     content["facets"] = facets(rounds, [criteria_of(one) for one in asked.sets], config.seed)
-    if found := level_scores(rounds, config.documents_per_round, config.bootstrap, config.seed):
-        content["levels"] = [level.as_json() for level in found]
     content["agreement"] = agreement_of(asked, second)
     if asked.pause is not None:
         content["partial"] = partial(rounds, config, session, second is not None, asked.pause)

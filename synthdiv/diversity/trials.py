@@ -19,6 +19,7 @@ from synthdiv.diversity.measures import (
 )
 from synthdiv.diversity.mixtures import Labelled
 from synthdiv.diversity.prompts import load_prompts
+from synthdiv.diversity.scoring import spent
 from synthdiv.errors import UserError
 
 
@@ -48,6 +49,19 @@ class Asked:
         return [self.mixture.labelled.label_of[i] for i in round_.documents]
 
 
+def taken(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """What a trial took between two looks at a session's counters.
+
+    Answers that were in the store count with what they took when they were given, so that a
+    validation that is gone on with, or has asked the same before, tells what one alone would take.
+    """
+    new = spent(before, after)
+    kept = {name: n - before["kept"][name] for name, n in after["kept"].items()}
+    cost = None if new["cost_usd"] is None else new["cost_usd"] + kept.pop("cost_usd")
+    tokens = {name: n + kept[name] for name, n in new["tokens"].items()}
+    return new | {"tokens": tokens, "cost_usd": cost}
+
+
 def trial_json(
     config: ScoreConfig, asked: Sequence[Asked], usage: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -68,15 +82,20 @@ def trial_json(
                 " to a score: the judge gave no usable reply"
             )
     prompts = load_prompts(config.prompts)
+    name = [str(config.prompts), f"{config.documents_per_round} documents a round"]
+    if prompts.review and not config.verify:
+        name.append("not verified")
     scales = scales_of(asked[0].rounds[0].criteria.basis, config)
     sorted_ = [dataclasses.replace(scale, policy="keep") for scale in scales]  # not verified
     headline = next((s for s in scales if s.name == config.level), scales[0])
     again = _pairs((a.inquiry.rounds, a.inquiry.again) for a in asked)
     theirs = _pairs((a.inquiry.rounds, a.inquiry.theirs) for a in asked)
     return {
+        "name": ", ".join(name),
         "prompts": config.prompts,
         "prompts_sha256": prompts.sha256,
         "documents_per_round": config.documents_per_round,
+        "verify": config.verify if prompts.review else None,
         "headline": headline.name,
         "labels": {
             column: {scale.name: _against(few, scale, config) for scale in scales}

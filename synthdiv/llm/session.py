@@ -112,7 +112,7 @@ class Session:
 
         `cost_usd` is None where the model has no price. `sent` counts calls and not their retries;
         `repaired` replies that were mended or asked for again before they fit; `failed` replies
-        that never did.
+        that never did. `kept` has what the answers took that were there already, at today's price.
         """
         counts = self._exchange.counts if self._exchange else Counts()
         return {
@@ -122,6 +122,11 @@ class Session:
             },
             "tokens": {"input": counts.usage.input, "output": counts.usage.output},
             "cost_usd": None if self._price is None else counts.spent / PICO,
+            "kept": {
+                "input": counts.kept.input,
+                "output": counts.kept.output,
+                "cost_usd": 0.0 if self._price is None else self._price.cost(counts.kept) / PICO,
+            },
         }
 
     async def ask(self, request: Request[T]) -> Reply[T]:
