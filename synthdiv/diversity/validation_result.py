@@ -1,13 +1,14 @@
 """What a validation came to: validation.json as a value, as text for a terminal, as a summary."""
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synthdiv.diversity.content import Content
 from synthdiv.errors import Paused, UserError
-from synthdiv.files import read_json, write_json
+from synthdiv.files import read_json, write_json, write_text
 from synthdiv.plans import text_table
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 FILE = "validation.json"
 _PRECISE = ("calls", "tokens")  # of what a standard error of 0.05 takes
+ROUNDS = "rounds.jsonl"
 
 
 def trials_of(path: str | Path, measured: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -76,9 +78,16 @@ class ValidationResult(Content):
         return str(self.content["judge"]["model"])
 
     def write(self, directory: str | Path) -> None:
-        """Writes validation.json and report.html into a directory."""
+        """Writes validation.json, rounds.jsonl and report.html into a directory."""
+        from synthdiv.diversity.trials import rounds_of
         from synthdiv.reporting.validation_page import write_validation_page
 
+        lines = (
+            json.dumps(line, ensure_ascii=False) + "\n"
+            for trial, asked in zip(self.content["trials"], self.asked, strict=False)
+            for line in rounds_of(trial["name"], asked)
+        )
+        write_text(Path(directory) / ROUNDS, "".join(lines))
         write_json(Path(directory) / FILE, self.content)
         write_validation_page(directory)
 
