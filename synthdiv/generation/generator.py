@@ -17,12 +17,15 @@ from typing import TYPE_CHECKING, Any
 from synthdiv import __version__, files
 from synthdiv.claims import FINGERPRINT, check_claim, claim
 from synthdiv.errors import Paused, UserError
-from synthdiv.generation.plan import STAGE, CorpusPlan, GenerateConfig
-from synthdiv.generation.schemas import AnyLesson
+from synthdiv.generation.config import GenerateConfig
+from synthdiv.generation.openings import Openings
+from synthdiv.generation.plan import STAGE, CorpusPlan
 from synthdiv.llm import Reply, Stage
 from synthdiv.progress import Progress
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from synthdiv.llm import Plan, Session
 
 PARTIAL = "partial.json"
@@ -38,15 +41,20 @@ def estimated_tokens(text: str) -> int:
 
 
 def generate(
-    topics: Path, output: Path, config: GenerateConfig, session: Session
+    topics: Path | None,
+    output: Path,
+    config: GenerateConfig,
+    session: Session,
+    sources: files.Corpus | None = None,
 ) -> dict[str, Any]:
     """Generates a corpus; one that is complete is left alone, an unfinished one goes on.
 
     Args:
-        topics: JSONL of topic seeds.
+        topics: JSONL of topic seeds; None for a family without topics.
         output: directory of the corpus.
         config: what to generate.
         session: who writes, and where answers are kept.
+        sources: real documents, for a family that shows them.
 
     Returns:
         The corpus's manifest.
@@ -57,7 +65,7 @@ def generate(
         Paused: a cap was reached, and what there is was left marked as partial; or a batch is to be
             answered. The same call goes on from there.
     """
-    plan = CorpusPlan(topics, config)
+    plan = CorpusPlan(topics, config, sources)
     with claim(Path(output) / FINGERPRINT, plan.fingerprint(session), "corpus"):
         return _write(plan, Path(output), session)
 
@@ -73,7 +81,7 @@ def _write(plan: CorpusPlan, output: Path, session: Session) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     label = f"generating {output.name}"
 
-    async def write(number: int) -> Reply[AnyLesson]:
+    async def write(number: int) -> Reply[BaseModel]:
         return await session.ask(plan.request(number))
 
     with (
@@ -105,7 +113,11 @@ def _write(plan: CorpusPlan, output: Path, session: Session) -> dict[str, Any]:
 
 
 def plan_generation(
-    topics: Path, config: GenerateConfig, session: Session, output: Path | None = None
+    topics: Path | None,
+    config: GenerateConfig,
+    session: Session,
+    output: Path | None = None,
+    sources: files.Corpus | None = None,
 ) -> Plan:
     """What `generate` would take, without sending or writing anything: calls, tokens, money.
 
@@ -114,7 +126,7 @@ def plan_generation(
     Raises:
         UserError: bad seeds or configuration, or `output` holds another corpus.
     """
-    plan = CorpusPlan(topics, config)
+    plan = CorpusPlan(topics, config, sources)
     if output is not None:
         check_claim(output / FINGERPRINT, plan.fingerprint(session), "corpus")
     if len(plan) <= _PLANNED_WHOLE:
@@ -131,6 +143,7 @@ class _Tally:
     def __init__(self) -> None:
         self.requests = self.documents = self.words = self.characters = self.tokens = 0
         self.failure: str | None = None  # the first one's words
+        self.openings = Openings()
 
     @classmethod
     def of_shards(cls, shards: Iterable[Path]) -> _Tally:
@@ -151,6 +164,7 @@ class _Tally:
         self.words += len(text.split())
         self.characters += len(text)
         self.tokens += estimated_tokens(text)
+        self.openings.add(text)
 
 
 @contextlib.contextmanager
@@ -226,10 +240,10 @@ def _wave(plan: CorpusPlan, tally: _Tally) -> range:
 
 
 def _in_order(
-    replies: Iterable[tuple[int, Reply[AnyLesson]]], start: int
-) -> Iterator[tuple[int, Reply[AnyLesson]]]:
+    replies: Iterable[tuple[int, Reply[BaseModel]]], start: int
+) -> Iterator[tuple[int, Reply[BaseModel]]]:
     """Replies in the order of their requests, numbered from `start`; early ones wait their turn."""
-    waiting: dict[int, Reply[AnyLesson]] = {}
+    waiting: dict[int, Reply[BaseModel]] = {}
     turn = 0
     for index, reply in replies:
         waiting[index] = reply
@@ -246,10 +260,12 @@ def _manifest(plan: CorpusPlan, tally: _Tally, session: Session) -> dict[str, An
         "requests": {"sent": tally.requests, "planned": len(plan), "failed": tally.failed},
         "first_failure": tally.failure,
         "topics": len(plan.topics),
+        "sources": len(plan.documents),
         "generations": plan.config.generations,
-        "family": plan.config.family,
+        "family": plan.family.name,
         "words": tally.words,
         "characters": tally.characters,
+        "openings": tally.openings.found(plan.family.openings),
         "tokens": {"estimated": tally.tokens, "method": "words x 4/3"},
         "seed": plan.config.seed,
         "licence": plan.config.licence or _licence(session.backend),
