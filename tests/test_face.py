@@ -166,4 +166,5 @@ def test_a_result_is_a_mapping_of_its_file(capsys: pytest.CaptureFixture[str]) -
     assert list(one) == list(one.content) and one.get("none") is None
     assert one == same and len({one, same}) == 1
     assert all(math.isnan(end) for end in one.ci95)
+    assert "[?, ?]" in str(one) and "? to ?" in one._repr_html_()
     assert capsys.readouterr().err.count("a single usable round has no interval") == len(results)

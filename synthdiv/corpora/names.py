@@ -8,7 +8,14 @@ from synthdiv.errors import UserError
 
 _OURS = {
     *("fingerprint.json", "answers.sqlite", "answers.sqlite-wal", "answers.sqlite-shm"),
-    *("comparison.json", "score.json", "rounds.parquet", "documents.parquet", "values.parquet"),
+    *(
+        "comparison.json",
+        "criteria.json",
+        "score.json",
+        "rounds.parquet",
+        "documents.parquet",
+        "values.parquet",
+    ),
     *("report.html", "partial.json", "manifest.json"),
 }
 _LONGEST = 255  # bytes of a file's name

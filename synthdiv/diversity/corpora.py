@@ -25,9 +25,10 @@ from synthdiv.diversity.partial import PartialScore, comparison_words, partial_c
 from synthdiv.diversity.prompts import load_prompts
 from synthdiv.diversity.results import ComparisonResult, Difference, ScoreResult
 from synthdiv.diversity.scoring import cluster_score, result_of, spent
+from synthdiv.diversity.steps import readable, steps_of
 from synthdiv.errors import Paused, UserError
 from synthdiv.files import Corpus, output_dir, write_json
-from synthdiv.llm import Session, one_pause
+from synthdiv.llm import Session, in_steps, one_pause
 
 _ROUNDING = 1e-12  # of sums of scores
 _COMPARED = ("score", "levels", "pairs", "corpus", "baselines")
@@ -68,7 +69,8 @@ def score_corpora(
     content: dict[str, Any] = {"shared_criteria": compare, "seed": config.seed}
     differences: tuple[Difference, ...] = ()
     if compare:
-        asked, pause = _ask_alike(inputs, config, session, second)
+        with in_steps(steps_of(config)):
+            asked, pause = _ask_alike(inputs, directory, config, session, second)
         content["criteria"] = criteria_json(criteria_of(asked[0][0].sets[0]))
         content["matched_lengths"] = config.match_length
         results: dict[str, ScoreResult] = {}
@@ -82,7 +84,8 @@ def score_corpora(
             several = len(asked)
             content["matched_baselines"] = _matched(inputs[:several], names[:several], config)
     else:
-        results, pause = _score_each(inputs, names, directory, config, session, second)
+        with in_steps(steps_of(config)):
+            results, pause = _score_each(inputs, names, directory, config, session, second)
     content["corpora"] = {
         name: {k: result[k] for k in _COMPARED if k in result.content}
         for name, result in results.items()
@@ -132,7 +135,11 @@ def _score_each(
 
 
 def _ask_alike(
-    inputs: Sequence[Corpus], config: ScoreConfig, session: Session, second: Session | None
+    inputs: Sequence[Corpus],
+    directory: Path,
+    config: ScoreConfig,
+    session: Session,
+    second: Session | None,
 ) -> tuple[list[tuple[Inquiry, dict[str, Any]]], Paused | None]:
     """Asks about all corpora under one list of criteria sets and at one distribution of lengths.
 
@@ -147,7 +154,7 @@ def _ask_alike(
     asked: list[Inquiry] = []
     taken: list[dict[str, Any]] = []
     pause: Paused | None = None
-    with one_pause(session, second) as piece:
+    with readable(directory, config, lambda: shared), one_pause(session, second) as piece:
         for corpus, limit in zip(inputs, limits, strict=True):
             sample = draw_sample(corpus, config, session, len(shared), limit)
             inquiry = Inquiry(sample, config, session, second, shared)

@@ -310,3 +310,13 @@ def criteria_text(criteria: Criteria) -> str:
 def criteria_json(criteria: Criteria) -> list[dict[str, str]]:
     """The criteria as score.json has them."""
     return [criterion.model_dump(mode="json") for criterion in criteria]
+
+
+def sets_json(sets: Sequence[Basis]) -> dict[str, Any]:
+    """What rounds were judged by, as score.json has it: the first set, all sets, the codebooks."""
+    codebooks = [one.as_json() for one in sets if isinstance(one, Codebook)]
+    return {
+        "criteria": criteria_json(criteria_of(sets[0])),
+        "criteria_sets": [criteria_json(criteria_of(one)) for one in sets],
+        **({"codebooks": codebooks} if codebooks else {}),
+    }

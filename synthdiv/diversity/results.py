@@ -69,9 +69,8 @@ class ScoreResult(Content):
     @property
     def figure(self) -> str:
         """Score and interval in a few words."""
-        low, high = self.ci95
         marked = " (partial)" if self.partial is not None else ""
-        return f"{self.mean:.3f} [{low:.3f}, {high:.3f}]{marked}"
+        return f"{self.mean:.3f} [{', '.join(_ends(self))}]{marked}"
 
     @property
     def standard_error(self) -> float:
@@ -196,11 +195,16 @@ def _table(scores: Mapping[str, ScoreResult], caption: str) -> str:
     """Scores as a notebook shows them."""
     rows = "".join(
         f"<tr><td>{html.escape(name)}</td><td>{one.mean:.3f}</td>"
-        f"<td>{one.ci95[0]:.3f} to {one.ci95[1]:.3f}</td><td>{len(one.rounds):,}</td></tr>"
+        f"<td>{' to '.join(_ends(one))}</td><td>{len(one.rounds):,}</td></tr>"
         for name, one in scores.items()
     )
     head = "<tr><th>corpus</th><th>score</th><th>95% interval</th><th>rounds</th></tr>"
     return f"<table><caption>{html.escape(caption)}</caption>{head}{rows}</table>"
+
+
+def _ends(score: ScoreResult) -> list[str]:
+    """The ends of a score's interval in words."""
+    return [f"{end:.3f}" if math.isfinite(end) else "?" for end in score.ci95]
 
 
 def _number(value: float | None) -> float:

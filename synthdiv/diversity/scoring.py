@@ -11,7 +11,7 @@ from synthdiv.diversity.agreement import agreement_of
 from synthdiv.diversity.attached import attached
 from synthdiv.diversity.codebook import Codebook
 from synthdiv.diversity.config import POLICIES, ScoreConfig
-from synthdiv.diversity.criteria import criteria_json, criteria_of, given_basis
+from synthdiv.diversity.criteria import criteria_of, given_basis, sets_json
 from synthdiv.diversity.facets import facets
 from synthdiv.diversity.figures import Figures
 from synthdiv.diversity.inquiry import Inquiry, Sample, draw_sample
@@ -19,8 +19,9 @@ from synthdiv.diversity.levels import level_scores
 from synthdiv.diversity.partial import PartialScore, partial, partial_words
 from synthdiv.diversity.prompts import load_prompts
 from synthdiv.diversity.results import ScoreResult, summarise
+from synthdiv.diversity.steps import readable, steps_of
 from synthdiv.files import Corpus
-from synthdiv.llm import LLMConfig, Session, open_session
+from synthdiv.llm import LLMConfig, Session, in_steps, open_session
 from synthdiv.progress import say
 
 
@@ -56,7 +57,8 @@ def cluster_score(
     given = given_basis(config)
     sample = draw_sample(corpus, config, session, len(given))
     asked = Inquiry(sample, config, session, second, given)
-    asked.ask()
+    with in_steps(steps_of(config)), readable(output, config, lambda: asked.sets):
+        asked.ask()
     result = result_of(asked, session, second, spent(before, session.stats))
     if output is not None:
         result.write(output)
@@ -84,19 +86,16 @@ def result_of(
     for words in content["warnings"]:
         say(f"warning: {sample.corpus.name}: {words}")
     content["facets"] = facets(rounds, [criteria_of(one) for one in asked.sets], config.seed)
-    codebooks = [one for one in asked.sets if isinstance(one, Codebook)]
-    if codebooks:
+    if any(isinstance(one, Codebook) for one in asked.sets):
         found = level_scores(rounds, config.documents_per_round, config.bootstrap, config.seed)
         content["levels"] = [level.as_json() for level in found]
-        content["codebooks"] = [codebook.as_json() for codebook in codebooks]
     content["agreement"] = agreement_of(asked, second)
     if asked.pause is not None:
         content["partial"] = partial(rounds, config, session, second is not None, asked.pause)
     if config.repeats > 1:
         content["repeats"] = _repeats(asked, figures)
     shown = {i: sample.documents[i] for i in sorted({i for r in rounds for i in r.documents})}
-    content["criteria"] = criteria_json(criteria_of(asked.sets[0]))
-    content["criteria_sets"] = [criteria_json(criteria_of(one)) for one in asked.sets]
+    content |= sets_json(asked.sets)
     content["corpus"] = _described(sample, list(shown))
     content |= usage
     content["judge"] = attached(config, session)

@@ -21,10 +21,11 @@ from synthdiv.diversity.inquiry import Inquiry, Sample
 from synthdiv.diversity.mixtures import Labelled, read_labels
 from synthdiv.diversity.planning import plan_score
 from synthdiv.diversity.scoring import spent
+from synthdiv.diversity.steps import steps_of
 from synthdiv.diversity.trials import Asked, Mixture, trial_json
 from synthdiv.diversity.validation_result import ValidationResult
 from synthdiv.files import Corpus, output_dir
-from synthdiv.llm import LLMConfig, Session, one_pause
+from synthdiv.llm import LLMConfig, Session, in_steps, one_pause
 from synthdiv.plans import Plan
 
 
@@ -101,7 +102,8 @@ def validate(
     directory = output_dir(output)
     labelled = what.labelled()
     trials = []
-    with one_pause(session, second) as piece:
+    steps = [steps_of(configs[0]) for configs in what.trials.values()]
+    with in_steps(*steps), one_pause(session, second) as piece:
         for configs in what.trials.values():
             with piece():
                 before = session.stats

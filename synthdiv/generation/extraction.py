@@ -19,10 +19,12 @@ from synthdiv.errors import UserError
 from synthdiv.generation.prompts import Prompts
 from synthdiv.generation.schemas import TopicList
 from synthdiv.generation.seeds import Topic
-from synthdiv.llm import Request, Sampling
+from synthdiv.llm import Request, Sampling, in_steps
 
 if TYPE_CHECKING:
     from synthdiv.llm import Plan, Session
+
+STAGE = "topics"
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def page_requests(pages: files.Corpus, config: TopicsConfig) -> Iterator[Request
         text = page.text.strip()[: config.page_characters]
         if text:
             prompt = prompts.page_topics(text, config.most_per_page)
-            yield Request(({"role": "user", "content": prompt},), TopicList, sampling, "topics")
+            yield Request(({"role": "user", "content": prompt},), TopicList, sampling, STAGE)
 
 
 def make_topics(
@@ -84,12 +86,14 @@ def make_topics(
     answered: dict[int, list[Topic]] = {}
     failed = 0
     requests = page_requests(pages, config)
-    for index, reply in session.map(session.ask, requests, "reading pages"):
-        if reply.failure is None and reply.value is not None:
-            named = [_clean(t.path, t.keywords) for t in reply.value.topics[: config.most_per_page]]
-            answered[index] = [topic for topic in named if topic is not None]
-        else:
-            failed += 1
+    with in_steps({STAGE: [STAGE]}):
+        for index, reply in session.map(session.ask, requests, "reading pages"):
+            if reply.failure is None and reply.value is not None:
+                few = reply.value.topics[: config.most_per_page]
+                named = [_clean(topic.path, topic.keywords) for topic in few]
+                answered[index] = [topic for topic in named if topic is not None]
+            else:
+                failed += 1
     # In the pages' order, so that what is merged into what does not depend on who answered first.
     found = [topic for index in sorted(answered) for topic in answered[index]]
     if not found:
@@ -111,7 +115,7 @@ def make_topics(
 
 def plan_topics(pages: files.Corpus, config: TopicsConfig, session: Session) -> Plan:
     """What `make_topics` would take: calls, tokens and money."""
-    return session.plan({"topics": list(page_requests(pages, config))})
+    return session.plan({STAGE: list(page_requests(pages, config))})
 
 
 def merge_duplicates(

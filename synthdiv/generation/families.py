@@ -79,7 +79,10 @@ class Shows:
             kind = list if isinstance(defaults[name], tuple) else type(defaults[name])
             if not isinstance(value, kind):
                 raise UserError(f"{path}: {name!r} is {value!r}, not a {kind.__name__}")
-        shows = cls(**{n: tuple(v) if isinstance(v, list) else v for n, v in said.items()})
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in said.items()
+        }
+        shows = cls(**values)
         if shows.topics not in ("none", "one", "several"):
             raise UserError(f"{path}: 'topics' is none, one or several, not {shows.topics!r}")
         if shows.topics == "none" and not shows.source:

@@ -20,7 +20,7 @@ from synthdiv.errors import Paused, UserError
 from synthdiv.generation.config import GenerateConfig
 from synthdiv.generation.openings import Openings
 from synthdiv.generation.plan import STAGE, CorpusPlan
-from synthdiv.llm import Reply, Stage
+from synthdiv.llm import Reply, Stage, in_steps
 from synthdiv.progress import Progress
 
 if TYPE_CHECKING:
@@ -84,7 +84,11 @@ def _write(plan: CorpusPlan, output: Path, session: Session) -> dict[str, Any]:
     async def write(number: int) -> Reply[BaseModel]:
         return await session.ask(plan.request(number))
 
+    step = "generation"
+    if plan.config.token_budget:
+        step += ", by and by until the token budget is filled"
     with (
+        in_steps({step: [STAGE]}),
         _leaving(plan, tally, session, writer, rows),
         Progress(len(plan), label, "requests") as progress,
     ):

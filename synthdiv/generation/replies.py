@@ -144,10 +144,9 @@ def _type(schema: Schema, name: str) -> Any:
             fields[key] = (inner, ...) if key in needed else (inner | None, None)
         return create_model(name, **fields)
     if kind == "array":
-        listed = Annotated[list[_type(schema["items"], f"{name}_item")], Field(**about)]  # type: ignore[misc]
-        return (
-            Annotated[listed, AfterValidator(_different)] if schema.get("uniqueItems") else listed
-        )
+        items = _type(schema["items"], f"{name}_item")
+        checks = [AfterValidator(_different)] if schema.get("uniqueItems") else []
+        return Annotated[(list[items], Field(**about), *checks)]  # type: ignore[valid-type]
     if "enum" in schema:
         return Literal[tuple(schema["enum"])]
     if kind == "string":

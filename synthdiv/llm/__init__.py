@@ -16,9 +16,10 @@ never exceeded; a killed run goes on where it was. Importing this loads no HTTP 
 
 from synthdiv.llm.config import LLMConfig
 from synthdiv.llm.fences import Fenced, fence, fenced, unfence
+from synthdiv.llm.pauses import Awaiting, Steps, in_steps
 from synthdiv.llm.plan import Plan, Stage
 from synthdiv.llm.protocol import Reply, Request, Sampling, Usage
-from synthdiv.llm.session import Awaiting, Session, one_pause, open_session
+from synthdiv.llm.session import Session, one_pause, open_session
 from synthdiv.llm.tasks import together
 
 __all__ = [
@@ -31,9 +32,11 @@ __all__ = [
     "Sampling",
     "Session",
     "Stage",
+    "Steps",
     "Usage",
     "fence",
     "fenced",
+    "in_steps",
     "one_pause",
     "open_session",
     "together",

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 from synthdiv.llm.exchange import CallFailed, Exchange
-from synthdiv.llm.protocol import Answer, Call, Reply, Request, Usage
+from synthdiv.llm.protocol import Answer, Call, Deferred, Reply, Request, Usage
 from synthdiv.llm.structured import parse, schema_digest, wire_schema
 
 T = TypeVar("T")
@@ -56,7 +56,7 @@ async def converse(exchange: Exchange, request: Request[T]) -> Reply[T]:
     reasks = exchange.config.reasks
     usage, cached, mended, cut_off = Usage(), True, False, ""
     fitting: T | None = None  # the latest value that fits the schema
-    call = first_call(request, exchange.asked_of)
+    call = first = first_call(request, exchange.asked_of)
 
     def failed(answer: Answer, failure: str) -> Reply[T]:
         exchange.counts.failed += 1
@@ -67,6 +67,8 @@ async def converse(exchange: Exchange, request: Request[T]) -> Reply[T]:
             answer, was_kept = await exchange.answer(call)
         except CallFailed as error:
             return failed(Answer("", Usage(), ""), f"{cut_off}{error}")
+        except Deferred as wait:
+            raise Deferred(str(wait), again=call is not first) from None
         usage += answer.usage
         cached = cached and was_kept
         if answer.finish_reason == "refusal":

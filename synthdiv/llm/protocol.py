@@ -188,7 +188,16 @@ class Again(BackendError):
 
 
 class Deferred(BackendError):
-    """The call was put down to be answered later, outside this run."""
+    """The call was put down to be answered later, outside this run.
+
+    Args:
+        message: what it waits for.
+        again: whether the call is not a request's first: an earlier reply had a fault.
+    """
+
+    def __init__(self, message: str, again: bool = False) -> None:
+        super().__init__(message)
+        self.again = again
 
 
 class Backend(Protocol):
@@ -212,4 +221,8 @@ class Backend(Protocol):
         """Gives connections back."""
 
     def deferred(self) -> str | None:
-        """Closes what `Deferred` calls were written to; returns what the user is to do, if any."""
+        """Closes what `Deferred` calls were written to.
+
+        Returns:
+            what the user is to do before the same command is run again, if anything.
+        """

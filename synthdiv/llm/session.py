@@ -22,6 +22,7 @@ from synthdiv.llm.config import LLMConfig
 from synthdiv.llm.conversation import converse
 from synthdiv.llm.exchange import Counts, Exchange, asked_of
 from synthdiv.llm.money import FREE, PICO, Price, higher, price_of
+from synthdiv.llm.pauses import Awaiting
 from synthdiv.llm.plan import Plan, Stage, make_plan
 from synthdiv.llm.protocol import Backend, Deferred, Reply, Request
 from synthdiv.llm.store import Store
@@ -32,10 +33,6 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _MARGIN = 1.2  # calls are not all alike, and some are asked again
-
-
-class Awaiting(Paused):
-    """Calls were written to batch files, to be answered outside of this run."""
 
 
 def open_session(
@@ -103,6 +100,7 @@ class Session:
         self._starting = threading.Lock()
         self._under_way: set[Tasks[Any, Any]] = set()
         self._holding = 0  # how many `one_pause` are open
+        self._waiting: dict[str, bool] = {}  # as Awaiting.stages
 
     def __enter__(self) -> "Session":
         return self
@@ -141,7 +139,12 @@ class Session:
         """
         if self._exchange is None:
             raise RuntimeError("Session.ask is awaited in a coroutine that Session.map runs")
-        return await converse(self._exchange, request)
+        try:
+            return await converse(self._exchange, request)
+        except Deferred as wait:
+            again = self._waiting.get(request.stage, True)
+            self._waiting[request.stage] = again and wait.again
+            raise
 
     def map(
         self,
@@ -264,9 +267,14 @@ class Session:
 
     def _awaiting(self, pauses: Sequence[Paused]) -> Awaiting:
         """Says what waits in batch files, unless a `one_pause` around it will say it."""
-        words = [] if self._holding else [self._answers_by.deferred()]
-        flags = {flag: value for pause in pauses for flag, value in pause.flags.items()}
-        return Awaiting(" ".join(filter(None, [*words, *map(str, pauses)])), flags)
+        said = [] if self._holding else [self._said()]
+        return _together(said, pauses)
+
+    def _said(self) -> Awaiting:
+        """Finishes the batch files and says what is to be done with them."""
+        words, waiting = self._answers_by.deferred() or "", self._waiting
+        self._waiting = {}
+        return Awaiting(words, stages=waiting)
 
     def _start(self) -> tuple[Exchange, LoopThread]:
         """Opens the store and starts the event loop, once."""
@@ -330,10 +338,19 @@ def one_pause(*sessions: Session | None) -> Iterator[Callable[[], AbstractContex
         for session in asked:
             session._holding -= 1
     if waits:
-        said = [session._awaiting([]) for session in asked]
-        flags = {flag: value for pause in waits for flag, value in pause.flags.items()}
-        words = dict.fromkeys(filter(None, map(str, [*said, *waits])))
-        raise Awaiting(" ".join(words), flags)
+        raise _together([s._said() for s in asked if not s._holding], waits)
+
+
+def _together(said: Sequence[Awaiting], pauses: Sequence[Paused]) -> Awaiting:
+    """One sentence for what waits in the files of several sessions, and what else was paused."""
+    files = "; ".join(filter(None, map(str, said)))
+    words = [f"{files}; then run the same command again"] if files else []
+    words += filter(None, map(str, pauses))
+    return Awaiting(
+        "; ".join(dict.fromkeys(words)),
+        {flag: value for pause in pauses for flag, value in pause.flags.items()},
+        {stage: again for one in said for stage, again in one.stages.items()},
+    )
 
 
 @dataclass

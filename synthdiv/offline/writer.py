@@ -197,7 +197,8 @@ class _Lesson:
         persona = told.personas[chosen]
         self.voice = phrases.VOICES[hashed(persona) % len(phrases.VOICES)]
         # The word after "who" is a verb, which does not fit where an interest is named.
-        words = re.findall(r"[a-z]{4,}", re.sub(r"\b(who|and) \w+", "", persona.lower()))
+        cares = re.split(r"\bwho\b", persona.lower(), maxsplit=1)[-1]
+        words = re.findall(r"[a-z]{4,}", re.sub(r"(^|\band) *\w+", "", cares))
         own = [word for word in words if commonness_weight(word) == 1.0]
         self.interest = self.random.choice(own or words or ["daily work"])
         return chosen + 1

@@ -74,14 +74,17 @@ def _panel(study: Mapping[str, Any], model: str, phase: str, fit: Series | None)
     tokens = [cell["corpus"]["tokens"] for cell in study["cells"]]
     for cell in study["cells"]:
         outcome = cell["models"][model][phase]
-        accuracy, half = 100 * outcome["accuracy"], 196 * outcome["stderr"]
+        accuracy, error = 100 * outcome["accuracy"], outcome["stderr"]
+        low, high = cell["score"]["ci95"]
         points.append(
             Point(
                 x=cell["score"]["mean"],
                 y=accuracy,
                 label=cell["corpus"]["name"],
-                x_interval=tuple(cell["score"]["ci95"]),
-                y_interval=(accuracy - half, accuracy + half),
+                x_interval=None if low is None or high is None else (low, high),
+                y_interval=None
+                if error is None
+                else (accuracy - 196 * error, accuracy + 196 * error),
                 size=cell["corpus"]["tokens"] / (sum(tokens) / len(tokens)),
             )
         )
@@ -127,12 +130,14 @@ def study_table(study: Mapping[str, Any]) -> dict[str, list[Any]]:
         corpus, score = cell["corpus"], cell["score"]
         row = [corpus["name"]]
         row += [_whole(corpus[k]) for k in ("topics", "generations", "documents", "tokens")]
-        row += [f"{score['mean']:.2f}", "{:.2f} to {:.2f}".format(*score["ci95"])]
+        ends = [_figure(end, 2) for end in score["ci95"]]
+        row += [_figure(score["mean"], 2), " to ".join(ends)]
         for model in study["regression"]:
             for phase in PHASES:
                 outcome = cell["models"][model][phase]
-                row.append(f"{100 * outcome['accuracy']:.1f} \u00b1 {100 * outcome['stderr']:.1f}")
-                row.append(f"{outcome['bits_per_byte']:.3f}")
+                accuracy = _figure(outcome["accuracy"], 1, 100)
+                row.append(f"{accuracy} \u00b1 {_figure(outcome['stderr'], 1, 100)}")
+                row.append(_figure(outcome["bits_per_byte"], 3))
         rows.append(row)
     return {"head": head, "rows": rows}
 
@@ -152,6 +157,10 @@ def _baselines(study: Mapping[str, Any], metrics: Mapping[str, Metric]) -> dict[
         rows.append([title, *map(charts.number, values), *shown])
     columns = [f"with {model} {PHASES[phase]}" for model, phase in phases]
     return {"head": ["Metric", *(c["corpus"]["name"] for c in cells), *columns], "rows": rows}
+
+
+def _figure(value: float | None, digits: int, times: float = 1) -> str:
+    return "-" if value is None else f"{times * value:.{digits}f}"
 
 
 def _whole(value: int | None) -> str:

@@ -8,7 +8,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from synthdiv.diversity import ScoreConfig, score_corpora
+from synthdiv.diversity.criteria import criteria_json, criteria_of, given_basis
 from synthdiv.errors import Paused
 from synthdiv.files import Corpus
 from synthdiv.llm import Awaiting, LLMConfig, open_session
@@ -97,7 +100,7 @@ def test_three_corpora_take_one_pause_a_stage(tmp_path: Path) -> None:
     inputs = [Corpus(corpus(tmp_path / f"{name}.jsonl")) for name in "abc"]
     config = replace(CONFIG, rounds=20, repeats=2, repeat_fraction=0.5, second_fraction=0.5)
     directory = tmp_path / "out"
-    pauses = []
+    pauses, places = [], []
     for _ in range(20):
         with (
             open_session(LLMConfig("batch", "one"), directory / "answers.sqlite") as session,
@@ -109,8 +112,16 @@ def test_three_corpora_take_one_pause_a_stage(tmp_path: Path) -> None:
             except Awaiting as pause:
                 stages = stages_of(directory)
                 for stage in stages:
-                    assert len(re.findall(rf"\d {stage} requests", str(pause))) == 1
+                    assert len(re.findall(rf"\d {stage} requests? ", str(pause))) == 1
                 pauses.append(stages)
+                places.append(str(pause).partition(": ")[0])
+    assert places == [
+        "step 1 of 5, criteria (then gathering, summary, clustering and verification)",
+        "step 2 of 5, gathering (then summary, clustering and verification)",
+        "step 3 of 5, summary (then clustering and verification)",
+        "step 4 of 5, clustering (then verification)",
+        "step 5 of 5, verification (the last, but for replies that have to be asked for again)",
+    ]
     assert pauses == [
         ["criteria"],
         ["gather_metadata", "gather_metrics"],
@@ -139,6 +150,33 @@ def test_corpora_without_a_comparison_wait_together_too(tmp_path: Path) -> None:
             except Awaiting:
                 pauses.append(stages_of(tmp_path / "out"))
     assert len(pauses) == 5 and pauses[0] == ["criteria"] and pauses[-1] == ["verification"]
+
+
+@pytest.mark.parametrize("prompts", ["prompts/score", "prompts/levels"])
+def test_what_is_judged_by_can_be_read_before_the_costly_step(tmp_path: Path, prompts: str) -> None:
+    documents = Corpus(corpus(tmp_path / "corpus.jsonl"))
+    config = replace(CONFIG, prompts=prompts, coverage_documents=0)
+    written = tmp_path / "out" / "criteria.json"
+    while True:
+        with (
+            open_session(LLMConfig("batch", "one"), tmp_path / "out/answers.sqlite") as session,
+            pytest.raises(Awaiting) as pause,
+        ):
+            score_corpora([documents], tmp_path / "out", config, session)
+        stages = stages_of(tmp_path / "out")
+        assert (
+            written.exists()
+            == (str(written) in str(pause.value))
+            == (stages in (["clustering"], ["values"]))
+        )
+        if written.exists():
+            break
+    with open_session(LLMConfig("batch", "one"), tmp_path / "other/answers.sqlite") as session:
+        again = replace(config, criteria=str(written), verify=False)
+        with pytest.raises(Awaiting, match="^step 1 of 1, (clustering|values) "):
+            score_corpora([documents], tmp_path / "other", again, session)
+    (basis,) = given_basis(again)
+    assert criteria_json(criteria_of(basis)) == json.loads(written.read_text())["criteria"]
 
 
 def test_from_the_command_line(tmp_path: Path) -> None:

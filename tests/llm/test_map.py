@@ -7,7 +7,17 @@ from pathlib import Path
 import pytest
 
 from synthdiv.errors import Paused, UserError
-from synthdiv.llm import Awaiting, LLMConfig, Request, Session, one_pause, open_session, together
+from synthdiv.llm import (
+    Awaiting,
+    LLMConfig,
+    Request,
+    Session,
+    Steps,
+    in_steps,
+    one_pause,
+    open_session,
+    together,
+)
 from synthdiv.llm.money import FREE
 from synthdiv.llm.protocol import Answer, Call, Deferred, Usage
 from tests.llm.serving import Groups, question
@@ -161,6 +171,34 @@ def test_a_question_is_once_in_a_file_however_often_it_is_asked(tmp_path: Path) 
             for _ in range(2):
                 with piece():
                     session.ask_all(asked)
+
+
+def test_a_pause_says_which_step_it_is_and_whether_replies_are_asked_for_again(
+    tmp_path: Path,
+) -> None:
+    steps = {"first": ["none"], "second": ["grouping"], "third": ["other"], "fourth": ["more"]}
+
+    def paused(inside: Steps) -> str:
+        with (
+            open_session(LLMConfig("batch", "m"), tmp_path / "answers.sqlite") as session,
+            pytest.raises(Awaiting) as pause,
+            in_steps(inside, {"of another kind": ["none"]}),
+            one_pause(session) as piece,
+            piece(),
+            in_steps(inside),  # where it is held, nothing is said twice
+        ):
+            session.ask_all([question(1)])
+        return str(pause.value)
+
+    first = paused(steps)
+    assert first.startswith("step 2 of 4, second (then third and fourth): 1 grouping request is")
+    (requests,) = tmp_path.glob("batch_*_requests.jsonl")
+    (line,) = map(json.loads, requests.read_text().splitlines())
+    body = {"choices": [{"message": {"content": "no JSON"}, "finish_reason": "stop"}]}
+    answer = {"custom_id": line["custom_id"], "response": {"status_code": 200, "body": body}}
+    (tmp_path / "batch_grouping_answers.jsonl").write_text(json.dumps(answer))
+    again = paused({"only": ["grouping"]})
+    assert again.startswith("step 1 of 1, only, replies asked for again (the last): 1 grouping")
 
 
 def test_another_error_of_a_piece_is_no_wait(tmp_path: Path) -> None:

@@ -75,6 +75,19 @@ def test_the_page_stands_alone_and_shows_what_is_measured(tmp_path):
     ]
 
 
+def test_what_is_not_known_is_a_dash_and_breaks_nothing(tmp_path):
+    study = made_up_study()
+    few = study["cells"][0]
+    few["score"] = {"mean": 1.5, "ci95": [None, None], "standard_error": None}
+    outcome = few["models"]["tiny"]["sft"]
+    outcome |= {"stderr": None, "bits_per_byte": None}
+    page = write_report(tmp_path, study).read_text()
+    row = next(line for line in page.splitlines() if 'scope="row">few<' in line)
+    assert "- to -" in row and "26.0 \u00b1 -" in row and "None" not in row + results_table(study)
+    whole = write_report(tmp_path, made_up_study()).read_text()
+    assert whole.count('class="error"') - page.count('class="error"') == 4, "two in each chart"
+
+
 def test_a_flat_result_is_called_flat(tmp_path):
     page = write_report(tmp_path, made_up_study(slope=0.0)).read_text()
     assert "holds zero" in page and "excludes zero" not in page

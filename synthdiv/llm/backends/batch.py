@@ -73,8 +73,10 @@ class BatchBackend:
             return None
         paths = [path for file in self._files.values() for path in file.finish()]
         counted = " and ".join(
-            f"{file.written:,} {stage} requests" for stage, file in self._files.items()
+            f"{file.written:,} {stage} request{'s' * (file.written > 1)}"
+            for stage, file in self._files.items()
         )
+        are = "are" if sum(file.written for file in self._files.values()) > 1 else "is"
         pairs = "; ".join(f"{path} -> {_answers_path(path)}" for path in paths)
         command = shlex.join(
             ["vllm", "run-batch", "-i", str(paths[0]), "-o", str(_answers_path(paths[0]))]
@@ -88,10 +90,10 @@ class BatchBackend:
         self._files.clear()
         self._written.clear()
         self._answers.clear()
-        those = "each file" if len(paths) > 1 else "them"
+        those = "each file" if len(paths) > 1 else "them" if are == "are" else "it"
         return (
-            f"{'; '.join([*odd, counted])} are written; have {those} answered"
-            f" ({pairs}), by OpenAI's Batch API or as `{command}`, and run the same command again"
+            f"{'; '.join([*odd, counted])} {are} written; have {those} answered"
+            f" ({pairs}), by OpenAI's Batch API or as `{command}`"
         )
 
     async def close(self) -> None:
