@@ -1,4 +1,4 @@
-"""Families: what each shows its writer, that no material can speak to it, and families of one's own."""
+"""Families: what each shows its writer, that no material speaks to it, and one of your own."""
 
 import itertools
 import json
@@ -35,7 +35,9 @@ def prompt(planned, number=0):
 def mine(tmp_path):
     """A family of one's own, outside of the installed ones."""
     (tmp_path / "haiku").mkdir()
-    (tmp_path / "haiku/family.json").write_text('{"topics": "one", "shape": [], "columns": ["mood"]}')
+    (tmp_path / "haiku/family.json").write_text(
+        '{"topics": "one", "shape": [], "columns": ["mood"]}'
+    )
     (tmp_path / "haiku/prompt.jinja").write_text(
         'A haiku on {{ fence("topic", topics) }} as {{ reply }}'
     )
@@ -98,7 +100,9 @@ def test_the_two_families_with_personas_draw_them_apart():
 
 @pytest.mark.parametrize("family", ["topic", "topic_styles"])
 def test_no_two_prompts_of_a_corpus_are_alike(family):
-    fixed = {name: {value: 1} for name, value in (("passages", 3), ("words", 300), ("questions", 1))}
+    fixed = {
+        name: {value: 1} for name, value in (("passages", 3), ("words", 300), ("questions", 1))
+    }
     planned = plan(family, topics=2, generations=150, shape=ShapeConfig(**fixed))
     prompts = {prompt(planned, n) for n in range(len(planned))}
     assert len(prompts) == 300

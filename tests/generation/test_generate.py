@@ -8,7 +8,7 @@ import pytest
 from synthdiv import files
 from synthdiv.config import find
 from synthdiv.errors import Paused, UserError
-from synthdiv.generation import GenerateConfig, ShapeConfig, generate, plan_generation
+from synthdiv.generation import GenerateConfig, generate, plan_generation
 from synthdiv.generation import generator as generator_module
 from synthdiv.generation.plan import CorpusPlan
 from synthdiv.llm import LLMConfig, Session, open_session

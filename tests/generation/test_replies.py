@@ -43,8 +43,7 @@ PASSAGES = "Passage 0.\n\nPassage 1.\n\nPassage 2."
 
 def test_the_papers_text_is_passages_then_question_answer_explanation():
     assert text(PLAIN) == (
-        f"{PASSAGES}\n\n"
-        "Question: Which metal?\nAnswer: iron\nExplanation: It rusts, so it is iron."
+        f"{PASSAGES}\n\nQuestion: Which metal?\nAnswer: iron\nExplanation: It rusts, so it is iron."
     )
 
 
@@ -60,8 +59,7 @@ def test_the_papers_text_is_passages_then_question_answer_explanation():
         ),
         (
             Shape(3, 300, 0, 2, False, True, False, True, "plain"),
-            PASSAGES
-            + "\n\n**Question:** Why?\n**Answer:** It rusts.\n"
+            PASSAGES + "\n\n**Question:** Why?\n**Answer:** It rusts.\n"
             "**Explanation:** Rust is an oxide of iron." * 2,
         ),
     ],

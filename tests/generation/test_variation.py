@@ -122,7 +122,12 @@ def test_faulty_tables_are_refused(tmp_path, group, fault):
 
 def test_openings_are_counted_and_stock_ones_told():
     openings = Openings()
-    texts = ["Imagine a world.", "A Title\n\nImagine a world of rust.", "Iron rusts.", "At its core."]
+    texts = [
+        "Imagine a world.",
+        "A Title\n\nImagine a world of rust.",
+        "Iron rusts.",
+        "At its core.",
+    ]
     for text in [*texts, "# Rust\n\nIron rusts fast."]:
         openings.add(text)
     assert openings.found(["Imagine", "At its core", "Once upon a time"]) == {
