@@ -7,6 +7,7 @@ a dataclass inside another is bound in its own scope (`Model.hidden = 960`, not
 """
 
 import dataclasses
+import functools
 import math
 import os
 import re
@@ -20,6 +21,7 @@ from typing import Any, TypeVar
 from synthdiv.errors import UserError, closest, first_line
 
 T = TypeVar("T")
+PathName = str | Path  # of a field that names a file or a directory; it is kept as a text
 
 
 def configs_dir() -> Path:
@@ -29,7 +31,7 @@ def configs_dir() -> Path:
     return checkout if checkout.is_dir() else package / "configs"
 
 
-def find(path: str | Path) -> Path:
+def find(path: PathName) -> Path:
     """Returns the file that `path` names: as given, or inside the installed configs.
 
     `configs/score/quick.gin` and `score/quick.gin` both work from any directory.
@@ -98,9 +100,8 @@ class Config:
         for name, nested in _nested(target).items():
             if name not in values:
                 values[name] = self.get(nested, scope)
-        check_types(target, values)
         try:
-            return target(**values)
+            return target(**settled(target, values))
         except (TypeError, ValueError) as error:
             raise UserError(f"{_scope_name(target)}: {first_line(error)}") from error
 
@@ -158,31 +159,64 @@ def _register(target: type) -> None:
         _registered.add(target)
 
 
-def check_types(target: type, values: Mapping[str, Any]) -> None:
-    """Refuses "many" where a number belongs, and NaN; an int where a float belongs is fine.
+def settle(config: Any) -> None:
+    """Checks the values of a frozen dataclass and makes them plain, in its `__post_init__`.
+
+    Raises:
+        UserError: as `settled`.
+    """
+    before = vars(config)
+    for name, value in settled(type(config), before).items():
+        if value is not before[name]:
+            object.__setattr__(config, name, value)
+
+
+def settled(target: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns values as a configuration keeps them: paths as texts, scalars of NumPy as numbers.
+
+    "many" where a number belongs is refused, and NaN; an int where a float belongs is fine.
 
     Args:
         target: a dataclass.
-        values: of its fields, by name; those that take more than numbers and texts may be anything.
+        values: of its fields, by name; those that take more than numbers, texts and paths may be
+            anything.
 
     Raises:
         UserError: names the field and what it takes.
     """
+    return {
+        name: _settled(f"{_scope_name(target)}.{name}", _taken(target).get(name), value)
+        for name, value in values.items()
+    }
+
+
+@functools.cache
+def _taken(target: type) -> dict[str, tuple[type, ...]]:
+    """What the fields take that are of numbers, texts and paths alone."""
     hints = typing.get_type_hints(target)
-    for name, value in values.items():
-        hint = hints.get(name)
-        allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-        if not all(a in (int, float, str, bool, types.NoneType) for a in allowed):
-            continue
-        numbers = (*allowed, int) if float in allowed else allowed
-        fits = type(value) in allowed or (
-            isinstance(value, tuple(numbers)) and not isinstance(value, bool)
-        )
-        if not fits:
-            wanted = " or ".join("None" if a is types.NoneType else a.__name__ for a in allowed)
-            raise UserError(f"{_scope_name(target)}.{name} takes {wanted}, not {value!r}")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise UserError(f"{_scope_name(target)}.{name} must be a finite number, not {value}")
+    found = {
+        name: typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+        for name, hint in hints.items()
+    }
+    plain = (int, float, str, bool, types.NoneType, Path)
+    return {name: some for name, some in found.items() if all(one in plain for one in some)}
+
+
+def _settled(name: str, allowed: tuple[type, ...] | None, value: Any) -> Any:
+    if allowed is None:
+        return value
+    if Path in allowed and isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    elif getattr(value, "shape", None) == ():  # a scalar of NumPy or JAX
+        value = value.item()
+    numbers = (*allowed, int) if float in allowed else allowed
+    if type(value) not in (numbers if type(value) is int else allowed):
+        some = (one for one in allowed if one is not Path)
+        wanted = " or ".join("None" if one is types.NoneType else one.__name__ for one in some)
+        raise UserError(f"{name} takes {wanted}, not {value!r}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{name} must be a finite number, not {value}")
+    return value
 
 
 def _check_includes(path: Path, seen: tuple[Path, ...] = ()) -> None:

@@ -145,8 +145,7 @@ def _session(
     compare: bool = False,
 ) -> "Iterator[Session]":
     """The judge's session, with `output` claimed for the score for as long as it is open."""
-    from synthdiv.claims import FINGERPRINT, claim
-    from synthdiv.diversity import score_work
+    from synthdiv.diversity import claim_score
     from synthdiv.llm import LLMConfig, Session, open_session
 
     judge = LLMConfig() if judge is None else judge
@@ -161,8 +160,7 @@ def _session(
         directory = None if output is None else Path(output)
         if directory is not None:
             llm = judge.config if isinstance(judge, Session) else judge
-            work = score_work(corpora, config, llm, compare)
-            stack.enter_context(claim(directory / FINGERPRINT, work, "score"))
+            stack.enter_context(claim_score(directory, corpora, config, llm, compare))
         if isinstance(judge, LLMConfig):
             store = None if directory is None else directory / "answers.sqlite"
             judge = stack.enter_context(open_session(judge, store))

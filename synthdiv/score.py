@@ -46,8 +46,7 @@ def main() -> None:
     """Parses, reads the configuration, and calls `score_corpora`."""
     from pathlib import Path
 
-    from synthdiv.claims import FINGERPRINT, check_claim, claim
-    from synthdiv.diversity import ScoreConfig, score_corpora, score_work
+    from synthdiv.diversity import ScoreConfig, check_score_claim, claim_score, score_corpora
     from synthdiv.diversity.planning import plan_score
     from synthdiv.llm import LLMConfig
 
@@ -58,13 +57,13 @@ def main() -> None:
     judge = cli.judge_settings(FLAGS, config)
     corpora = cli.open_corpora(FLAGS, FLAGS.input, FLAGS.names)
     directory = Path(FLAGS.output)
-    claimed = directory / FINGERPRINT, score_work(corpora, settings, judge, FLAGS.compare), "score"
+    claimed = directory, corpora, settings, judge, FLAGS.compare
     if FLAGS.dry_run:
-        check_claim(*claimed)
+        check_score_claim(*claimed)
         with cli.open_session(FLAGS, config, directory) as session:
             print(plan_score(corpora, settings, session))
         return
-    with claim(*claimed), cli.open_judges(FLAGS, config, directory) as (session, second):
+    with claim_score(*claimed), cli.open_judges(FLAGS, config, directory) as (session, second):
         result = score_corpora(corpora, directory, settings, session, FLAGS.compare, second)
     print(result)
     if session.backend == "offline":

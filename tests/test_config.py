@@ -1,11 +1,16 @@
 """Bindings reach the dataclasses, and a wrong one is refused with the nearest right one."""
 
 import dataclasses
+import json
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from synthdiv import config
+from synthdiv.diversity import ScoreConfig
 from synthdiv.errors import UserError
+from synthdiv.llm import LLMConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +43,39 @@ def test_defaults_bindings_scopes_and_overrides():
 
 def test_an_int_is_a_fine_float():
     assert load("Inner.rate=1").inner.rate == 1
+
+
+def test_paths_and_scalars_of_numpy_are_settings_too(tmp_path):
+    (tmp_path / "prices.json").write_text('{"models": {}}')
+    asked = LLMConfig(prices=tmp_path / "prices.json", retries=np.int64(3), timeout=np.float32(1.5))
+    assert asked == LLMConfig(prices=str(tmp_path / "prices.json"), retries=3, timeout=1.5)
+    score = ScoreConfig(
+        criteria=tmp_path / "prices.json",
+        rounds=np.uint8(7),
+        verify=np.False_,
+        target_ci=np.array(0.5),
+    )
+    plain = ScoreConfig(
+        criteria=str(tmp_path / "prices.json"), rounds=7, verify=False, target_ci=0.5
+    )
+    assert json.dumps(dataclasses.asdict(score)) == json.dumps(dataclasses.asdict(plain))
+    assert config.load([OuterConfig]).get(OuterConfig, steps=np.int32(4)) == OuterConfig(4)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"rounds": np.float64(7.0)}, "Score.rounds takes int, not 7.0"),
+        ({"rounds": np.arange(2)}, "Score.rounds takes int, not array"),
+        ({"rounds": True}, "Score.rounds takes int, not True"),
+        ({"target_ci": np.float64("nan")}, "Score.target_ci must be a finite number, not nan"),
+        ({"criteria": 7}, "Score.criteria takes str or None, not 7"),
+        ({"level": Path("a.b")}, "Score.level takes str, not "),
+    ],
+)
+def test_what_a_setting_does_not_take_is_refused(wrong, message):
+    with pytest.raises(UserError, match=message):
+        ScoreConfig(**wrong)
 
 
 def test_files_include_and_later_ones_win(tmp_path):

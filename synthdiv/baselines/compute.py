@@ -30,6 +30,7 @@ from synthdiv.baselines.ngrams import NgramCounts
 from synthdiv.baselines.perplexity import perplexity_metrics
 from synthdiv.baselines.repetition import Repetition
 from synthdiv.baselines.words import batches, hash_batch, mix
+from synthdiv.config import PathName, settle
 from synthdiv.errors import UserError, closest
 from synthdiv.files import Corpus
 
@@ -86,11 +87,12 @@ class BaselineConfig:
     perplexity_models: tuple[str, ...] = ()
     perplexity_documents: int = 1000
     memory_mb: float = 256
-    temporary_dir: str | None = None
+    temporary_dir: PathName | None = None
     threads: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
+        settle(self)
         for name in self.metrics:
             if name not in GROUPS:
                 known = ", ".join(GROUPS)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from synthdiv import config
+from synthdiv.config import PathName, settle
 from synthdiv.data.special_tokens import is_protected, protect, runs, unprotect
 from synthdiv.data.tokenizer import CONFIG_FILE, Tokenizer
 from synthdiv.errors import UserError, first_line
@@ -40,9 +41,12 @@ class ChatTemplate:
         text: the template itself, if it is not that of a file; `path` then says where it is from.
     """
 
-    path: str = AUTO
+    path: PathName = AUTO
     system: str = ""
     text: str = ""
+
+    def __post_init__(self) -> None:
+        settle(self)
 
     def of_model(self, directory: Path | None) -> "ChatTemplate":
         """Returns this template, or if it is "auto", the one beside a model's tokenizer.

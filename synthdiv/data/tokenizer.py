@@ -19,6 +19,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from synthdiv import hub
+from synthdiv.claims import differences
+from synthdiv.config import PathName, settle
 from synthdiv.data.special_tokens import runs
 from synthdiv.errors import UserError
 from synthdiv.files import Corpus, atomic_path, output_dir, read_json, write_json
@@ -46,10 +48,13 @@ class TokenizerConfig:
         max_bytes: how much text training reads.
     """
 
-    path: str | None = None
+    path: PathName | None = None
     kind: str = "bpe"
     vocab_size: int = 32_768
     max_bytes: int = 1_000_000_000
+
+    def __post_init__(self) -> None:
+        settle(self)
 
 
 class Tokenizer(Protocol):
@@ -311,15 +316,14 @@ def train_tokenizer(
         "kind": kind,
         "vocab_size": vocab_size,
         "max_bytes": max_bytes,
-        "corpora": [[c.fingerprint, c.text_column] for c in corpora],
+        "corpora": [[corpus.fingerprint, corpus.text_column] for corpus in corpora],
+        "corpora_bytes": [corpus.bytes_sha256 for corpus in corpora],
     }
     told = output / _TRAINING_FILE
     made = [n for n in (HF_FILE, SENTENCEPIECE_FILE) if (output / n).exists()]
-    if made and not (told.exists() and read_json(told) == training):
-        raise UserError(
-            f"{str(output)!r} has a tokenizer of other corpora or settings: remove it or choose "
-            "another `output`"
-        )
+    if made and not (told.exists() and not differences(read_json(told), training)):
+        other = f"{str(output)!r} has a tokenizer of other corpora or settings"
+        raise UserError(f"{other}: remove it or choose another `output`")
     if made:
         return load_tokenizer(output)
     texts = _texts(corpora, max_bytes)

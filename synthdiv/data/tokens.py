@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from synthdiv.claims import claim
+from synthdiv.config import settle
 from synthdiv.data.packing import (
     Sequences,
     StreamPacker,
@@ -58,6 +59,9 @@ class TokenizeConfig:
     sequence_length: int = 2048
     shard_bytes: int = 1 << 28
     workers: int | None = None
+
+    def __post_init__(self) -> None:
+        settle(self)
 
 
 def tokenize_corpora(
@@ -187,6 +191,7 @@ def tokenize_corpus(
     plan = {
         "format": FORMAT,
         "corpus": corpus.fingerprint,
+        "corpus_bytes": corpus.bytes_sha256,
         "text_column": corpus.text_column,
         "tokenizer_sha256": tokenizer.sha256,
         "eot_id": tokenizer.eot_id,

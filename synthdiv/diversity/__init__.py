@@ -9,13 +9,14 @@ Of a corpus on disk:
     result.mean, result.ci95
 """
 
-from synthdiv.diversity.config import ScoreConfig, score_work
+from synthdiv.diversity.config import ScoreConfig
 from synthdiv.diversity.corpora import score_corpora
 from synthdiv.diversity.partial import PartialScore
 from synthdiv.diversity.results import ComparisonResult, Difference, ScoreResult
 from synthdiv.diversity.scoring import cluster_score
 from synthdiv.diversity.validation import Validation, plan_validation, validate
 from synthdiv.diversity.validation_result import ValidationResult
+from synthdiv.diversity.work import check_score_claim, claim_score, score_work
 
 __all__ = [
     "ComparisonResult",
@@ -25,6 +26,8 @@ __all__ = [
     "ScoreResult",
     "Validation",
     "ValidationResult",
+    "check_score_claim",
+    "claim_score",
     "cluster_score",
     "plan_validation",
     "score_corpora",

@@ -32,7 +32,9 @@ def attached(config: ScoreConfig, session: Session) -> dict[str, Any]:
     prompts, size = load_prompts(config.prompts), config.documents_per_round
     for trial in content["trials"]:
         if trial["prompts_sha256"] == prompts.sha256 and trial["documents_per_round"] == size:
-            summary = _summary(content, trial, config.level if prompts.facets else "clusters")
+            summary = _summary(
+                content, trial, config.level if prompts.way == "values" else "clusters"
+            )
             return judge | {"validation": {"sha256": sha256_file(path)} | summary}
     raise UserError(
         f"{path} validates other ways of asking: none with the prompts in {config.prompts} and"

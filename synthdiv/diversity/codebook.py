@@ -146,17 +146,40 @@ class Codebook:
     @functools.cached_property
     def text(self) -> str:
         """The codebook as a prompt shows it."""
-        parts = []
-        for number, facet in enumerate(self.facets):
-            letter = self.letter(number)
-            lines = [f"{letter}. {facet.described()}"]
-            for place, value in facet.walk():
-                code = letter + ".".join(map(str, place))
-                meaning = f": {value.meaning}" if value.meaning else ""
-                lines.append(f"{'    ' * len(place)}{code} {value.name}{meaning}")
-            lines.append(f"    {letter}0 other: none of these")
-            parts.append("\n".join(lines))
-        return "\n\n".join(parts)
+        return "\n\n".join(
+            f"{self.listed(number)}\n    {self.letter(number)}0 other: none of these"
+            for number in range(len(self.facets))
+        )
+
+    def listed(self, number: int) -> str:
+        """One facet with its values and their codes."""
+        letter, facet = self.letter(number), self.facets[number]
+        lines = [f"{letter}. {facet.described()}"]
+        for place, value in facet.walk():
+            code = letter + ".".join(map(str, place))
+            meaning = f": {value.meaning}" if value.meaning else ""
+            lines.append(f"{'    ' * len(place)}{code} {value.name}{meaning}")
+        return "\n".join(lines)
+
+    def narrowed(self, level: str) -> "Codebook":
+        """One facet of it, down to a level named as "subject.discipline".
+
+        Raises:
+            UserError: as `find`.
+        """
+        number, depth = self.find(level)
+        facet = self.facets[number]
+
+        def cut(values: Sequence[Value], left: int) -> tuple[Value, ...]:
+            return tuple(
+                dataclasses.replace(value, values=cut(value.values, left - 1) if left else ())
+                for value in values
+            )
+
+        levels, values = facet.levels[: depth + 1], cut(facet.values, depth)
+        return dataclasses.replace(
+            self, facets=(dataclasses.replace(facet, levels=levels, values=values),)
+        )
 
     def fault(self, codes: Sequence[str]) -> str | None:
         """Says in words why these are not one code a facet; None if they are."""

@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 from synthdiv.diversity.codebook import Codebook, Facet, Value, is_other, same_name
 from synthdiv.diversity.config import ScoreConfig
 from synthdiv.diversity.criteria import sampling
-from synthdiv.diversity.documents import Shown
+from synthdiv.diversity.documents import Shown, fenced_documents
 from synthdiv.diversity.prompts import Prompts
 from synthdiv.errors import UserError
 from synthdiv.llm import Request, Session, fence, together
@@ -69,12 +69,6 @@ class Handful:
 
     number: int
     documents: Sequence[Shown]
-
-
-def fenced_documents(documents: Sequence[Shown]) -> str:
-    """Documents as prompts show them; those that were cut say so."""
-    cut = ["yes" if document.cut else None for document in documents]
-    return fence("document", [document.text for document in documents], cut=cut)
 
 
 def note_request(

@@ -1,16 +1,15 @@
 """What the diversity score can be told: one frozen dataclass, by default as in the paper."""
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
 
 from synthdiv.baselines import BaselineConfig
-from synthdiv.config import check_types, find
+from synthdiv.config import PathName, settle
+from synthdiv.diversity.prompts import load_prompts
 from synthdiv.errors import UserError
-from synthdiv.files import Corpus, sha256_file
-from synthdiv.llm.config import LLMConfig
 
-POLICIES = ("drop", "split", "keep")
+ONE_SIDED = ("drop", "split", "keep")  # what becomes of clusters that verification rejects
+CORRECTED = "corrected"
+POLICIES = (*ONE_SIDED, CORRECTED)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +29,10 @@ class ScoreConfig:
         criteria: file of criteria to use as they are (JSON as in score.json); skips steps 1 to 3.
         verify: whether step 5 is asked. Without it every cluster counts as valid.
         policy: what becomes of a rejected cluster: "drop" leaves it and its documents out (the
-            paper), "split" makes each of its documents a cluster, "keep" ignores the verdict.
+            paper), "split" makes each of its documents a cluster, "keep" ignores the verdict;
+            "corrected", where verification looks both ways, counts the clusters as it mends them.
+            None is "corrected" where that can be, else "drop".
+        explain: whether replies give reasons. Without them they are a third as long or less.
         sample: documents drawn from the corpus, without replacement; rounds draw from these.
         document_words: a longer document is cut to this many words before the judge sees it.
         repeats: the whole procedure this many times, with new documents and new criteria each
@@ -47,10 +49,10 @@ class ScoreConfig:
             corpora show the judge the same distribution of lengths.
         temperature, max_tokens: of the judge's replies.
         prompts: directory of the Jinja templates. It decides the way of asking: "prompts/score"
-            sorts documents into clusters as the paper does, "prompts/levels" gives each document
-            values at levels.
-        level: with values, the level whose score is the headline, as facet.level.
-        coverage_documents: with values, documents that made no codebook, described to see
+            sorts documents into clusters as the paper does, "prompts/rule" by one rule at a level
+            of a codebook, "prompts/levels" gives each document values at all levels.
+        level: with a codebook, the level whose score is the headline, as facet.level.
+        coverage_documents: with a codebook, documents that did not make it, described to see
             whether it covers the corpus; 0 leaves that out.
         least_coverage: share of them that must have a value at the headline's level; below it the
             values are gathered once more, with what was missed.
@@ -68,9 +70,10 @@ class ScoreConfig:
     criteria_sets: int = 10
     criteria_low: int = 3
     criteria_high: int = 5
-    criteria: str | None = None
+    criteria: PathName | None = None
     verify: bool = True
-    policy: str = "drop"
+    policy: str | None = None
+    explain: bool = True
     sample: int = 1_000_000
     document_words: int = 600
     repeats: int = 1
@@ -84,18 +87,18 @@ class ScoreConfig:
     match_length: bool = True
     temperature: float = 0.0
     max_tokens: int = 4096
-    prompts: str = "prompts/score"
+    prompts: PathName = "prompts/score"
     level: str = "subject.discipline"
     coverage_documents: int = 40
     least_coverage: float = 0.9
-    validation: str | None = None
+    validation: PathName | None = None
     bootstrap: int = 2000
     with_baselines: bool = True
     baselines: BaselineConfig = dataclasses.field(default_factory=BaselineConfig)
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_types(ScoreConfig, vars(self))
+        settle(self)
 
         def refuse(name: str, value: object, wanted: str) -> None:
             raise UserError(f"Score.{name} is {value!r}; it must be {wanted}")
@@ -123,7 +126,7 @@ class ScoreConfig:
                 refuse(name, getattr(self, name), f"at least {low}")
         if self.criteria_high < self.criteria_low:
             refuse("criteria_high", self.criteria_high, f"at least {self.criteria_low}")
-        if self.policy not in POLICIES:
+        if self.policy is not None and self.policy not in POLICIES:
             refuse("policy", self.policy, f"one of {', '.join(POLICIES)}")
         for name in ("repeat_fraction", "second_fraction", "least_coverage"):
             if not 0 <= getattr(self, name) <= 1:
@@ -136,6 +139,21 @@ class ScoreConfig:
             )
 
     @property
+    def policy_in_force(self) -> str:
+        """The policy, or what its being None stands for.
+
+        Raises:
+            UserError: nothing is corrected with these prompts.
+        """
+        by_rule = load_prompts(self.prompts).way == "rule"
+        if self.policy == CORRECTED and not by_rule:
+            raise UserError(
+                f"Score.policy='{CORRECTED}' needs prompts whose verification looks both ways:"
+                " `Score.prompts='prompts/rule'`"
+            )
+        return self.policy or (CORRECTED if by_rule else ONE_SIDED[0])
+
+    @property
     def sets(self) -> int:
         """Criteria sets that can be gathered: never more than there are proposals or rounds."""
         return max(1, min(self.criteria_sets, self.criteria_rounds, self.rounds))
@@ -144,26 +162,3 @@ class ScoreConfig:
     def proposals_per_set(self) -> int:
         """Proposals of step 1 that one criteria set is gathered from."""
         return max(1, self.criteria_rounds // self.sets)
-
-
-# What refines a score, or only adds to it, may change between two runs in one directory.
-_MAY_CHANGE = (
-    *("rounds", "target_ci", "repeat_fraction", "second_fraction", "labels"),
-    *("validation", "bootstrap", "with_baselines", "baselines"),
-)
-
-
-def score_work(
-    corpora: Sequence[Corpus], config: ScoreConfig, judge: LLMConfig, compare: bool = False
-) -> dict[str, Any]:
-    """Returns what makes a score what it is, for the claim on its directory."""
-    asked = dataclasses.asdict(config)
-    if config.criteria:
-        asked["criteria"] = sha256_file(find(config.criteria))
-    return {
-        "kind": "score",
-        "corpora": {corpus.name: corpus.sha256 for corpus in corpora},
-        "score": {name: value for name, value in asked.items() if name not in _MAY_CHANGE},
-        "judge": {"backend": judge.backend, "model": judge.model},
-        "compare": compare,
-    }

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from synthdiv.corpora.names import check_names, numbered
 from synthdiv.diversity.attached import attached
 from synthdiv.diversity.config import ScoreConfig
 from synthdiv.diversity.criteria import Basis, criteria_json, criteria_of, given_basis
@@ -26,6 +25,7 @@ from synthdiv.diversity.prompts import load_prompts
 from synthdiv.diversity.results import ComparisonResult, Difference, ScoreResult
 from synthdiv.diversity.scoring import cluster_score, result_of, spent
 from synthdiv.diversity.steps import readable, steps_of
+from synthdiv.diversity.work import directory_names
 from synthdiv.errors import Paused, UserError
 from synthdiv.files import Corpus, output_dir, write_json
 from synthdiv.llm import Session, in_steps, one_pause
@@ -63,7 +63,7 @@ def score_corpora(
             "target_ci would stop each corpus at a number of rounds of its own, and compare asks"
             " all the same: leave one of the two out"
         )
-    names = check_names(numbered([corpus.name for corpus in inputs]), len(inputs))
+    names = directory_names(inputs)
     attached(config, session)  # before anything is asked
     before = session.stats
     content: dict[str, Any] = {"shared_criteria": compare, "seed": config.seed}
@@ -202,9 +202,8 @@ def gather_from_all(inputs: Sequence[Corpus], config: ScoreConfig, session: Sess
             handful += [documents[int(i)] for i in chosen]
         for share, chosen in zip(unseen, others, strict=False):
             share += [documents[int(i)] for i in chosen]
-    if prompts.facets:  # so that no place in a handful tells the corpus
-        for number, handful in enumerate(handfuls):
-            np.random.default_rng([config.seed, number]).shuffle(handful)
+    for number, handful in enumerate(handfuls):  # so that no place in it tells the corpus
+        np.random.default_rng([config.seed, number]).shuffle(handful)
     dealt = [
         Share(first, handfuls[first : first + each], unseen[first // each])
         for first in range(0, count, each)

@@ -8,6 +8,7 @@ of a new run, and the interval would be too narrow.)
 """
 
 import functools
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any, Literal
 from synthdiv.config import find
 from synthdiv.diversity.codebook import Codebook, read_codebook
 from synthdiv.diversity.config import ScoreConfig
-from synthdiv.diversity.documents import Shown
+from synthdiv.diversity.documents import Shown, fenced_documents
 from synthdiv.diversity.prompts import Prompts, load_prompts
 from synthdiv.diversity.schemas import (
     Attribute,
@@ -33,6 +34,7 @@ from synthdiv.llm import Request, Sampling, Session, fence, together
 
 _MOST_DEFINITIONS = 30  # of one name shown to step 2: more say nothing new and cost a context
 _MOST_NAMES = 150
+_NUMBERED = re.compile(r"^\s*(?:score\s+)?[1-5]\s*[:.)=-]\s*", re.IGNORECASE)  # as rubrics begin
 
 Criteria = tuple[Criterion, ...]
 Basis = Criteria | Codebook
@@ -137,7 +139,7 @@ def proposal_request(
 
     messages = prompts.messages(
         "criteria",
-        documents=fence("document", [d.text for d in documents]),
+        documents=fenced_documents(documents),
         count=len(documents),
         low=config.criteria_low,
         high=config.criteria_high,
@@ -163,7 +165,7 @@ def gather_request(
         "\n".join(
             [
                 definitions[0][0],
-                f"proposed {len(definitions)} times",
+                "proposed once" if len(definitions) == 1 else f"proposed {len(definitions)} times",
                 *dict.fromkeys(text for _, text in definitions[:_MOST_DEFINITIONS]),
             ]
         )
@@ -214,7 +216,8 @@ def _defined(entry: Entry) -> str:
     if isinstance(entry, Attribute):
         more = f" Values: {'; '.join(entry.values)}." if entry.values else ""
     else:
-        levels = "; ".join(f"{i}: {line}" for i, line in enumerate(entry.rubric, 1))
+        lines = [_NUMBERED.sub("", line) for line in entry.rubric]
+        levels = "; ".join(f"{i}: {line}" for i, line in enumerate(lines, 1))
         more = f" Scores: {levels}." if levels else ""
     return " ".join(f"{entry.definition}{more}".split())
 

@@ -15,6 +15,7 @@ from synthdiv.baselines.lengths import match_lengths
 from synthdiv.errors import UserError
 from synthdiv.files import Corpus
 from synthdiv.json_lines import encodable
+from synthdiv.llm import fence
 
 # Streams of random numbers.
 _SUBSET, _ROUNDS, _CRITERIA, _CONTROL, _ORDER, _AGAIN, _COVERAGE = range(7)
@@ -66,6 +67,12 @@ def show(text: str, words: int) -> tuple[str, int, bool, bool]:
     safe = _CONTROL_CHARACTERS.sub("\ufffd", kept.replace("\r\n", "\n").replace("\r", "\n"))
     safe = safe.encode("utf-8", "replace").decode("utf-8")
     return safe, count, cut, "\ufffd" in safe and "\ufffd" not in kept
+
+
+def fenced_documents(documents: Sequence[Shown]) -> str:
+    """Documents as prompts show them; those that were cut say so."""
+    cut = ["yes" if document.cut else None for document in documents]
+    return fence("document", [document.text for document in documents], cut=cut)
 
 
 def _generator(seed: int, stream: int, *place: int) -> np.random.Generator:

@@ -82,7 +82,7 @@ def figures_of(
         lexical: the judge behind the control variate, where there is one.
         own: its scores of rounds of its own, `[M]`.
     """
-    plain = np.array([r.score(config.policy) for r in rounds])
+    plain = np.array([r.score(config.policy_in_force) for r in rounds])
     sets = np.array([r.criteria.number for r in rounds])
     if lexical is None or own is None:
         return Figures(plain, sets, plain)

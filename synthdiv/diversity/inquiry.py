@@ -166,7 +166,7 @@ def gather_sets(
     async def gather(share: Share) -> Basis:
         if prompts.facets:
             return await gather_codebook(
-                session, share.handfuls, share.first, share.unseen, prompts, config
+                session, share.handfuls, share.first, share.unseen, prompts.coding, config
             )
         return await gather_criteria(session, share.handfuls, share.first, prompts, config)
 

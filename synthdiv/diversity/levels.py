@@ -83,7 +83,7 @@ def level_scores(
     judged = [
         (one, codebook)
         for one in rounds
-        if not one.failed and (codebook := one.criteria.codebook) is not None
+        if one.codes and (codebook := one.criteria.codebook) is not None
     ]
     if not judged:
         return []

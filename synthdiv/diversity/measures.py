@@ -14,8 +14,10 @@ from synthdiv.diversity.agent import Round
 from synthdiv.diversity.agreement import compare_partitions, numbered
 from synthdiv.diversity.arithmetic import score_of_labels
 from synthdiv.diversity.codebook import Codebook
+from synthdiv.diversity.config import ScoreConfig
 from synthdiv.diversity.criteria import Basis
 from synthdiv.diversity.estimate import estimate
+from synthdiv.diversity.prompts import load_prompts
 from synthdiv.diversity.results import score_of
 
 _PERMUTATIONS = 1999
@@ -28,30 +30,32 @@ class Scale:
     Attributes:
         name: "clusters", or a level such as "subject.discipline".
         facet, depth: of the level, in the codebook; None for clusters.
+        policy: of clusters: what becomes of those that verification rejects.
     """
 
     name: str
     facet: int | None = None
     depth: int = 0
+    policy: str = "keep"
 
     def clusters(self, round_: Round) -> list[object]:
         """The cluster of each document of a round, `[K]`."""
         codebook = round_.criteria.codebook
         if self.facet is None or codebook is None:
-            return list(round_.memberships())
+            return list(round_.memberships(self.policy))
         return [codebook.label(self.facet, codes[self.facet], self.depth) for codes in round_.codes]
 
-    def score(self, round_: Round, policy: str) -> float:
+    def score(self, round_: Round) -> float:
         """C / S of a round; NaN where it has none."""
         if round_.failed or self.facet is None:
-            return round_.score(policy)
+            return round_.score(self.policy)
         return score_of_labels(self.clusters(round_))
 
 
-def scales_of(basis: Basis) -> list[Scale]:
+def scales_of(basis: Basis, config: ScoreConfig) -> list[Scale]:
     """The scales of rounds that were judged by `basis`: clusters, or every level."""
-    if not isinstance(basis, Codebook):
-        return [Scale("clusters")]
+    if not isinstance(basis, Codebook) or load_prompts(config.prompts).way == "rule":
+        return [Scale("clusters", policy=config.policy_in_force)]
     return [
         Scale(f"{facet.name}.{level.name}", number, depth)
         for number, facet in enumerate(basis.facets)

@@ -1,7 +1,7 @@
 """What a scoring run would take, for --dry_run: calls, tokens and money of each step."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from synthdiv.diversity.agent import Agent, DrawnRound, JudgedCluster
@@ -24,6 +24,7 @@ from synthdiv.diversity.criteria import (
 from synthdiv.diversity.documents import read_documents
 from synthdiv.diversity.inquiry import make_draws
 from synthdiv.diversity.prompts import Prompts, load_prompts
+from synthdiv.diversity.ruling import Rule
 from synthdiv.diversity.schemas import Attribute, CriteriaProposal, Metric
 from synthdiv.files import Corpus
 from synthdiv.llm import Plan, Request, Session, Stage
@@ -56,7 +57,7 @@ def plan_score(
     prompts = load_prompts(config.prompts)
     given = given_basis(config)
     if prompts.facets:
-        return _plan_values(inputs, config, session, prompts, given, gathered)
+        return _plan_by_codebook(inputs, config, session, prompts, given, gathered)
     criteria = criteria_of(given[0]) if given else read_criteria(TYPICAL_CRITERIA)
     examples: dict[str, list[Request[Any]]] = {"criteria": [], "clustering": [], "verification": []}
     each = max(_EXAMPLES // len(inputs), 1)
@@ -87,7 +88,7 @@ def plan_score(
     return session.plan(stages)
 
 
-def _plan_values(
+def _plan_by_codebook(
     inputs: Sequence[Corpus],
     config: ScoreConfig,
     session: Session,
@@ -95,23 +96,29 @@ def _plan_values(
     given: Sequence[Basis],
     gathered: bool,
 ) -> Plan:
-    """The plan where documents get values; one more gathering of each codebook is not in it."""
+    """The plan where a codebook is used; one more gathering of each codebook is not in it."""
     codebook = given[0] if given else read_codebook(TYPICAL_CODEBOOK)
     assert isinstance(codebook, Codebook)  # prompts with facets take no other basis
-    notes, codes = [], []
+    coding = prompts.coding
+    notes, coverage = [], []
+    rounds: dict[str, list[Request[Any]]] = {}
     each = max(_EXAMPLES // len(inputs), 1)
     for corpus in inputs:
         drawn = make_draws(corpus, config)[0]
-        rounds = [drawn.round(n).tolist() for n in range(each)]
+        shown = [tuple(drawn.round(n).tolist()) for n in range(each)]
         handfuls = [drawn.criteria(n, config.criteria_documents).tolist() for n in range(each)]
-        wanted = [i for shown in (*rounds, *handfuls) for i in shown]
+        wanted = [i for indices in (*shown, *handfuls) for i in indices]
         documents = read_documents(corpus, wanted, config.document_words)
         for number, handful in enumerate(handfuls):
-            shown = Handful(number, [documents[i] for i in handful])
-            notes.append(note_request(shown, prompts, config))
-        for indices in rounds:
+            noted = Handful(number, [documents[i] for i in handful])
+            notes.append(note_request(noted, coding, config))
+        agent = Agent(session, documents, prompts, config, prompts.stage)
+        for number, indices in enumerate(shown):
             round_ = [documents[i] for i in indices]
-            codes.append(assign_request(round_, codebook, prompts, config, "values"))
+            coverage.append(assign_request(round_, codebook, coding, config, "coverage"))
+            drawn_round = DrawnRound(number, CriteriaSet(0, codebook), indices)
+            for request in _round_by_codebook(agent, drawn_round, codebook):
+                rounds.setdefault(request.stage, []).append(request)
     calls = config.rounds * config.repeats * len(inputs)
     stages: dict[str, Stage] = {}
     if not (given or gathered):
@@ -120,14 +127,28 @@ def _plan_values(
         stages["notes"] = Stage(notes[:count], count)
         typical = _typical_notes(config.proposals_per_set, config.criteria_documents, codebook)
         gathering = [
-            gather_values_request(typical, facet, prompts, config)
-            for facet in range(len(prompts.facets))
+            gather_values_request(typical, facet, coding, config)
+            for facet in range(len(coding.facets))
         ]
-        stages["gathering"] = Stage(gathering, sets * len(prompts.facets))
+        stages["gathering"] = Stage(gathering, sets * len(coding.facets))
         parts = math.ceil(config.coverage_documents / config.documents_per_round)
-        stages["coverage"] = Stage(codes[: sets * parts], sets * parts)
-    stages["values"] = Stage(codes[:calls], calls)
+        stages["coverage"] = Stage(coverage[: sets * parts], sets * parts)
+    stages |= {stage: Stage(examples[:calls], calls) for stage, examples in rounds.items()}
     return session.plan(stages)
+
+
+def _round_by_codebook(
+    agent: Agent, drawn: DrawnRound, codebook: Codebook
+) -> Iterator[Request[Any]]:
+    """What one round under a codebook asks."""
+    if agent.prompts.way == "values":
+        yield agent.codes_request(drawn, codebook)
+        return
+    rule = Rule(codebook, agent.config.level)
+    yield agent.sorting_request(drawn, rule)
+    if agent.config.verify:
+        clusters = _typical_clusters(len(drawn.documents))
+        yield agent.review_request(drawn, clusters, [c.name for c in clusters], rule)
 
 
 def _typical_notes(handfuls: int, documents: int, codebook: Codebook) -> list[Notes]:

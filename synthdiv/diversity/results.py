@@ -31,6 +31,8 @@ _POLICY_WORDS = {
     "drop": "rejected clusters and their documents are left out",
     "split": "each document of a rejected cluster counts as a cluster of its own",
     "keep": "rejected clusters count like the others",
+    "corrected": "documents that verification found misplaced are moved, and clusters that it found"
+    " to be one are joined",
 }
 
 
@@ -214,18 +216,20 @@ def _number(value: float | None) -> float:
 def definition(config: ScoreConfig) -> str:
     """`score.definition`: the score in words."""
     size = config.documents_per_round
-    if load_prompts(config.prompts).facets:
+    way = load_prompts(config.prompts).way
+    if way == "values":
         return (
             f"Mean over rounds of C / S, where a round is {size} documents drawn at random, C the "
             f"number of different values that they have at the level {config.level} and S the mean "
             f"number of documents of a value. Between {1 / size:g} (all alike) and {size} (all "
             "different)."
         )
+    by = f" by their values at the level {config.level}" if way == "rule" else ""
+    policy = _POLICY_WORDS[config.policy_in_force] if config.verify else "nothing is verified"
     return (
         f"Mean over rounds of C / S, where a round is {size} documents drawn at random, C the "
-        f"number of clusters that the judge sorts them into and S the mean number of documents in "
-        f"a cluster; {_POLICY_WORDS[config.policy]}. Between {1 / size:g} (all alike) and {size} "
-        "(all different)."
+        f"number of clusters that the judge sorts them into{by} and S the mean number of documents "
+        f"in a cluster; {policy}. Between {1 / size:g} (all alike) and {size} (all different)."
     )
 
 
@@ -248,13 +252,15 @@ def policies(figures: Mapping[str, Figures], config: ScoreConfig) -> dict[str, E
     return {
         policy: interval(one, config, sequential).within_bounds(1 / size, size)
         for policy, one in figures.items()
-        if policy == config.policy or np.isfinite(one.scores).any()
+        if policy == config.policy_in_force or np.isfinite(one.scores).any()
     }
 
 
 def pairs(rounds: Sequence[Round], config: ScoreConfig) -> dict[str, Any]:
     """Figures beyond K: the pair probability and the effective number of clusters."""
-    counts = np.array([shared_pairs(r.sizes(config.policy)) for r in rounds if not r.failed])
+    counts = np.array(
+        [shared_pairs(r.sizes(config.policy_in_force)) for r in rounds if not r.failed]
+    )
     sets = np.array([r.criteria.number for r in rounds if not r.failed])
     probabilities = pair_probability(counts[:, 0], counts[:, 1])
     if not np.isfinite(probabilities).any():
@@ -276,10 +282,10 @@ def summarise(
     rounds: Sequence[Round], by_policy: Mapping[str, Figures], config: ScoreConfig, requested: int
 ) -> dict[str, Any]:
     """The part of score.json that follows from the rounds, and from their figures by policy."""
-    figures, estimates = by_policy[config.policy], policies(by_policy, config)
-    found = estimates[config.policy]
+    figures, estimates = by_policy[config.policy_in_force], policies(by_policy, config)
+    found = estimates[config.policy_in_force]
     done = [r for r in rounds if not r.failed]
-    sizes = [r.sizes(config.policy) for r in done]
+    sizes = [r.sizes(config.policy_in_force) for r in done]
     invalid = int((~np.isfinite(figures.plain)).sum())
     return {
         "score": score_of(found)
@@ -289,7 +295,7 @@ def summarise(
             "plain_mean": float(np.nanmean(figures.plain)),
             "variance_within_sets": found.within,
             "variance_between_sets": found.between,
-            "policy": config.policy,
+            "policy": config.policy_in_force,
             "policies": {policy: score_of(one) for policy, one in estimates.items()},
         },
         "pairs": pairs(rounds, config),

@@ -1,10 +1,13 @@
 """The replies that the judge gives in each of the cluster agent's five steps, as pydantic classes.
 
+What has a brief form is asked for in it where `Score.explain` is off: the same without reasons.
+
 Only shapes stand here, so that strict structured output can enforce them; what a shape cannot say
 (every document placed once, one verdict a cluster) is checked in `agent` and asked for again.
 Documents and clusters are numbered from 1, as the prompts show them.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import BaseModel, Field
@@ -66,39 +69,73 @@ class AttributeValue(BaseModel):
     value: str
 
 
-class MetricScore(BaseModel):
+class BriefMetricScore(BaseModel):
     """How a cluster's documents score in one metric."""
 
     name: str
     score: int = Field(description="1 to 5")
+
+
+class MetricScore(BriefMetricScore):
+    """The same with the reason."""
+
     reason: str
 
 
-class Cluster(BaseModel):
+class Group(BaseModel):
     """Documents that belong together."""
 
     name: str = Field(description="What its documents have in common, in a few words.")
     documents: list[int] = Field(description="Numbers of its documents.")
+
+
+class BriefCluster(Group):
+    """A cluster with its value or score in each criterion."""
+
+    metadata: list[AttributeValue]
+    metrics: Sequence[BriefMetricScore]
+
+
+class Cluster(Group):
+    """The same with reasons, which come first."""
+
     reason: str = Field(description="Why it is a cluster of its own.")
     metadata: list[AttributeValue]
-    metrics: list[MetricScore]
+    metrics: Sequence[MetricScore]
+
+
+class BriefClustering(BaseModel):
+    """Step 4: a partition of a round's documents."""
+
+    clusters: Sequence[BriefCluster]
 
 
 class Clustering(BaseModel):
-    """Step 4: a partition of a round's documents."""
+    """The same with reasons."""
 
-    clusters: list[Cluster]
+    clusters: Sequence[Cluster]
 
 
-class Verdict(BaseModel):
+class BriefVerdict(BaseModel):
     """Whether one cluster holds up."""
 
     cluster: int
     valid: bool
+
+
+class Verdict(BriefVerdict):
+    """The same with the reason."""
+
     reason: str
 
 
-class Verification(BaseModel):
+class BriefVerification(BaseModel):
     """Step 5: one verdict a cluster."""
 
-    verdicts: list[Verdict]
+    verdicts: Sequence[BriefVerdict]
+
+
+class Verification(BriefVerification):
+    """The same with reasons."""
+
+    verdicts: Sequence[Verdict]

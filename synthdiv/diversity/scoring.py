@@ -9,8 +9,7 @@ import numpy as np
 
 from synthdiv.diversity.agreement import agreement_of
 from synthdiv.diversity.attached import attached
-from synthdiv.diversity.codebook import Codebook
-from synthdiv.diversity.config import POLICIES, ScoreConfig
+from synthdiv.diversity.config import ONE_SIDED, POLICIES, ScoreConfig
 from synthdiv.diversity.criteria import criteria_of, given_basis, sets_json
 from synthdiv.diversity.facets import facets
 from synthdiv.diversity.figures import Figures
@@ -80,14 +79,14 @@ def result_of(
     from synthdiv import __version__
 
     config, sample, rounds = asked.config, asked.sample, asked.rounds
-    by_policy = {policy: asked.figures(policy) for policy in POLICIES}
-    figures = by_policy[config.policy]
+    by_rule = load_prompts(config.prompts).way == "rule"
+    by_policy = {policy: asked.figures(policy) for policy in (POLICIES if by_rule else ONE_SIDED)}
+    figures = by_policy[config.policy_in_force]
     content = summarise(rounds, by_policy, config, config.rounds * config.repeats)
     for words in content["warnings"]:
         say(f"warning: {sample.corpus.name}: {words}")
     content["facets"] = facets(rounds, [criteria_of(one) for one in asked.sets], config.seed)
-    if any(isinstance(one, Codebook) for one in asked.sets):
-        found = level_scores(rounds, config.documents_per_round, config.bootstrap, config.seed)
+    if found := level_scores(rounds, config.documents_per_round, config.bootstrap, config.seed):
         content["levels"] = [level.as_json() for level in found]
     content["agreement"] = agreement_of(asked, second)
     if asked.pause is not None:

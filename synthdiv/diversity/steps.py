@@ -26,14 +26,12 @@ def steps_of(config: ScoreConfig) -> Steps:
             steps = {"notes": ["notes"], "gathering": ["gathering"]}
             if config.coverage_documents:
                 steps["coverage (where it is low, notes and gathering once more)"] = ["coverage"]
-        steps["values"] = rounds
-    else:
-        if config.criteria is None:
-            gathering = ["gather_metadata", "gather_metrics"]
-            steps = {"criteria": ["criteria"], "gathering": gathering, "summary": ["summary"]}
-        steps["clustering"] = rounds
-        if config.verify:
-            steps["verification"] = ["verification"]
+    elif config.criteria is None:
+        gathering = ["gather_metadata", "gather_metrics"]
+        steps = {"criteria": ["criteria"], "gathering": gathering, "summary": ["summary"]}
+    steps[prompts.stage] = rounds
+    if prompts.review and config.verify:
+        steps[prompts.review] = [prompts.review]
     if config.target_ci is not None:
         *_, last = steps
         steps[f"{last}, and all of it anew until the interval is narrow enough"] = steps.pop(last)

@@ -68,7 +68,8 @@ def trial_json(
                 " to a score: the judge gave no usable reply"
             )
     prompts = load_prompts(config.prompts)
-    scales = scales_of(asked[0].rounds[0].criteria.basis)
+    scales = scales_of(asked[0].rounds[0].criteria.basis, config)
+    sorted_ = [dataclasses.replace(scale, policy="keep") for scale in scales]  # not verified
     headline = next((s for s in scales if s.name == config.level), scales[0])
     again = _pairs((a.inquiry.rounds, a.inquiry.again) for a in asked)
     theirs = _pairs((a.inquiry.rounds, a.inquiry.theirs) for a in asked)
@@ -81,12 +82,12 @@ def trial_json(
             column: {scale.name: _against(few, scale, config) for scale in scales}
             for column, few in _by_column(asked).items()
         },
-        "test_retest": {scale.name: _between(again, scale) for scale in scales} if again else None,
+        "test_retest": {scale.name: _between(again, scale) for scale in sorted_} if again else None,
         "second_judge": (
             {
                 scale.name: _between(theirs, scale)
                 | {"difference": _difference(theirs, scale, config)}
-                for scale in scales
+                for scale in sorted_
             }
             if theirs
             else None
@@ -136,7 +137,7 @@ def _mixture(one: Asked, scale: Scale, config: ScoreConfig) -> dict[str, Any]:
     truth = [one.labels(r) for r in rounds]
 
     def score(round_: Round) -> float:
-        return scale.score(round_, config.policy)
+        return scale.score(round_)
 
     def perfect(round_: Round) -> float:
         return score_of_labels(one.labels(round_))

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from synthdiv.diversity.config import ScoreConfig, score_work
+from synthdiv.diversity.config import ScoreConfig
 from synthdiv.diversity.corpora import gather_from_all
 from synthdiv.diversity.criteria import Basis, given_basis
 from synthdiv.diversity.documents import Draws, Shown, read_documents
@@ -24,6 +24,7 @@ from synthdiv.diversity.scoring import spent
 from synthdiv.diversity.steps import steps_of
 from synthdiv.diversity.trials import Asked, Mixture, trial_json
 from synthdiv.diversity.validation_result import ValidationResult
+from synthdiv.diversity.work import score_work
 from synthdiv.files import Corpus, output_dir
 from synthdiv.llm import LLMConfig, Session, in_steps, one_pause
 from synthdiv.plans import Plan
@@ -55,7 +56,7 @@ class Validation:
             self.config, control_rounds=0, repeats=1, target_ci=None, labels=None
         )
         return {
-            prompts: [
+            str(prompts): [
                 dataclasses.replace(config, prompts=prompts, documents_per_round=size)
                 for size in dict.fromkeys(self.sizes or (config.documents_per_round,))
             ]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from synthdiv import files
+from synthdiv.config import settle
 from synthdiv.data.chat import ChatTemplate
 from synthdiv.errors import UserError, closest
 from synthdiv.evaluation.tasks import PAPER, PAPER_METRICS, Tasks, load_tasks, quiet
@@ -53,6 +54,7 @@ class EvaluateConfig:
     text_loss: TextLossConfig = TextLossConfig()
 
     def __post_init__(self) -> None:
+        settle(self)
         if self.chat not in _CHAT:
             raise UserError(
                 f"Evaluate.chat={self.chat!r} is not one of {', '.join(_CHAT)}"
@@ -195,7 +197,7 @@ def _run_tasks(
 
 
 def _chat(template: ChatTemplate) -> dict[str, str]:
-    return {"from": template.path, "template": template.source, "system": template.system}
+    return {"from": str(template.path), "template": template.source, "system": template.system}
 
 
 def _main_metric(name: str, higher_is_better: dict[str, bool]) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from synthdiv.config import PathName, settle
 from synthdiv.errors import UserError
 from synthdiv.generation.families import DIRECTORY
 from synthdiv.generation.shape import ShapeConfig
@@ -18,7 +19,7 @@ class GenerateConfig:
         UserError: a value that makes no corpus.
     """
 
-    family: str = "topic"  # a directory inside `prompts`, or the path of one elsewhere
+    family: PathName = "topic"  # a directory inside `prompts`, or the path of one elsewhere
     topics: int = 0  # T, a seeded choice of the topics file; 0: all of them
     documents: int = 0  # of the sources, a seeded choice, where there are no topics; 0: all of them
     generations: int = 10  # G, texts a topic or document
@@ -31,8 +32,8 @@ class GenerateConfig:
     forms: dict[str, float] = field(default_factory=dict)  # weights by name; {}: the family's
     source_characters: int = 6000  # of a document are shown at most
     writers: dict[str, float] = field(default_factory=dict)  # weights of "BACKEND:MODEL[@URL]"
-    personas: str = "topics/personas.json"
-    prompts: str = DIRECTORY  # the directory of all families
+    personas: PathName = "topics/personas.json"
+    prompts: PathName = DIRECTORY  # the directory of all families
     shape: ShapeConfig = field(default_factory=ShapeConfig)
     temperature: float = 1.0
     top_p: float = 1.0
@@ -42,6 +43,7 @@ class GenerateConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        settle(self)
         for name in ("generations", "personas_per_prompt", "topics_per_prompt", "shard_documents"):
             if getattr(self, name) < 1:
                 raise UserError(f"Generate.{name} must be at least 1")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synthdiv import files
+from synthdiv.config import PathName, settle
 from synthdiv.errors import UserError
 from synthdiv.generation.prompts import Prompts
 from synthdiv.generation.schemas import TopicList
@@ -39,12 +40,13 @@ class TopicsConfig:
     page_characters: int = 6000  # of a page are shown to the LLM
     same_keywords: float = 0.5  # topics that share this much of their keywords (Jaccard) are one
     most_keywords: int = 8
-    prompts: str = "prompts/generation"
+    prompts: PathName = "prompts/generation"
     temperature: float = 0.0
     max_tokens: int = 1024
     seed: int = 0
 
     def __post_init__(self) -> None:
+        settle(self)
         for name in ("most_per_page", "page_characters", "most_keywords"):
             if getattr(self, name) < 1:
                 raise UserError(f"Topics.{name} must be at least 1")

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from synthdiv.config import PathName
 from synthdiv.errors import UserError, closest
 from synthdiv.generation.angles import Angles, read_angles
 from synthdiv.generation.openings import read_openings
@@ -112,7 +113,7 @@ class Family:
         UserError: there is no such family, or a file of it has a fault.
     """
 
-    def __init__(self, name: str, shared: str | Path = DIRECTORY) -> None:
+    def __init__(self, name: PathName, shared: PathName = DIRECTORY) -> None:
         templates = Templates(shared, trim=True, names={"fence": fence})
         self.shared = templates.directory
         inside = self.shared / name
@@ -120,8 +121,8 @@ class Family:
         if not (self.directory / "family.json").is_file():
             known = family_names(self.shared)
             raise UserError(
-                f"Generate.family {name!r} is none of {', '.join(known)}, nor a directory with a"
-                f" family.json{closest(name, known)}"
+                f"Generate.family {str(name)!r} is none of {', '.join(known)}, nor a directory with a"
+                f" family.json{closest(str(name), known)}"
             )
         self.name = self.directory.resolve().name
         self._templates = Templates(
@@ -172,7 +173,7 @@ class Family:
         return own if own.exists() else self.shared / name
 
 
-def family_names(shared: str | Path = DIRECTORY) -> list[str]:
+def family_names(shared: PathName = DIRECTORY) -> list[str]:
     """Returns the names of the families in a directory, as given or inside the installed configs.
 
     Raises:

@@ -5,7 +5,7 @@ import urllib.parse
 from dataclasses import dataclass
 from typing import Any
 
-from synthdiv.config import check_types
+from synthdiv.config import PathName, settle
 from synthdiv.errors import UserError
 from synthdiv.llm.money import most_output_tokens
 
@@ -52,11 +52,11 @@ class LLMConfig:
     more_room: int = 4
     json_mode: str = "auto"
     extra: dict[str, Any] | None = None
-    prices: str | None = None
+    prices: PathName | None = None
     batch_lines: int = 50_000
 
     def __post_init__(self) -> None:
-        check_types(LLMConfig, vars(self))
+        settle(self)
         at_least = {
             **{"concurrency": 1, "retries": 0, "reasks": 0, "more_room": 1, "batch_lines": 1},
             **{"max_cost_usd": 0, "max_calls": 0},

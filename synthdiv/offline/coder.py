@@ -4,7 +4,9 @@ Notes of a document are its most telling words. Documents are clustered by the w
 at one distance a level, and each cluster is a value that is described by its words; a document gets
 the value with which it shares most. The other facets are told from the measurements of
 `diversity.reading`. It fills in the same codebook as a language model and knows no meaning: two
-words for one thing are two things.
+words for one thing are two things. Asked to sort by one rule it puts together what gets one value.
+It cannot think of a value that the list lacks, so all documents that share no word with the list
+are one cluster, and a review of its own sorting finds nothing: it would sort in the same way again.
 """
 
 import json
@@ -19,12 +21,16 @@ from pydantic import BaseModel
 
 from synthdiv.diversity.coding import Codes, GatheredValues, Notes
 from synthdiv.diversity.reading import MANNER_NAMES, Reading, commonness_weight, read, stem
+from synthdiv.diversity.ruling import BriefReview, BriefSorting, Review, Sorting
 from synthdiv.llm.fences import fenced
+from synthdiv.offline.brief import brief
 
 _TERMS = 8  # words that note a document's subject
 _WORDS = 24  # words that describe a value
 _NAMED = 3  # of them make its name
 _CUTS = (0.99, 0.97, 0.9)  # cosine distances up to which notes are one field, discipline, specialty
+_NONE = "none"  # what a document is that shares no word with any value
+_CLUSTER = re.compile(r"^Value: (.*)\nDocuments: ([\d, ]+)$", re.MULTILINE)
 _VALUE = re.compile(r"^ {4,}([A-Z]\d+(?:\.\d+)*) ([^:\n]*)(?:: (.*))?$", re.MULTILINE)
 _LEVEL = re.compile(r"^- ([^:\n]+): ")
 _FACET = re.compile(r"^(?:[A-Z]\. )?([a-z][a-z ]*): \S")
@@ -194,8 +200,64 @@ def _nearest(reading: Reading, values: Sequence[tuple[str, str, str]]) -> str | 
     return best
 
 
+def _ruled_values(messages: Sequence[Mapping[str, str]]) -> list[str]:
+    """The value of each document by the rule of the prompt: a code, or "none" of the list."""
+    prompt = messages[0]["content"]
+    facet = _facets(prompt)[0][0]
+    listed = _VALUE.findall(prompt)
+    known = [
+        (code, name.strip(), meaning)
+        for code, name, meaning in listed
+        if not any(other.startswith(f"{code}.") for other, _, _ in listed)
+    ]
+    by_name = {name: code for code, name, _ in known}
+    found = []
+    for document in _texts(messages, "document"):
+        reading = read(document)
+        found.append(by_name.get(_ruled(facet, reading)) or _nearest(reading, known) or _NONE)
+    return found
+
+
+def _sort(messages: Sequence[Mapping[str, str]], schema: Mapping[str, Any], seed: int) -> str:
+    clusters: dict[str, list[int]] = {}
+    for number, value in enumerate(_ruled_values(messages), 1):
+        clusters.setdefault(value, []).append(number)
+    why = "the words that describe the value are those that the documents have most of"
+    return json.dumps(
+        {
+            "clusters": [
+                {"value": value, "documents": numbers, "reason": why}
+                for value, numbers in clusters.items()
+            ]
+        }
+    )
+
+
+def _review(messages: Sequence[Mapping[str, str]], schema: Mapping[str, Any], seed: int) -> str:
+    """Sorts once more, by the same words: of its own sorting it finds that all is right."""
+    values = _ruled_values(messages)
+    verdicts, misplaced = [], []
+    united: dict[str, list[int]] = {}
+    for number, block in enumerate(_texts(messages, "cluster"), 1):
+        given, told = _CLUSTER.findall(block)[0]
+        members = [int(n) for n in told.split(",")]
+        counts = Counter(values[n - 1] for n in members)
+        most = max(counts, key=lambda value: (counts[value], value == given.split(" ")[0]))
+        united.setdefault(most, []).append(number)
+        wrong = [n for n in members if values[n - 1] != most]
+        misplaced += [{"document": n, "value": values[n - 1]} for n in wrong]
+        why = f"{len(wrong)} of {len(members)} documents have more words of other values"
+        verdicts.append({"cluster": number, "valid": not wrong, "reason": why})
+    joined = [{"clusters": numbers} for numbers in united.values() if len(numbers) > 1]
+    return json.dumps({"verdicts": verdicts, "misplaced": misplaced, "united": joined})
+
+
 HANDLERS: dict[type[BaseModel], Callable[..., str]] = {
     Notes: _note,
     GatheredValues: _gather,
     Codes: _assign,
+    Sorting: _sort,
+    BriefSorting: brief(_sort),
+    Review: _review,
+    BriefReview: brief(_review),
 }

@@ -15,6 +15,8 @@ from pydantic import BaseModel
 from synthdiv.diversity.lexical import FACETS, PLACES, distances, facets_named, partition
 from synthdiv.diversity.reading import MANNER_NAMES, Reading, read
 from synthdiv.diversity.schemas import (
+    BriefClustering,
+    BriefVerification,
     Clustering,
     CriteriaProposal,
     CriteriaSummary,
@@ -23,6 +25,7 @@ from synthdiv.diversity.schemas import (
     Verification,
 )
 from synthdiv.llm.fences import fenced
+from synthdiv.offline.brief import brief
 
 METADATA = ("Subject vocabulary", "Manner of address", "Arrangement on the page")
 METRICS = ("Sentence length", "Word difficulty", "Vocabulary richness")
@@ -212,5 +215,7 @@ HANDLERS: dict[type[BaseModel], Callable[..., str]] = {
     GatheredMetrics: _gather("metrics"),
     CriteriaSummary: _summarise,
     Clustering: _cluster,
+    BriefClustering: brief(_cluster),
     Verification: _verify,
+    BriefVerification: brief(_verify),
 }

@@ -27,7 +27,7 @@ flags.DEFINE_list(
 
 def main() -> None:
     cli.required(FLAGS, "workdir", "config")
-    from synthdiv.study.config import TARGETS, read_plan
+    from synthdiv.study.config import TARGETS, inputs_of, read_plan
     from synthdiv.study.report import results_table
     from synthdiv.study.run import run_study
 
@@ -37,7 +37,8 @@ def main() -> None:
         from synthdiv.study.preview import preview
         from synthdiv.study.stages import fingerprint
 
-        check_claim(Path(FLAGS.workdir, FINGERPRINT), fingerprint(plan.settings), "study")
+        work = fingerprint(plan.settings, inputs_of(plan))
+        check_claim(Path(FLAGS.workdir, FINGERPRINT), work, "study")
         print(preview(plan))
         return
     command = shlex.join(["synthdiv", "study", *sys.argv[1 + (sys.argv[1:2] == ["study"]) :]])

@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 from synthdiv import files, plans
-from synthdiv.study.config import Cell, Plan, check_inputs
+from synthdiv.study.config import Cell, Plan
 
 _SAMPLE = 24  # documents, more than a round holds
 
@@ -17,13 +17,12 @@ def preview(study: Plan) -> plans.Plan:
     judge's prompts about the length that they will have.
 
     Raises:
-        UserError: as `check_inputs`.
+        UserError: as `plan_score` and `plan_generation`; `inputs_of` looks at the rest.
     """
     from synthdiv.diversity.planning import plan_score
     from synthdiv.generation import plan_generation
     from synthdiv.llm import open_session
 
-    check_inputs(study)
     about = {
         "study": f"{len(study.cells)} corpora x {len(study.models)} models; written by "
         f"{study.writer.backend}, judged by {study.judge.backend}"

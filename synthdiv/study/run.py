@@ -16,7 +16,7 @@ from synthdiv.claims import claim
 from synthdiv.data import MixtureConfig
 from synthdiv.errors import UserError
 from synthdiv.progress import say
-from synthdiv.study.config import Cell, Model, Plan, check_inputs
+from synthdiv.study.config import Cell, Model, Plan, inputs_of
 from synthdiv.study.regression import rank_correlations, regress
 from synthdiv.study.report import write_report
 from synthdiv.study.stages import Stages, fingerprint, record_of
@@ -40,8 +40,7 @@ def run_study(plan: Plan, workdir: str | Path, command: str) -> dict[str, Any]:
         Paused: a backend is waiting for answers, or a budget is spent.
     """
     workdir = Path(workdir)
-    with claim(record_of(workdir), fingerprint(plan.settings), "study"):
-        check_inputs(plan)
+    with claim(record_of(workdir), fingerprint(plan.settings, inputs_of(plan)), "study"):
         settings = workdir / "study.gin"
         if not settings.exists() or settings.read_text(encoding="utf-8") != plan.settings:
             files.write_text(settings, plan.settings)

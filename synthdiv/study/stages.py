@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from synthdiv import files
@@ -48,20 +48,25 @@ _FREE = re.compile(
 )
 
 
-def fingerprint(settings: str) -> dict[str, dict[str, str]]:
+def fingerprint(
+    settings: str, inputs: Mapping[str, str] | None = None
+) -> dict[str, dict[str, str]]:
     """Returns what makes a study the study that it is.
 
     Caps on cost and calls, and how fast models are asked, may change between two runs of one study.
 
     Args:
         settings: every binding in force, as a gin file; of two bindings of one name, the later.
+        inputs: a hash of each file, directory or data set that it reads; None where only the
+            settings are known, as of a study of an earlier version.
 
     Returns:
-        {"settings": {name of the binding: its value as gin text}}.
+        {"settings": {name of the binding: its value as gin text}, "inputs": `inputs`}.
     """
     lines = re.sub(r"\s*\\?\n[ \t]+", " ", settings).splitlines()  # a value may take several lines
     pairs = (line.split(" = ", 1) for line in lines if line and not line.startswith("#"))
-    return {"settings": {name: value for name, value in pairs if not _FREE.fullmatch(name)}}
+    found = {"settings": {name: value for name, value in pairs if not _FREE.fullmatch(name)}}
+    return found if inputs is None else found | {"inputs": dict(inputs)}
 
 
 def record_of(workdir: Path) -> Path:

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from synthdiv.config import PathName, settle
 from synthdiv.data import ChatTemplate, MixtureConfig
 from synthdiv.errors import UserError, closest
 from synthdiv.model.config import ModelConfig
@@ -30,12 +31,13 @@ class RunConfig:
     keep: int = 3  # newest checkpoints kept
     tensorboard: bool = True  # if tensorboardX is installed
     wandb: str = ""  # project; empty: none
-    compile_cache: str = "auto"  # directory; "auto": the user's cache directory; "": none
+    compile_cache: PathName = "auto"  # directory; "auto": the user's cache directory; "": none
     workers: int = 0  # threads that prepare batches ahead; 0: none, the loop prepares its own
     optimizer: OptimizerConfig = OptimizerConfig()
     mesh: MeshConfig = MeshConfig()
 
     def __post_init__(self) -> None:
+        settle(self)
         for name in ("batch_size", "accumulate", "log_every", "keep"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} must be at least 1, not {getattr(self, name)}")

@@ -18,7 +18,7 @@ _jax: Any = jax.config  # JAX makes its attributes when it is imported, so none 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
 
 
-def prepare(compile_cache: str) -> None:
+def prepare(compile_cache: str | Path) -> None:
     """Applies the settings.
 
     Args:
@@ -30,14 +30,14 @@ def prepare(compile_cache: str) -> None:
         _keep_freed_memory()
 
 
-def _keep_compiled(directory: str) -> None:
+def _keep_compiled(directory: str | Path) -> None:
     """Keeps compiled programs on disk, so that the next run of the same shapes starts fast."""
     if not directory or _jax.jax_compilation_cache_dir:
         return
     if directory == "auto":
         home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         directory = str(Path(home) / "synthdiv" / "xla")
-    _jax.update("jax_compilation_cache_dir", directory)
+    _jax.update("jax_compilation_cache_dir", str(directory))
     _jax.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     _jax.update("jax_persistent_cache_min_entry_size_bytes", 0)
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 from optax.contrib import MuonDimensionNumbers, muon
 
+from synthdiv.config import settle
 from synthdiv.errors import UserError, closest
 
 SCHEDULES = ("linear", "cosine", "wsd", "constant")
@@ -41,6 +42,7 @@ class OptimizerConfig:
     muon_momentum: float = 0.95
 
     def __post_init__(self) -> None:
+        settle(self)
         for field, known in (("name", OPTIMIZERS), ("schedule", SCHEDULES)):
             value = getattr(self, field)
             if value not in known:

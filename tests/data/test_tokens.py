@@ -1,6 +1,7 @@
 """Tokens on disk: the same for any number of workers, any interruption, any kind of corpus."""
 
 import io
+import json
 import multiprocessing
 import os
 import random
@@ -22,6 +23,7 @@ from synthdiv.data import (
     load_tokenizer,
     tokenize_corpora,
     tokenize_corpus,
+    train_tokenizer,
 )
 from synthdiv.data.token_source import TokenSource
 from synthdiv.data.workers import encode_chunk
@@ -119,6 +121,29 @@ def test_other_settings_are_refused(corpus: Corpus, tokenizer: Tokenizer, tmp_pa
     assert not (tmp_path / "new").exists()
 
 
+def test_a_file_changed_far_inside_is_another_corpus(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    """Of the same name, size and beginning: old tokens are not handed out for it."""
+    path = tmp_path / "large.jsonl"
+    corpus = write_corpus(path, ["a text of some words " * 20] * 300)
+    train_tokenizer([corpus], tmp_path / "trained", 300)
+    tokenize_corpus(corpus, tmp_path / "out", tokenizer, 32)
+    plan = json.loads((tmp_path / "out" / "plan.json").read_text())
+    content = bytearray(path.read_bytes())
+    place = content.index(b"words", len(content) // 2)
+    assert place > 1 << 16
+    content[place : place + 5] = b"WORDS"
+    path.write_bytes(content)
+    changed = Corpus(path)
+    assert changed.fingerprint == corpus.fingerprint, "what an earlier version looked at"
+    with pytest.raises(UserError, match="corpus_bytes was"):
+        tokenize_corpus(changed, tmp_path / "out", tokenizer, 32)
+    with pytest.raises(UserError, match="other corpora or settings"):
+        train_tokenizer([changed], tmp_path / "trained", 300)
+    del plan["corpus_bytes"]  # as an earlier version wrote it: its tokens stay of use
+    (tmp_path / "out" / "plan.json").write_text(json.dumps(plan))
+    assert tokenize_corpus(changed, tmp_path / "out", tokenizer, 32)["documents"] == 300
+
+
 def test_a_corpus_broken_after_some_shards_leaves_nothing(
     tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
@@ -154,11 +179,14 @@ def test_a_disk_that_fails_costs_no_finished_shard(
 
 
 def test_a_corpus_that_lost_documents_is_refused(tokenizer: Tokenizer, tmp_path: Path) -> None:
-    """Same names, sizes and beginnings, so the plan is the same; fewer documents."""
+    """Same names, sizes and beginnings, which was all of a plan once; fewer documents."""
     texts = ["x" * 70_000, *["word " * 20 for _ in range(50)]]
     corpus = write_corpus(tmp_path / "c.jsonl", texts)
     tokenize_corpus(corpus, tmp_path / "out", tokenizer, 32, shard_bytes=72_000)
     (tmp_path / "out" / "manifest.json").unlink()
+    plan = json.loads((tmp_path / "out" / "plan.json").read_text())
+    del plan["corpus_bytes"]
+    (tmp_path / "out" / "plan.json").write_text(json.dumps(plan))
     size = corpus.path.stat().st_size
     shorter = write_corpus(tmp_path / "c.jsonl", texts[:1])
     with shorter.path.open("a") as file:

@@ -87,6 +87,20 @@ def test_mistakes_are_one_line_and_leave_nothing(corpus, tmp_path, run_command, 
     assert not (output / "score.json").exists()
 
 
+def test_the_directories_of_a_comparison_are_claimed_like_any_other(corpus, tmp_path, run_command):
+    (tmp_path / "other.jsonl").write_text(corpus.read_text())
+    both = f"--input={corpus},{tmp_path}/other.jsonl", f"--output={tmp_path}/out", "--compare"
+    light = ("--rounds=4", "--bind=Score.criteria_rounds=2", "--bind=Score.with_baselines=False")
+    assert run_command("score", *both, *light).code == 0
+    before = (tmp_path / "out/corpus/score.json").read_bytes()
+    one = (f"--input={corpus}", f"--output={tmp_path}/out/corpus", *light)
+    for arguments in (one, (*one, "--seed=1"), (*one, "--dry_run")):
+        done = run_command("score", *arguments)
+        assert done.code == 2 and "holds another score (kind was 'one of several" in done.stderr
+    assert (tmp_path / "out/corpus/score.json").read_bytes() == before
+    assert run_command("score", *both, *light).code == 0, "the comparison itself goes on"
+
+
 def test_every_config_is_valid():
     from synthdiv import config
     from synthdiv.diversity import ScoreConfig

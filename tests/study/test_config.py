@@ -32,6 +32,31 @@ def test_scopes_bind_cells_models_and_who_answers():
     assert {made.score.seed, made.cells[0].generate.seed, made.models[0].sft.seed} == {3}
 
 
+def test_changed_files_make_another_study(tmp_path):
+    from synthdiv.study.config import inputs_of
+
+    for name in ("real", "cell", "questions/task", "talks"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.jsonl").write_text('{"text": "a text"}\n')
+    made = plan(
+        f"a/Cell.corpus = '{tmp_path}/cell.jsonl'",
+        f"Study.instructions = '{tmp_path}/talks.jsonl'",
+        f"Study.data_dir = '{tmp_path}/questions'",
+        real=(f"{tmp_path}/real.jsonl",),
+    )
+    first = inputs_of(made)
+    assert len(first) == 5, "topics, too"
+    for path in sorted(tmp_path.rglob("*.jsonl")):
+        before = inputs_of(made)
+        path.write_text('{"text": "a TEXT"}\n')
+        after = inputs_of(made)
+        (changed,) = [name for name in after if after[name] != before[name]]
+        assert path.is_relative_to(changed)
+    (tmp_path / "talks.jsonl").unlink()
+    with pytest.raises(UserError, match="talks.jsonl"):
+        inputs_of(made)
+
+
 def test_other_real_text_is_another_study():
     other = plan(real=("wiki.jsonl",))
     assert other.config.real == ("wiki.jsonl",) and other.settings != plan().settings

@@ -2,7 +2,7 @@
 
 import pytest
 
-from synthdiv.claims import claim
+from synthdiv.claims import claim, differences
 from synthdiv.errors import UserError
 from synthdiv.study.stages import Stages, fingerprint, record_of
 
@@ -42,6 +42,13 @@ def test_a_directory_belongs_to_one_study(tmp_path):
     with pytest.raises(UserError, match=r"Study\.seed was '1' and is now None"):
         take(tmp_path / "s", "")
     assert (tmp_path / "s" / "study.gin").read_text() == "Study.seed = 1\n"
+
+
+def test_inputs_count_where_they_are_known():
+    record, settings = {"settings": {"Study.seed": "1"}}, "Study.seed = 1\n"
+    assert not differences(record, fingerprint(settings, {"a.jsonl": "12"})), "of an older version"
+    record = fingerprint(settings, {"a.jsonl": "12"})
+    assert differences(record, fingerprint(settings, {"a.jsonl": "34"}))
 
 
 def test_a_study_begun_before_there_were_fingerprints_is_known_by_its_settings(tmp_path):
