@@ -121,8 +121,8 @@ class Family:
         if not (self.directory / "family.json").is_file():
             known = family_names(self.shared)
             raise UserError(
-                f"Generate.family {str(name)!r} is none of {', '.join(known)}, nor a directory with a"
-                f" family.json{closest(str(name), known)}"
+                f"Generate.family {str(name)!r} is none of {', '.join(known)}, nor a directory with"
+                f" a family.json{closest(str(name), known)}"
             )
         self.name = self.directory.resolve().name
         self._templates = Templates(
