@@ -7,6 +7,7 @@ to five levels from a field of knowledge down to the topic, and a few keywords.
 from __future__ import annotations
 
 import math
+import sys
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from synthdiv.errors import UserError
 from synthdiv.json_lines import encodable, json_lines
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Topic:
     """A topic: `path` from the broadest level to the topic itself, and its `keywords`."""
 
@@ -60,7 +61,8 @@ def read_topics(path: str | Path) -> list[Topic]:
         if not _texts(levels) or not levels or not _texts(keywords):
             form = "{'path': [texts], 'keywords': [texts]}"
             raise UserError(f"{path} line {number}: a topic is {form}")
-        topic = Topic(tuple(level.strip() for level in levels), tuple(keywords))
+        path_of = tuple(sys.intern(level.strip()) for level in levels)  # upper levels are shared
+        topic = Topic(path_of, tuple(keywords))
         if any("/" in level for level in topic.path):
             raise UserError(f"{path} line {number}: a level of a path must not hold a slash")
         if topic.key in topics:
