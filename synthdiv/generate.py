@@ -10,6 +10,8 @@ Writes Parquet shards and, when all is there, manifest.json. Killed at any momen
 goes on where it was; no answer is paid for twice. --dry_run tells calls, tokens and money before.
 """
 
+import contextlib
+
 from absl import flags
 
 from synthdiv import cli
@@ -48,18 +50,22 @@ def main() -> None:
     if len(FLAGS.sources) > 1:
         raise UserError("--sources takes one corpus; a pattern or directory may hold several files")
     sources = cli.open_corpora(FLAGS, FLAGS.sources)[0] if FLAGS.sources else None
-    with cli.open_session(FLAGS, config, output) as session:
+    with contextlib.ExitStack() as stack:
+        opened = [
+            cli.open_session(FLAGS, config, output, one) for one in settings.writers or [None]
+        ]
+        sessions = [stack.enter_context(session) for session in opened]
         if FLAGS.dry_run:
-            print(plan_generation(topics, settings, session, output, sources))
+            print(plan_generation(topics, settings, sessions, output, sources))
             return
-        manifest = generate(topics, output, settings, session, sources)
+        manifest = generate(topics, output, settings, sessions, sources)
     about = f"{manifest['topics']:,} topics" if manifest["topics"] else "its sources"
     print(
         f"{output}: {manifest['documents']:,} documents on {about}, about "
         f"{manifest['tokens']['estimated']:,} tokens, {manifest['requests']['failed']:,} failed"
     )
-    if session.backend == "offline":
-        print(f"written by {session.model}")
+    if sessions[0].backend == "offline":
+        print(f"written by {sessions[0].model}")
 
 
 if __name__ == "__main__":

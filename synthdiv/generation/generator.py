@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +19,9 @@ from synthdiv.claims import FINGERPRINT, check_claim, claim
 from synthdiv.errors import Paused, UserError
 from synthdiv.generation.config import GenerateConfig
 from synthdiv.generation.openings import Openings
-from synthdiv.generation.plan import STAGE, CorpusPlan
-from synthdiv.llm import Reply, Stage, in_steps
+from synthdiv.generation.plan import CorpusPlan
+from synthdiv.generation.writers import Writers
+from synthdiv.llm import Reply, in_steps
 from synthdiv.progress import Progress
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def generate(
     topics: Path | None,
     output: Path,
     config: GenerateConfig,
-    session: Session,
+    session: Session | Sequence[Session],
     sources: files.Corpus | None = None,
 ) -> dict[str, Any]:
     """Generates a corpus; one that is complete is left alone, an unfinished one goes on.
@@ -53,7 +54,7 @@ def generate(
         topics: JSONL of topic seeds; None for a family without topics.
         output: directory of the corpus.
         config: what to generate.
-        session: who writes, and where answers are kept.
+        session: who writes, and where answers are kept; one for each of `config.writers`.
         sources: real documents, for a family that shows them.
 
     Returns:
@@ -65,12 +66,17 @@ def generate(
         Paused: a cap was reached, and what there is was left marked as partial; or a batch is to be
             answered. The same call goes on from there.
     """
-    plan = CorpusPlan(topics, config, sources)
-    with claim(Path(output) / FINGERPRINT, plan.fingerprint(session), "corpus"):
-        return _write(plan, Path(output), session)
+    plan, writers = CorpusPlan(topics, config, sources), _writers(config, session)
+    with claim(Path(output) / FINGERPRINT, plan.fingerprint(writers), "corpus"):
+        return _write(plan, Path(output), writers)
 
 
-def _write(plan: CorpusPlan, output: Path, session: Session) -> dict[str, Any]:
+def _writers(config: GenerateConfig, session: Session | Sequence[Session]) -> Writers:
+    sessions = session if isinstance(session, Sequence) else [session]
+    return Writers(sessions, list(config.writers.values()))
+
+
+def _write(plan: CorpusPlan, output: Path, writers: Writers) -> dict[str, Any]:
     """Writes the documents that are not there yet, and the manifest."""
     complete = files.read_manifest(output)
     if complete is not None:
@@ -81,26 +87,24 @@ def _write(plan: CorpusPlan, output: Path, session: Session) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     label = f"generating {output.name}"
 
-    async def write(number: int) -> Reply[BaseModel]:
-        return await session.ask(plan.request(number))
-
     step = "generation"
     if plan.config.token_budget:
         step += ", by and by until the token budget is filled"
     with (
-        in_steps({step: [STAGE]}),
-        _leaving(plan, tally, session, writer, rows),
+        in_steps({step: plan.stages()}),
+        _leaving(plan, tally, writers, writer, rows),
+        writers.asking(),
         Progress(len(plan), label, "requests") as progress,
     ):
         progress.update(tally.requests)
         while wave := _wave(plan, tally):
-            with contextlib.closing(session.map(write, wave)) as replies:
+            with contextlib.closing(writers.replies(plan, wave)) as replies:
                 for number, reply in _in_order(replies, tally.requests):
                     if _budget_spent(plan, tally):
                         break
                     tally.requests += 1
                     if reply.failure is None and reply.value is not None:
-                        rows.append(plan.document(number, reply.value, session.model))
+                        rows.append(plan.document(number, reply.value, writers.model(plan, number)))
                         tally.add(rows[-1]["text"])
                     else:
                         tally.failure = tally.failure or reply.failure
@@ -112,14 +116,14 @@ def _write(plan: CorpusPlan, output: Path, session: Session) -> dict[str, Any]:
         writer.write(rows)
     if not tally.documents:
         raise UserError(f"none of {tally.requests} requests was answered: {tally.failure}")
-    writer.close(_manifest(plan, tally, session))
+    writer.close(_manifest(plan, tally, writers))
     return files.read_manifest(output) or {}
 
 
 def plan_generation(
     topics: Path | None,
     config: GenerateConfig,
-    session: Session,
+    session: Session | Sequence[Session],
     output: Path | None = None,
     sources: files.Corpus | None = None,
 ) -> Plan:
@@ -130,15 +134,11 @@ def plan_generation(
     Raises:
         UserError: bad seeds or configuration, or `output` holds another corpus.
     """
-    plan = CorpusPlan(topics, config, sources)
+    plan, writers = CorpusPlan(topics, config, sources), _writers(config, session)
     if output is not None:
-        check_claim(output / FINGERPRINT, plan.fingerprint(session), "corpus")
-    if len(plan) <= _PLANNED_WHOLE:
-        requests = [plan.request(number) for number in range(len(plan))]
-        return session.plan({STAGE: requests})
-    spread = range(0, len(plan), len(plan) // _PLANNED_WHOLE)
-    examples = [plan.request(number) for number in spread]
-    return session.plan({STAGE: Stage(examples, len(plan))})
+        check_claim(output / FINGERPRINT, plan.fingerprint(writers), "corpus")
+    step = max(len(plan) // _PLANNED_WHOLE, 1) if len(plan) > _PLANNED_WHOLE else 1
+    return writers.plan(plan, range(0, len(plan), step), len(plan))
 
 
 class _Tally:
@@ -175,7 +175,7 @@ class _Tally:
 def _leaving(
     plan: CorpusPlan,
     tally: _Tally,
-    session: Session,
+    writers: Writers,
     writer: files.CorpusWriter,
     rows: list[dict[str, Any]],
 ) -> Iterator[None]:
@@ -183,14 +183,14 @@ def _leaving(
     try:
         yield
     except Paused as pause:
-        if not (session.capped and tally.documents):
+        if not (writers.capped and tally.documents):
             raise
         left = len(plan) - tally.requests
         if plan.config.token_budget:
             missing = plan.config.token_budget - tally.tokens
             left = min(left, math.ceil(missing * tally.requests / tally.tokens))
-        flags = session.enough(pause, left).flags
-        content = _manifest(plan, tally, session) | {
+        flags = writers.enough(pause, left)
+        content = _manifest(plan, tally, writers) | {
             "kind": "partial corpus",
             "reason": str(pause),
             "go_on_with": flags,
@@ -256,8 +256,8 @@ def _in_order(
             turn += 1
 
 
-def _manifest(plan: CorpusPlan, tally: _Tally, session: Session) -> dict[str, Any]:
-    fingerprint = plan.fingerprint(session)
+def _manifest(plan: CorpusPlan, tally: _Tally, writers: Writers) -> dict[str, Any]:
+    fingerprint = plan.fingerprint(writers)
     return {
         "kind": "corpus",
         "documents": tally.documents,
@@ -272,8 +272,8 @@ def _manifest(plan: CorpusPlan, tally: _Tally, session: Session) -> dict[str, An
         "openings": tally.openings.found(plan.family.openings),
         "tokens": {"estimated": tally.tokens, "method": "words x 4/3"},
         "seed": plan.config.seed,
-        "licence": plan.config.licence or _licence(session.backend),
-        "usage": session.stats,
+        "licence": plan.config.licence or _licence(writers.backend),
+        "usage": writers.stats,
         "synthdiv_version": __version__,
         **fingerprint,
     }

@@ -44,7 +44,7 @@ from synthdiv.generation.sources import Source, Sources
 from synthdiv.llm import Request, Sampling
 
 if TYPE_CHECKING:
-    from synthdiv.llm import Session
+    from synthdiv.generation.writers import Writers
 
 STAGE = "generation"
 
@@ -115,11 +115,31 @@ class CorpusPlan:
         """The number of topics, or of documents where there are no topics."""
         return len(self.topics) or len(self.documents)
 
-    def request(self, number: int) -> Request[BaseModel]:
-        """Request `number`: the same one whenever and wherever it is made."""
-        return self.request_for(self.assignment(number))
+    def writer(self, number: int, writers: Writers) -> int:
+        """Which of the writers request `number` goes to."""
+        if len(self.config.writers) < 2:
+            return 0
+        generation, key = self._place(number)
+        return writers.of(f"{self.config.seed}/writer/{key}/{generation}")
 
-    def request_for(self, assignment: Assignment) -> Request[BaseModel]:
+    def request(self, number: int, writers: Writers | None = None) -> Request[BaseModel]:
+        """Request `number`: the same one whenever and wherever it is made.
+
+        Args:
+            number: from 0.
+            writers: who will be asked; each of several has a stage, and so batch files, of its own.
+        """
+        stage = STAGE
+        if writers is not None and len(self.config.writers) > 1:
+            stage += f"_{self.writer(number, writers) + 1}"
+        return self.request_for(self.assignment(number), stage)
+
+    def stages(self) -> list[str]:
+        """The stages of all requests."""
+        several = len(self.config.writers)
+        return [f"{STAGE}_{n + 1}" for n in range(several)] if several > 1 else [STAGE]
+
+    def request_for(self, assignment: Assignment, stage: str = STAGE) -> Request[BaseModel]:
         """The request of an assignment."""
         sampling = Sampling(
             temperature=self.config.temperature,
@@ -130,7 +150,7 @@ class CorpusPlan:
         counts = assignment.shape.counts(len(assignment.personas))
         reply = self.family.replies.of(counts)
         messages = ({"role": "user", "content": self._prompt(assignment, reply)},)
-        return Request(messages, reply, sampling, STAGE, assignment.generation)
+        return Request(messages, reply, sampling, stage, assignment.generation)
 
     def _prompt(self, assignment: Assignment, reply: type[BaseModel]) -> str:
         style, form = assignment.style, assignment.form
@@ -149,13 +169,9 @@ class CorpusPlan:
 
     def assignment(self, number: int) -> Assignment:
         """What request `number` is about; takes the same time for any number of topics."""
-        generation, place = divmod(number, self.subjects)
-        topics: tuple[Topic, ...] = ()
-        if self.topics:
-            topics = (self.topics[place],)
-            key = topics[0].key
-        else:
-            key = str(self.documents[place])
+        place = number % self.subjects
+        generation, key = self._place(number)
+        topics: tuple[Topic, ...] = (self.topics[place],) if self.topics else ()
         # By the topic itself and not its place, so that a larger corpus agrees; by the family, too,
         # so that two corpora on equal topics do not share what is drawn for them.
         random = self._random(key, str(generation))
@@ -226,11 +242,11 @@ class CorpusPlan:
             "reply": json.dumps(told, ensure_ascii=False),
         }
 
-    def fingerprint(self, session: Session) -> dict[str, Any]:
+    def fingerprint(self, writers: Writers) -> dict[str, Any]:
         """What decides the corpus's content: two runs that agree in it may share a directory."""
         # Which topics are chosen follows from the seed: that is no further difference.
         # Prompts and personas count by what the files say, not by where they are.
-        elsewhere = ("prompts", "personas", "shard_documents", "licence")
+        elsewhere = ("prompts", "personas", "writers", "shard_documents", "licence")
         return {
             "config": {
                 name: list(value) if isinstance(value, tuple) else value
@@ -241,8 +257,13 @@ class CorpusPlan:
             "sources_sha256": self._sources.sha256 if self._sources else "",
             "prompts_sha256": self.family.sha256,
             "personas_sha256": personas_sha256(self.personas),
-            "generator": {"backend": session.backend, "model": session.model},
+            "generator": writers.generator,
         }
+
+    def _place(self, number: int) -> tuple[int, str]:
+        """Generation of request `number`, and the key of its topic or document."""
+        generation, place = divmod(number, self.subjects)
+        return generation, self.topics[place].key if self.topics else str(self.documents[place])
 
     def _choose_topics(self, topics: Path | None) -> None:
         config = self.config

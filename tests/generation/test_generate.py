@@ -217,7 +217,9 @@ def test_plan_counts_every_call_and_writes_nothing(tmp_path, monkeypatch):
         made = []
         request = CorpusPlan.request
         monkeypatch.setattr(
-            CorpusPlan, "request", lambda plan, number: made.append(number) or request(plan, number)
+            CorpusPlan,
+            "request",
+            lambda plan, number, _: made.append(number) or request(plan, number),
         )
         assert plan_generation(SEEDS, large, session).calls == 1_000_000
         assert 1000 < len(made) < 5000, "a sample stands for all"
