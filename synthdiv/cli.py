@@ -348,10 +348,7 @@ def _with_flags(message: str, values: flags.FlagValues) -> str:
 
 
 def _again(argv: list[str], flags: Mapping[str, float]) -> str:
-    """The command line with `flags` in the place of what they were, to be copied and run.
-
-    --fresh is left out: what was asked since then is not to be asked again.
-    """
+    """The command line to go on with: `flags` as given, and no --fresh, which would ask again."""
     name = Path(argv[0])
     if name.suffix == ".py":
         module = name.parent.name if name.stem == "__main__" else name.stem
@@ -366,6 +363,14 @@ def _again(argv: list[str], flags: Mapping[str, float]) -> str:
             continue
         kept.append(word)
     return shlex.join([*start.split(), *kept, *(f"--{f}={v:.12g}" for f, v in flags.items())])
+
+
+def command_line(name: str) -> str:
+    """The command as it was typed, to be repeated in what it writes; no password is in it."""
+    from synthdiv.llm.secrets import without_password
+
+    typed = sys.argv[1 + (sys.argv[1:2] == [name]) :]
+    return without_password(shlex.join(["synthdiv", name, *typed]))
 
 
 def _exit(code: int, line: str) -> NoReturn:
@@ -384,9 +389,8 @@ def main() -> NoReturn:
         print(__version__)
         sys.exit(0)
     if name in ("--help", "-h", "help"):
-        lines = [f"  {command:<10} {what}" for command, what in COMMANDS.items()]
         print("usage: synthdiv COMMAND [--flag=value ...]; COMMAND --help says more\n")
-        print("\n".join(lines))
+        print("\n".join(f"  {command:<10} {what}" for command, what in COMMANDS.items()))
         sys.exit(0)
     if name not in COMMANDS:
         _exit(2, f"error: no command {name!r}{closest(name, COMMANDS)}; --help lists them")

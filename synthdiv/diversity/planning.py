@@ -82,7 +82,8 @@ def plan_score(
     stages: dict[str, Stage] = {}
     if not (given or gathered):
         stages |= _criteria_stages(criteria, examples["criteria"], len(inputs), config)
-    stages["clustering"] = Stage(examples["clustering"][:calls], calls)
+    asked = calls + _again(config, len(inputs))
+    stages["clustering"] = Stage(examples["clustering"][:asked], asked)
     if config.verify:
         stages["verification"] = Stage(examples["verification"][:calls], calls)
     return session.plan(stages)
@@ -133,8 +134,15 @@ def _plan_by_codebook(
         stages["gathering"] = Stage(gathering, sets * len(coding.facets))
         parts = math.ceil(config.coverage_documents / config.documents_per_round)
         stages["coverage"] = Stage(coverage[: sets * parts], sets * parts)
-    stages |= {stage: Stage(examples[:calls], calls) for stage, examples in rounds.items()}
+    for stage, requests in rounds.items():
+        asked = calls + (_again(config, len(inputs)) if stage == prompts.stage else 0)
+        stages[stage] = Stage(requests[:asked], asked)
     return session.plan(stages)
+
+
+def _again(config: ScoreConfig, corpora: int) -> int:
+    """Rounds asked once more in another order, which are not verified."""
+    return round(config.rounds * config.repeat_fraction) * corpora
 
 
 def _round_by_codebook(

@@ -2,13 +2,13 @@
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from synthdiv.diversity.agent import Round
 from synthdiv.diversity.agreement import between_rounds
 from synthdiv.diversity.arithmetic import score_of_labels
-from synthdiv.diversity.config import ScoreConfig
+from synthdiv.diversity.config import CORRECTED, ScoreConfig
 from synthdiv.diversity.inquiry import Inquiry, Sample
 from synthdiv.diversity.measures import (
     Scale,
@@ -19,6 +19,7 @@ from synthdiv.diversity.measures import (
 )
 from synthdiv.diversity.mixtures import Labelled
 from synthdiv.diversity.prompts import load_prompts
+from synthdiv.diversity.scoring import spent
 from synthdiv.errors import UserError
 
 
@@ -48,6 +49,49 @@ class Asked:
         return [self.mixture.labelled.label_of[i] for i in round_.documents]
 
 
+def rounds_of(name: str, asked: Sequence[Asked]) -> Iterator[dict[str, Any]]:
+    """What rounds.jsonl says of each round of a trial, and of those asked again.
+
+    Args:
+        name: of the trial.
+        asked: its mixtures.
+    """
+    for one in asked:
+        inquiry = one.inquiry
+        asked_for = {"first": inquiry.rounds, "again": inquiry.again, "second": inquiry.theirs}
+        for kind, rounds in asked_for.items():
+            for round_ in rounds or ():
+                answer: dict[str, Any] = {"failure": round_.failure} if round_.failed else {}
+                if round_.codes:
+                    answer["codes"] = [" ".join(codes) for codes in round_.codes]
+                elif not round_.failed:
+                    answer["clusters"] = round_.memberships()
+                if round_.corrected is not None:
+                    answer["corrected"] = round_.memberships(CORRECTED)
+                yield {
+                    "trial": name,
+                    "column": one.mixture.labelled.column,
+                    "classes": one.mixture.size,
+                    "round": round_.id,
+                    "asked": kind,
+                    "documents": [one.mixture.sample.documents[i].id for i in round_.documents],
+                    "labels": one.labels(round_),
+                } | answer
+
+
+def taken(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """What a trial took between two looks at a session's counters.
+
+    Answers that were in the store count with what they took when they were given, so that a
+    validation that is gone on with, or has asked the same before, tells what one alone would take.
+    """
+    new = spent(before, after)
+    kept = {name: n - before["kept"][name] for name, n in after["kept"].items()}
+    cost = None if new["cost_usd"] is None else new["cost_usd"] + kept.pop("cost_usd")
+    tokens = {name: n + kept[name] for name, n in new["tokens"].items()}
+    return new | {"tokens": tokens, "cost_usd": cost}
+
+
 def trial_json(
     config: ScoreConfig, asked: Sequence[Asked], usage: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -68,15 +112,20 @@ def trial_json(
                 " to a score: the judge gave no usable reply"
             )
     prompts = load_prompts(config.prompts)
+    name = [str(config.prompts), f"{config.documents_per_round} documents a round"]
+    if prompts.review and not config.verify:
+        name.append("not verified")
     scales = scales_of(asked[0].rounds[0].criteria.basis, config)
     sorted_ = [dataclasses.replace(scale, policy="keep") for scale in scales]  # not verified
     headline = next((s for s in scales if s.name == config.level), scales[0])
     again = _pairs((a.inquiry.rounds, a.inquiry.again) for a in asked)
     theirs = _pairs((a.inquiry.rounds, a.inquiry.theirs) for a in asked)
     return {
+        "name": ", ".join(name),
         "prompts": config.prompts,
         "prompts_sha256": prompts.sha256,
         "documents_per_round": config.documents_per_round,
+        "verify": config.verify if prompts.review else None,
         "headline": headline.name,
         "labels": {
             column: {scale.name: _against(few, scale, config) for scale in scales}
