@@ -215,17 +215,14 @@ def open_session(
 ) -> "Session":
     """Opens the session that the judge flags describe; answers are kept in `directory`.
 
-    With `directory` None nothing is stored, as --dry_run wants it. Another judge or writer, as
-    BACKEND:MODEL[@URL], keeps its answers in the same store, so that the caps hold for all of them;
-    where they are `kept`, --fresh does not ask for them anew.
+    With `directory` None nothing is stored. Another judge or writer, BACKEND:MODEL[@URL], shares
+    the store and so the caps; --fresh does not ask anew for answers that are `kept`.
     """
     from synthdiv import llm
 
     settings = judge_settings(values, config, judge)
-    store = directory / "answers.sqlite" if directory else None
-    return llm.open_session(
-        settings, store, fresh=values.fresh and not kept, asking=not values.dry_run
-    )
+    store, fresh = directory and directory / "answers.sqlite", values.fresh and not kept
+    return llm.open_session(settings, store, fresh, asking=not values.dry_run)
 
 
 @contextlib.contextmanager
