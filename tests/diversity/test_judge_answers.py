@@ -18,6 +18,7 @@ from synthdiv.diversity.arithmetic import score_of_labels
 from synthdiv.diversity.codebook import Codebook, read_codebook
 from synthdiv.diversity.criteria import CriteriaSet
 from synthdiv.diversity.levels import LevelScore, level_scores
+from synthdiv.diversity.measures import rounds_for
 
 DATA = Path(__file__).parent.parent / "data" / "judge"
 PAGE = Path(__file__).parents[2] / "docs" / "judge.md"
@@ -134,6 +135,26 @@ def test_what_was_not_planted_stays(collection) -> None:
     level = {"forms": "subject.discipline", "m10": "form.genre"}.get(name, "form.kind")
     means = [answers.levels(corpus)[level].score.mean for corpus in answers.corpora]
     assert max(means) - min(means) <= 0.5
+
+
+def test_the_cost_of_the_papers_standard_error_is_what_the_page_says(tmp_path) -> None:
+    told = re.findall(r"([\d,]+) rounds for the (\w+)", PAGE.read_text())
+    assert {name for _, name in told} == {"textbooks", "newsgroups", "requests"}
+    for rounds, name in told:
+        collection = {"textbooks": "books", "newsgroups": "news", "requests": "clinc"}[name]
+        answers = Collection(collection, tmp_path)
+        needed = [
+            rounds_for(
+                np.array(
+                    [
+                        score_of_labels(answers.values(one["codes"], "subject.discipline"))
+                        for one in answers.asked(corpus)
+                    ]
+                )
+            )
+            for corpus in answers.corpora
+        ]
+        assert int(rounds.replace(",", "")) == max(n or 0 for n in needed)
 
 
 def test_another_reader_gives_the_same_values(tmp_path) -> None:
