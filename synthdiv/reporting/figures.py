@@ -100,10 +100,12 @@ class Intervals(_Figure):
     Attributes:
         rows: from top to bottom.
         mark: a value that intervals are held against, drawn as an upright line.
+        x_range: (low, high) of the axis; by default, as wide as the rows.
     """
 
     rows: Sequence[tuple[str, float, float | None, float | None]]
     mark: float | None = dataclasses.field(default=None, kw_only=True)
+    x_range: tuple[float, float] | None = dataclasses.field(default=None, kw_only=True)
 
 
 @dataclasses.dataclass(frozen=True)

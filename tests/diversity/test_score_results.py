@@ -61,5 +61,9 @@ def test_a_comparison_is_a_typed_value(tmp_path):
     assert difference.corpora == ("a", "b")
     assert difference.difference == pytest.approx(result.scores["a"].mean - result.scores["b"].mean)
     assert difference.to_json() == result["differences"][0]
-    assert [line.split(":")[0] for line in str(result).splitlines()] == ["a", "b"]
+    lines = str(result).splitlines()
+    assert [line.split(":")[0] for line in lines] == ["a", "b", "a - b"]
+    low, high = difference.ci95
+    told = f"{difference.difference:+.3f} [{low:+.3f}, {high:+.3f}], p < 0.001"
+    assert lines[-1] == f"a - b: {told}"
     assert result._repr_html_().count("<tr>") == 3

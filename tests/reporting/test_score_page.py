@@ -13,8 +13,10 @@ from synthdiv.errors import UserError
 from synthdiv.files import Corpus, CorpusWriter, read_json
 from synthdiv.llm import LLMConfig, open_session
 from synthdiv.reporting.charts import number
+from synthdiv.reporting.score_data import ROUNDS_IN_BLOCK
+from synthdiv.reporting.score_figures import plot_score
 from synthdiv.reporting.score_files import ScoreFiles, read_score_files
-from synthdiv.reporting.score_page import ROUNDS_IN_BLOCK, plot_score, score_page
+from synthdiv.reporting.score_page import score_page
 
 SUBJECTS = {
     "stars": "the telescope shows a distant star whose planet moves in a narrow orbit of dust",
