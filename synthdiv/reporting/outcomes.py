@@ -44,3 +44,10 @@ OUTCOMES = {
     "brier": Outcome("Brier score", "", 4, False),
     "bits_per_byte": Outcome("bits per byte of held-out text", "", 4, False),
 }
+
+
+def outcome_named(name: str) -> Outcome:
+    """Returns an outcome by its name in results; `bits_per_byte/TEXT` is that of one text."""
+    kind, _, text = name.partition("/")
+    found = OUTCOMES[kind]
+    return dataclasses.replace(found, title=f"bits per byte of {text}") if text else found
