@@ -121,12 +121,13 @@ def test_a_finished_study_is_not_done_again(finished, home):
     ("other", "named"),
     [
         (["--bind=Study.seed=1"], "Study.seed was None and is now '1'"),
-        (["--input=configs/topics/seeds.jsonl", "--dry_run"], "Study.real was None and is now "),
+        (["--input={home}/real.txt", "--dry_run"], "Study.real was None and is now "),
     ],
     ids=["run", "dry_run"],
 )
 def test_another_study_is_refused_the_directory(finished, home, other, named):
-    run = study(finished, home, *other)
+    (home / "real.txt").write_text("A text that is not the standard library's.\n")
+    run = study(finished, home, *(flag.format(home=home) for flag in other))
     _, err = run.communicate(timeout=60)
     assert run.returncode == 2 and err.count("\n") == 1 and named in err
 
