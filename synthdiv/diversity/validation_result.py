@@ -111,10 +111,12 @@ def score_range(found: Mapping[str, Any]) -> str:
 
 
 def _overview(content: Mapping[str, Any]) -> str:
-    head = (
-        *("judge", "prompts", "K", "verified", "labels", "level", "ARI", "V", "retest", "scores"),
+    head: tuple[str, ...] = (
+        *("prompts", "K", "verified", "labels", "level", "ARI", "V", "retest", "scores"),
         *("off by", "rises", "calls", "tokens", "USD", "calls for 0.05", "tokens for 0.05"),
     )
+    several = len({trial["judge"]["model"] for trial in content["trials"]}) > 1
+    head = ("judge", *head) if several else head
     rows = []
     for trial in content["trials"]:
         headline = trial["headline"]
@@ -122,7 +124,7 @@ def _overview(content: Mapping[str, Any]) -> str:
             found = scales[headline]
             rows.append(
                 (
-                    trial["judge"]["model"],
+                    *([trial["judge"]["model"]] if several else []),
                     trial["prompts"],
                     str(trial["documents_per_round"]),
                     {True: "yes", False: "no", None: "-"}[trial["verify"]],
@@ -140,7 +142,7 @@ def _overview(content: Mapping[str, Any]) -> str:
                     *(_count((trial["for_standard_error"] or {}).get(n)) for n in _PRECISE),
                 )
             )
-    return text_table(head, rows, left=2)
+    return text_table(head, rows, left=1 + several)
 
 
 def _mixtures(trial: Mapping[str, Any], column: str) -> str:
