@@ -35,8 +35,10 @@ class Cluster:
 
     @property
     def within(self) -> tuple[str, ...]:
-        """The broader values that a value belongs to, broadest first."""
-        return tuple(self.metadata.values())[:-1] if self.coded else ()
+        """The broader values that a value belongs to, broadest first; none is called like it."""
+        if not self.coded:
+            return ()
+        return tuple(value for value in self.metadata.values() if value != self.name)
 
 
 @dataclasses.dataclass(frozen=True)

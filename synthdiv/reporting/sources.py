@@ -87,7 +87,8 @@ def source_tables(
 
     Args:
         documents: that were read, by index.
-        memberships: of each document, the number of its group in every round it was in.
+        memberships: of each document, the number of its group in every round it was in; negative
+            for one that no list names.
     """
     by_column: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     for index, document in documents.items():
@@ -114,5 +115,7 @@ def _row(
     places = counts.total()
     same = sum(n * (n - 1) for n in counts.values())
     effective = places * (places - 1) / same if same and places >= _FEW else None
-    largest = tuple((group, n / places) for group, n in counts.most_common(_LARGEST))
-    return SourceRow(value, len(indices), len(indices) / max(total, 1), largest, effective)
+    known = [(group, n / places) for group, n in counts.most_common() if group >= 0]
+    return SourceRow(
+        value, len(indices), len(indices) / max(total, 1), tuple(known[:_LARGEST]), effective
+    )
