@@ -2,13 +2,13 @@
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from synthdiv.diversity.agent import Round
 from synthdiv.diversity.agreement import between_rounds
 from synthdiv.diversity.arithmetic import score_of_labels
-from synthdiv.diversity.config import ScoreConfig
+from synthdiv.diversity.config import CORRECTED, ScoreConfig
 from synthdiv.diversity.inquiry import Inquiry, Sample
 from synthdiv.diversity.measures import (
     Scale,
@@ -47,6 +47,36 @@ class Asked:
     def labels(self, round_: Round) -> list[str]:
         """The class of each document of a round, `[K]`."""
         return [self.mixture.labelled.label_of[i] for i in round_.documents]
+
+
+def rounds_of(name: str, asked: Sequence[Asked]) -> Iterator[dict[str, Any]]:
+    """What rounds.jsonl says of each round of a trial, and of those asked again.
+
+    Args:
+        name: of the trial.
+        asked: its mixtures.
+    """
+    for one in asked:
+        inquiry = one.inquiry
+        asked_for = {"first": inquiry.rounds, "again": inquiry.again, "second": inquiry.theirs}
+        for kind, rounds in asked_for.items():
+            for round_ in rounds or ():
+                answer: dict[str, Any] = {"failure": round_.failure} if round_.failed else {}
+                if round_.codes:
+                    answer["codes"] = [" ".join(codes) for codes in round_.codes]
+                elif not round_.failed:
+                    answer["clusters"] = round_.memberships()
+                if round_.corrected is not None:
+                    answer["corrected"] = round_.memberships(CORRECTED)
+                yield {
+                    "trial": name,
+                    "column": one.mixture.labelled.column,
+                    "classes": one.mixture.size,
+                    "round": round_.id,
+                    "asked": kind,
+                    "documents": [one.mixture.sample.documents[i].id for i in round_.documents],
+                    "labels": one.labels(round_),
+                } | answer
 
 
 def taken(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,19 +1,21 @@
 """What a validation came to: validation.json as a value, as text for a terminal, as a summary."""
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synthdiv.diversity.content import Content
 from synthdiv.errors import Paused, UserError
-from synthdiv.files import read_json, write_json
+from synthdiv.files import read_json, write_json, write_text
 from synthdiv.plans import text_table
 
 if TYPE_CHECKING:
     from synthdiv.diversity.trials import Asked
 
 FILE = "validation.json"
+ROUNDS = "rounds.jsonl"
 
 
 def trials_of(path: str | Path, measured: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -75,9 +77,16 @@ class ValidationResult(Content):
         return str(self.content["judge"]["model"])
 
     def write(self, directory: str | Path) -> None:
-        """Writes validation.json and report.html into a directory."""
+        """Writes validation.json, rounds.jsonl and report.html into a directory."""
+        from synthdiv.diversity.trials import rounds_of
         from synthdiv.reporting.validation_page import write_validation_page
 
+        lines = (
+            json.dumps(line, ensure_ascii=False) + "\n"
+            for trial, asked in zip(self.content["trials"], self.asked, strict=False)
+            for line in rounds_of(trial["name"], asked)
+        )
+        write_text(Path(directory) / ROUNDS, "".join(lines))
         write_json(Path(directory) / FILE, self.content)
         write_validation_page(directory)
 

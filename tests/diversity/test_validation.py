@@ -107,6 +107,17 @@ def test_a_judge_that_errs_has_the_figures_of_its_errors(corpus, tmp_path, value
     assert found["ari"] == pytest.approx(np.mean([adjusted_rand_score(*p) for p in pairs]))
     assert found["v_measure"] == pytest.approx(np.mean([v_measure_score(*p) for p in pairs]))
     assert 0.3 < found["ari"] < 0.95
+    lines = [json.loads(line) for line in (tmp_path / "rounds.jsonl").read_text().splitlines()]
+    first = [line for line in lines if line["asked"] == "first"]
+    assert len(first) == 4 * CONFIG.rounds and len(lines) > len(first)
+    ids = {document.id: document.provenance["topic"] for document in corpus}
+    assert all([ids[i] for i in line["documents"]] == line["labels"] for line in lines)
+    told = [
+        (line["labels"], [c.split()[0] for c in line["codes"]] if values else line["clusters"])
+        for line in first
+        if line["classes"] > 1
+    ]
+    assert found["ari"] == pytest.approx(np.mean([adjusted_rand_score(*p) for p in told]))
     assert found["rounds"] == 3 * CONFIG.rounds
     assert found["largest_difference"] > 0
     assert 0 < trial["test_retest"][trial["headline"]]["ari"] < 1
