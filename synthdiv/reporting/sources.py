@@ -9,6 +9,7 @@ from synthdiv.files import Document
 TOLD = ("topic", "style", "persona", "template", "model", "label", "source")  # shown first
 LONGEST_TOLD, _LONGEST_OTHER = 200, 60  # characters of a value that is counted
 _COLUMNS, _ROWS, _LARGEST = 8, 12, 3  # tables, rows of one, groups named in a row
+_NAME = 120  # characters by which names are told apart, and shown
 _FEW = 10  # fewer places tell nothing of how varied a value is
 
 Pair = tuple[str, str]
@@ -16,7 +17,12 @@ Pair = tuple[str, str]
 
 def same_words(text: str) -> str:
     """What two spellings of one name have in common."""
-    return " ".join(text.casefold().split())
+    return " ".join(text[:_NAME].casefold().split())
+
+
+def beginning(text: str, characters: int = _NAME) -> str:
+    """The first characters of a text, marked where it goes on."""
+    return text if len(text) <= characters else text[:characters] + " \u2026"
 
 
 def told(document: Document) -> set[Pair]:

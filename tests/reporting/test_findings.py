@@ -98,6 +98,22 @@ def test_values_are_counted_in_the_tree_that_the_codebook_has():
     assert disciplines.known == 3 and form.unread[0].missing == ()
 
 
+def test_a_value_called_like_what_it_is_in_stands_for_it():
+    values = [{"name": "law", "values": [{"name": "Law", "values": [{"name": "tax"}]}]}]
+    levels = [{"name": "field"}, {"name": "discipline"}, {"name": "specialty"}]
+    book = {"facets": [{"name": "subject", "levels": levels, "values": values}]}
+    row = {"index": 0, "subject.field": "law", "subject.discipline": "Law"}
+    (subject,) = facet_values([book], [row | {"subject.specialty": "Law"}])
+    assert [one.name for one in subject.values] == ["law"] and subject.values[0].values == ()
+    field, discipline, _ = subject.unread
+    assert field.missing == () and discipline.missing == (("tax", "law"),)
+
+
+def test_names_from_right_to_left_stay_in_their_quotation_marks():
+    (sentence,) = found({}, [], [Thing("\u05e9\u05dc\u05d5\u05dd", 1.0)])
+    assert sentence.endswith("is “\u2068\u05e9\u05dc\u05d5\u05dd\u2069”.")
+
+
 def test_values_of_two_codebooks_that_are_called_alike_are_one():
     second = {
         "facets": [
