@@ -1,4 +1,4 @@
-"""Pre-training that starts from a checkpoint: its weights, and no model or tokens that do not fit."""
+"""Pre-training that starts from a checkpoint: its weights; no model or tokens that do not fit."""
 
 import dataclasses
 import json
