@@ -212,19 +212,18 @@ def open_session(
     config: configuration.Config,
     directory: Path | None,
     judge: str | None = None,
+    kept: bool = False,
 ) -> "Session":
     """Opens the session that the judge flags describe; answers are kept in `directory`.
 
-    With `directory` None nothing is stored, as --dry_run wants it. A second judge, as
-    BACKEND:MODEL, keeps its answers in the same store, so that the caps hold for both together.
+    With `directory` None nothing is stored. Another judge or writer, BACKEND:MODEL[@URL], shares
+    the store and so the caps; --fresh does not ask anew for answers that are `kept`.
     """
     from synthdiv import llm
 
     settings = judge_settings(values, config, judge)
-    store = directory / "answers.sqlite" if directory else None
-    return llm.open_session(
-        settings, store, fresh=values.fresh and judge is None, asking=not values.dry_run
-    )
+    store, fresh = directory and directory / "answers.sqlite", values.fresh and not kept
+    return llm.open_session(settings, store, fresh, asking=not values.dry_run)
 
 
 @contextlib.contextmanager
@@ -236,7 +235,7 @@ def open_judges(
         first = stack.enter_context(open_session(values, config, directory))
         second = None
         if values.second_judge:
-            second = open_session(values, config, directory, values.second_judge)
+            second = open_session(values, config, directory, values.second_judge, True)
             stack.enter_context(second)
         yield first, second
 
@@ -244,13 +243,14 @@ def open_judges(
 def judge_settings(
     values: flags.FlagValues, config: configuration.Config, judge: str | None = None
 ) -> "LLMConfig":
-    """Returns what the judge flags say, or for a second judge (BACKEND:MODEL) what they share."""
+    """Returns what the judge flags say, or what BACKEND:MODEL[@URL] shares with them."""
     from synthdiv.llm import LLMConfig
 
     backend, model, url = values.llm, values.model, values.base_url
     if judge is not None:
         backend, _, model = judge.partition(":")
-        model, url = model or None, None
+        model, _, address = model.partition("@http")
+        model, url = model or None, f"http{address}" if address else None
     return config.get(
         LLMConfig,
         backend=backend,

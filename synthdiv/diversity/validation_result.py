@@ -1,19 +1,22 @@
 """What a validation came to: validation.json as a value, as text for a terminal, as a summary."""
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synthdiv.diversity.content import Content
 from synthdiv.errors import Paused, UserError
-from synthdiv.files import read_json, write_json
+from synthdiv.files import read_json, write_json, write_text
 from synthdiv.plans import text_table
 
 if TYPE_CHECKING:
     from synthdiv.diversity.trials import Asked
 
 FILE = "validation.json"
+_PRECISE = ("calls", "tokens")  # of what a standard error of 0.05 takes
+ROUNDS = "rounds.jsonl"
 
 
 def trials_of(path: str | Path, measured: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -75,9 +78,16 @@ class ValidationResult(Content):
         return str(self.content["judge"]["model"])
 
     def write(self, directory: str | Path) -> None:
-        """Writes validation.json and report.html into a directory."""
+        """Writes validation.json, rounds.jsonl and report.html into a directory."""
+        from synthdiv.diversity.trials import rounds_of
         from synthdiv.reporting.validation_page import write_validation_page
 
+        lines = (
+            json.dumps(line, ensure_ascii=False) + "\n"
+            for trial, asked in zip(self.content["trials"], self.asked, strict=False)
+            for line in rounds_of(trial["name"], asked)
+        )
+        write_text(Path(directory) / ROUNDS, "".join(lines))
         write_json(Path(directory) / FILE, self.content)
         write_validation_page(directory)
 
@@ -101,10 +111,12 @@ def score_range(found: Mapping[str, Any]) -> str:
 
 
 def _overview(content: Mapping[str, Any]) -> str:
-    head = (
-        *("judge", "prompts", "K", "verified", "labels", "level", "ARI", "V", "retest", "scores"),
-        *("off by", "rises", "calls", "tokens", "USD"),
+    head: tuple[str, ...] = (
+        *("prompts", "K", "verified", "labels", "level", "ARI", "V", "retest", "scores"),
+        *("off by", "rises", "calls", "tokens", "USD", "calls for 0.05", "tokens for 0.05"),
     )
+    several = len({trial["judge"]["model"] for trial in content["trials"]}) > 1
+    head = ("judge", *head) if several else head
     rows = []
     for trial in content["trials"]:
         headline = trial["headline"]
@@ -112,7 +124,7 @@ def _overview(content: Mapping[str, Any]) -> str:
             found = scales[headline]
             rows.append(
                 (
-                    trial["judge"]["model"],
+                    *([trial["judge"]["model"]] if several else []),
                     trial["prompts"],
                     str(trial["documents_per_round"]),
                     {True: "yes", False: "no", None: "-"}[trial["verify"]],
@@ -127,9 +139,10 @@ def _overview(content: Mapping[str, Any]) -> str:
                     f"{trial['calls']['sent'] + trial['calls']['cached']:,}",
                     f"{sum(trial['tokens'].values()):,}",
                     _figure(trial["cost_usd"]),
+                    *(_count((trial["for_standard_error"] or {}).get(n)) for n in _PRECISE),
                 )
             )
-    return text_table(head, rows, left=2)
+    return text_table(head, rows, left=1 + several)
 
 
 def _mixtures(trial: Mapping[str, Any], column: str) -> str:
@@ -193,6 +206,10 @@ def _sentences(trial: Mapping[str, Any]) -> list[str]:
 
 def _figure(value: float | None, form: str = ".2f") -> str:
     return "-" if value is None else format(value, form)
+
+
+def _count(value: int | None) -> str:
+    return "-" if value is None else f"{value:,}"
 
 
 def _interval(found: Mapping[str, Any] | None, form: str = ".2f") -> str:

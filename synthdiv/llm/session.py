@@ -149,6 +149,10 @@ class Session:
             self._waiting[request.stage] = again and wait.again
             raise
 
+    async def ask_from_elsewhere(self, request: Request[T]) -> Reply[T]:
+        """Asks one question in a coroutine that another session's `map` runs; see `ask`."""
+        return await self._start()[1].awaited(self.ask(request))
+
     def map(
         self,
         work: Callable[[T], Coroutine[Any, Any, R]],

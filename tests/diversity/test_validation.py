@@ -107,10 +107,30 @@ def test_a_judge_that_errs_has_the_figures_of_its_errors(corpus, tmp_path, value
     assert found["ari"] == pytest.approx(np.mean([adjusted_rand_score(*p) for p in pairs]))
     assert found["v_measure"] == pytest.approx(np.mean([v_measure_score(*p) for p in pairs]))
     assert 0.3 < found["ari"] < 0.95
+    lines = [json.loads(line) for line in (tmp_path / "rounds.jsonl").read_text().splitlines()]
+    first = [line for line in lines if line["asked"] == "first"]
+    assert len(first) == 4 * CONFIG.rounds and len(lines) > len(first)
+    ids = {document.id: document.provenance["topic"] for document in corpus}
+    assert all([ids[i] for i in line["documents"]] == line["labels"] for line in lines)
+    told = [
+        (line["labels"], [c.split()[0] for c in line["codes"]] if values else line["clusters"])
+        for line in first
+        if line["classes"] > 1
+    ]
+    assert found["ari"] == pytest.approx(np.mean([adjusted_rand_score(*p) for p in told]))
     assert found["rounds"] == 3 * CONFIG.rounds
     assert found["largest_difference"] > 0
     assert 0 < trial["test_retest"][trial["headline"]]["ari"] < 1
     assert trial["position_bias"]["p_value"] > 0.01
+    precise, rounds = trial["for_standard_error"], [one.rounds for one in result.asked[0]]
+    spread = [np.var([r.score("drop") for r in few], ddof=1) for few in rounds]
+    assert precise["rounds"] == np.ceil(max(spread) / 0.05**2)
+    asked = [
+        1 + (not values and any(len(c.places) > 1 for c in r.clusters)) for r in sum(rounds, [])
+    ]
+    calls = trial["calls"]["sent"] + trial["calls"]["cached"]
+    gathered = calls - sum(asked) - trial["test_retest"][trial["headline"]]["rounds"]
+    assert precise["calls"] == round(gathered + precise["rounds"] * np.mean(asked))
 
 
 def judged(labels) -> Round:
