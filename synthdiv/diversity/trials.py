@@ -1,9 +1,13 @@
 """One trial of a validation: what a judge made of all mixtures by one way of asking, in figures."""
 
+import contextlib
 import dataclasses
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from synthdiv.diversity.agent import Round
 from synthdiv.diversity.agreement import between_rounds
@@ -11,16 +15,21 @@ from synthdiv.diversity.arithmetic import score_of_labels
 from synthdiv.diversity.config import CORRECTED, ScoreConfig
 from synthdiv.diversity.inquiry import Inquiry, Sample
 from synthdiv.diversity.measures import (
+    STANDARD_ERROR,
     Scale,
     against_classes,
     mean_score,
     position_bias,
+    rounds_for,
     scales_of,
 )
 from synthdiv.diversity.mixtures import Labelled
 from synthdiv.diversity.prompts import load_prompts
 from synthdiv.diversity.scoring import spent
 from synthdiv.errors import UserError
+from synthdiv.llm import Session
+
+Usage = Mapping[str, Any]  # calls, tokens, cost_usd
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +56,18 @@ class Asked:
     def labels(self, round_: Round) -> list[str]:
         """The class of each document of a round, `[K]`."""
         return [self.mixture.labelled.label_of[i] for i in round_.documents]
+
+
+def _summed(parts: Iterable[Usage]) -> Usage:
+    """What several pieces of work took."""
+    calls, tokens, cost = Counter[str](), Counter[str](), 0.0
+    known = True
+    for part in parts:
+        calls.update(part["calls"])
+        tokens.update(part["tokens"])
+        known = known and part["cost_usd"] is not None
+        cost += part["cost_usd"] or 0.0
+    return {"calls": dict(calls), "tokens": dict(tokens), "cost_usd": cost if known else None}
 
 
 def rounds_of(name: str, asked: Sequence[Asked]) -> Iterator[dict[str, Any]]:
@@ -79,7 +100,7 @@ def rounds_of(name: str, asked: Sequence[Asked]) -> Iterator[dict[str, Any]]:
                 } | answer
 
 
-def taken(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+def taken(before: Mapping[str, Any], after: Mapping[str, Any]) -> Usage:
     """What a trial took between two looks at a session's counters.
 
     Answers that were in the store count with what they took when they were given, so that a
@@ -92,19 +113,40 @@ def taken(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]
     return new | {"tokens": tokens, "cost_usd": cost}
 
 
-def trial_json(
-    config: ScoreConfig, asked: Sequence[Asked], usage: Mapping[str, Any]
-) -> dict[str, Any]:
-    """A trial as validation.json has it.
+@dataclasses.dataclass
+class Trial:
+    """One way of asking, and what was answered so far.
 
-    Args:
+    Attributes:
         config: its parameters.
         asked: its mixtures, those of a column one after the other.
-        usage: what they took, as `spent` has it.
+        gathering, rounds, again: what was taken for criteria or codebooks, for rounds, and for
+            rounds that were asked again; each as `taken` has it.
+    """
+
+    config: ScoreConfig
+    asked: list[Asked] = dataclasses.field(default_factory=list)
+    gathering: list[Usage] = dataclasses.field(default_factory=list)
+    rounds: list[Usage] = dataclasses.field(default_factory=list)
+    again: list[Usage] = dataclasses.field(default_factory=list)
+
+    @contextlib.contextmanager
+    def counted(self, session: Session, part: list[Usage]) -> Iterator[None]:
+        """Counts what is asked inside to a part."""
+        before = session.stats
+        try:
+            yield
+        finally:
+            part.append(taken(before, session.stats))
+
+
+def trial_json(trial: Trial) -> dict[str, Any]:
+    """A trial as validation.json has it.
 
     Raises:
         UserError: of some mixture no round came to anything.
     """
+    config, asked = trial.config, trial.asked
     for one in asked:
         if not one.rounds:
             raise UserError(
@@ -147,7 +189,31 @@ def trial_json(
             "invalid": sum(r.failed for a in asked for r in a.inquiry.rounds),
             "repaired": sum(r.repaired for a in asked for r in a.inquiry.rounds),
         },
-        **usage,
+        **_summed([*trial.gathering, *trial.rounds, *trial.again]),
+        "for_standard_error": _precise(trial, headline),
+    }
+
+
+def _precise(trial: Trial, scale: Scale) -> dict[str, Any] | None:
+    """What a score of the most varied mixture takes for the paper's standard error.
+
+    The gathering is in it, and no round is asked again.
+    """
+    needed = [rounds_for(np.array([scale.score(r) for r in one.rounds])) for one in trial.asked]
+    rounds = max((n for n in needed if n is not None), default=None)
+    if rounds is None:
+        return None
+    factor = rounds / sum(len(one.inquiry.rounds) for one in trial.asked)
+    once, each = _summed(trial.gathering), _summed(trial.rounds)
+    costs = once["cost_usd"], each["cost_usd"]
+    return {
+        "standard_error": STANDARD_ERROR,
+        "rounds": rounds,
+        **{
+            name: round(sum(once[name][k] + factor * each[name][k] for k in kinds))
+            for name, kinds in {"calls": ("sent", "cached"), "tokens": ("input", "output")}.items()
+        },
+        "cost_usd": None if None in costs else costs[0] + factor * costs[1],
     }
 
 

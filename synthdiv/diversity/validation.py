@@ -23,7 +23,7 @@ from synthdiv.diversity.mixtures import Labelled, read_labels
 from synthdiv.diversity.planning import plan_score
 from synthdiv.diversity.prompts import load_prompts
 from synthdiv.diversity.steps import steps_of
-from synthdiv.diversity.trials import Asked, Mixture, taken, trial_json
+from synthdiv.diversity.trials import Asked, Mixture, Trial, taken, trial_json
 from synthdiv.diversity.validation_result import PartialValidation, ValidationResult, trials_of
 from synthdiv.diversity.work import score_work
 from synthdiv.errors import Paused
@@ -117,7 +117,7 @@ def validate(
     directory = output_dir(output)
     labelled = what.labelled()
     others = [trial for path in what.beside for trial in trials_of(path, _measured(what, labelled))]
-    trials: list[tuple[ScoreConfig, list[Asked], dict[str, Any]]] = []
+    trials: list[Trial] = []
     pause: Paused | None = None
     try:
         _ask(what, labelled, session, second, trials)
@@ -125,34 +125,31 @@ def validate(
         raise
     except Paused as error:
         pause = error
-        if not (session.capped and any(asked for _, asked, _ in trials)):
+        if not (session.capped and any(trial.asked for trial in trials)):
             raise
-    found = [trial_json(config, asked, usage) for config, asked, usage in trials if asked]
+    answered = [trial for trial in trials if trial.asked]
     judge = {"backend": session.backend, "model": session.model}
     content = _measured(what, labelled) | {
         "judge": judge,
         "second_judge": second and {"backend": second.backend, "model": second.model},
-        "trials": [{"judge": judge} | trial for trial in found] + others,
+        "trials": [{"judge": judge} | trial_json(trial) for trial in answered] + others,
         "config": dataclasses.asdict(what.config),
         "synthdiv_version": __version__,
     }
-    planned = len(_wanted(what)) * sum(len(one.sizes) for one in labelled)
+    ways = sum(map(len, what.trials.values()))
+    planned = ways * sum(len(one.sizes) for one in labelled)
     if pause is not None:
         content["partial"] = {
             "reason": str(pause),
-            "mixtures_answered": sum(len(asked) for _, asked, _ in trials),
+            "mixtures_answered": sum(len(trial.asked) for trial in trials),
             "mixtures_planned": planned,
             "go_on_with": dict(pause.flags),
         }
-    result = ValidationResult(content, tuple(asked for _, asked, _ in trials if asked))
+    result = ValidationResult(content, tuple(trial.asked for trial in answered))
     result.write(directory)
     if pause is not None:
         raise PartialValidation(pause, result, directory)
     return result
-
-
-def _wanted(what: Validation) -> list[ScoreConfig]:
-    return [config for configs in what.trials.values() for config in configs]
 
 
 def _measured(what: Validation, labelled: Sequence[Labelled]) -> dict[str, Any]:
@@ -180,7 +177,7 @@ def _ask(
     labelled: Sequence[Labelled],
     session: Session,
     second: Session | None,
-    trials: list[tuple[ScoreConfig, list[Asked], dict[str, Any]]],
+    trials: list[Trial],
 ) -> None:
     """Asks everything, and puts down each mixture that is answered with its trial.
 
@@ -195,21 +192,20 @@ def _ask(
             with piece():
                 before = session.stats
                 bases = _bases(what.corpus, configs[0], session)
+                gathering = taken(before, session.stats)
                 for config in configs:
-                    asked: list[Asked] = []
-                    usage: dict[str, Any] = {}
-                    trials.append((config, asked, usage))
+                    trial = Trial(config, gathering=[gathering])
+                    trials.append(trial)
+                    gathering = taken(before, before)  # with the first trial of its prompts
                     for mixture in _mixtures(what.corpus, labelled, config):
                         inquiry = Inquiry(mixture.sample, config, session, second, bases)
-                        try:
-                            with piece():
-                                inquiry.ask()
-                                asked.append(Asked(mixture, inquiry))
-                        finally:
-                            usage |= taken(before, session.stats)
+                        with piece(), trial.counted(session, trial.rounds):
+                            inquiry.ask_rounds()
+                            trial.asked.append(Asked(mixture, inquiry))
+                        with piece(), trial.counted(session, trial.again):
+                            inquiry.ask_again()
                         if inquiry.pause is not None:
                             raise inquiry.pause
-                    before = session.stats
 
 
 def plan_validation(what: Validation, session: Session) -> Plan:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from synthdiv.diversity.trials import Asked
 
 FILE = "validation.json"
+_PRECISE = ("calls", "tokens")  # of what a standard error of 0.05 takes
 ROUNDS = "rounds.jsonl"
 
 
@@ -110,10 +111,12 @@ def score_range(found: Mapping[str, Any]) -> str:
 
 
 def _overview(content: Mapping[str, Any]) -> str:
-    head = (
-        *("judge", "prompts", "K", "verified", "labels", "level", "ARI", "V", "retest", "scores"),
-        *("off by", "rises", "calls", "tokens", "USD"),
+    head: tuple[str, ...] = (
+        *("prompts", "K", "verified", "labels", "level", "ARI", "V", "retest", "scores"),
+        *("off by", "rises", "calls", "tokens", "USD", "calls for 0.05", "tokens for 0.05"),
     )
+    several = len({trial["judge"]["model"] for trial in content["trials"]}) > 1
+    head = ("judge", *head) if several else head
     rows = []
     for trial in content["trials"]:
         headline = trial["headline"]
@@ -121,7 +124,7 @@ def _overview(content: Mapping[str, Any]) -> str:
             found = scales[headline]
             rows.append(
                 (
-                    trial["judge"]["model"],
+                    *([trial["judge"]["model"]] if several else []),
                     trial["prompts"],
                     str(trial["documents_per_round"]),
                     {True: "yes", False: "no", None: "-"}[trial["verify"]],
@@ -136,9 +139,10 @@ def _overview(content: Mapping[str, Any]) -> str:
                     f"{trial['calls']['sent'] + trial['calls']['cached']:,}",
                     f"{sum(trial['tokens'].values()):,}",
                     _figure(trial["cost_usd"]),
+                    *(_count((trial["for_standard_error"] or {}).get(n)) for n in _PRECISE),
                 )
             )
-    return text_table(head, rows, left=2)
+    return text_table(head, rows, left=1 + several)
 
 
 def _mixtures(trial: Mapping[str, Any], column: str) -> str:
@@ -202,6 +206,10 @@ def _sentences(trial: Mapping[str, Any]) -> list[str]:
 
 def _figure(value: float | None, form: str = ".2f") -> str:
     return "-" if value is None else format(value, form)
+
+
+def _count(value: int | None) -> str:
+    return "-" if value is None else f"{value:,}"
 
 
 def _interval(found: Mapping[str, Any] | None, form: str = ".2f") -> str:

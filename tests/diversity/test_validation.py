@@ -122,6 +122,15 @@ def test_a_judge_that_errs_has_the_figures_of_its_errors(corpus, tmp_path, value
     assert found["largest_difference"] > 0
     assert 0 < trial["test_retest"][trial["headline"]]["ari"] < 1
     assert trial["position_bias"]["p_value"] > 0.01
+    precise, rounds = trial["for_standard_error"], [one.rounds for one in result.asked[0]]
+    spread = [np.var([r.score("drop") for r in few], ddof=1) for few in rounds]
+    assert precise["rounds"] == np.ceil(max(spread) / 0.05**2)
+    asked = [
+        1 + (not values and any(len(c.places) > 1 for c in r.clusters)) for r in sum(rounds, [])
+    ]
+    calls = trial["calls"]["sent"] + trial["calls"]["cached"]
+    gathered = calls - sum(asked) - trial["test_retest"][trial["headline"]]["rounds"]
+    assert precise["calls"] == round(gathered + precise["rounds"] * np.mean(asked))
 
 
 def judged(labels) -> Round:
