@@ -121,10 +121,9 @@ def test_a_finished_study_is_not_done_again(finished, home):
     ],
     ids=["run", "dry_run"],
 )
-def test_another_study_is_refused_the_directory(finished, home, other, named):
-    run = study(finished, home, *other)
-    _, err = run.communicate(timeout=60)
-    assert run.returncode == 2 and err.count("\n") == 1 and named in err
+def test_another_study_is_refused_the_directory(finished, run_command, other, named):
+    done = run_command("study", *SMOKE, f"--workdir={finished}", *other)
+    assert done.code == 2 and done.stderr.count("\n") == 1 and named in done.stderr
 
 
 @pytest.mark.slow
@@ -229,6 +228,7 @@ def test_readme_python(clone, home):
     assert 0.1 <= float(mean) <= 10
 
 
+@pytest.mark.slow  # tests/training/test_runs.py exports a smaller one
 def test_an_export_is_a_llama_that_transformers_loads(clone):
     """After README's `export`: the logits of both are the same."""
     torch = pytest.importorskip("torch")
