@@ -1,10 +1,12 @@
 """The smoke study end to end: its results, its page in a browser, kills, and README's commands."""
 
+import gzip
 import json
 import os
 import random
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,8 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.test_documented_commands import commands
+
 pytest.importorskip("jax")
 pytest.importorskip("lm_eval")
+
+from tests.evaluation.small import write_suite  # noqa: E402  it needs JAX
 
 ROOT = Path(__file__).resolve().parents[2]
 SMOKE = ["--config=configs/study/smoke.gin"]
@@ -210,6 +216,38 @@ def test_readme(clone, home, line):
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() or done.stderr.strip()
     assert "of-this-test" not in done.stdout + done.stderr
+
+
+PAGES = ("training.md", "evaluation.md", "launch.md", "study.md")
+RUN_HERE = ("synthdiv ", "python launch/local.py")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", [c for page, c in commands(*RUN_HERE) if page in PAGES])
+def test_the_pages_on_training_and_evaluation(clone, home, line):
+    """Each command as it stands there; studies, and the 350M, are planned and not run."""
+    folder, _ = clone
+    (folder / "runs/350m").unlink(missing_ok=True)
+    (folder / "runs/350m").symlink_to(folder / "tuned")
+    for name in "abc":
+        shutil.copy(folder / "results.json", folder / f"{name}.json")
+    for name in ("heldout", "wikipedia"):
+        with gzip.open(folder / f"{name}.jsonl.gz", "wt") as file:
+            file.write('{"text": "A river carries silt to the sea."}\n' * 50)
+    if not (folder / "DATA").exists():
+        write_suite(folder / "DATA")
+    words = shlex.split(line)
+    if words[0] == "synthdiv":
+        words = [sys.executable, "-m", "synthdiv.cli", *words[1:]]
+    else:
+        words[0] = sys.executable
+    if "study" in words:
+        words += ["--dry_run", f"--workdir={folder}/runs/new"]
+    done = subprocess.run(
+        words, cwd=folder, env=environment(home), capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() or done.stderr.strip()
 
 
 def test_readme_python(clone, home):
