@@ -36,6 +36,7 @@ COMMANDS = {
     "pretrain": "a model out of a mixture of tokens",
     "sft": "a fine-tuned model out of a pre-trained one",
     "evaluate": "the accuracy of a checkpoint",
+    "sample": "text that a checkpoint writes",
     "export": "a Hugging Face Llama out of a checkpoint",
     "study": "all of these for several corpora, and how score relates to accuracy",
 }
@@ -211,19 +212,18 @@ def open_session(
     config: configuration.Config,
     directory: Path | None,
     judge: str | None = None,
+    kept: bool = False,
 ) -> "Session":
     """Opens the session that the judge flags describe; answers are kept in `directory`.
 
-    With `directory` None nothing is stored, as --dry_run wants it. A second judge, as
-    BACKEND:MODEL, keeps its answers in the same store, so that the caps hold for both together.
+    With `directory` None nothing is stored. Another judge or writer, BACKEND:MODEL[@URL], shares
+    the store and so the caps; --fresh does not ask anew for answers that are `kept`.
     """
     from synthdiv import llm
 
     settings = judge_settings(values, config, judge)
-    store = directory / "answers.sqlite" if directory else None
-    return llm.open_session(
-        settings, store, fresh=values.fresh and judge is None, asking=not values.dry_run
-    )
+    store, fresh = directory and directory / "answers.sqlite", values.fresh and not kept
+    return llm.open_session(settings, store, fresh, asking=not values.dry_run)
 
 
 @contextlib.contextmanager
@@ -235,7 +235,7 @@ def open_judges(
         first = stack.enter_context(open_session(values, config, directory))
         second = None
         if values.second_judge:
-            second = open_session(values, config, directory, values.second_judge)
+            second = open_session(values, config, directory, values.second_judge, True)
             stack.enter_context(second)
         yield first, second
 
@@ -243,13 +243,14 @@ def open_judges(
 def judge_settings(
     values: flags.FlagValues, config: configuration.Config, judge: str | None = None
 ) -> "LLMConfig":
-    """Returns what the judge flags say, or for a second judge (BACKEND:MODEL) what they share."""
+    """Returns what the judge flags say, or what BACKEND:MODEL[@URL] shares with them."""
     from synthdiv.llm import LLMConfig
 
     backend, model, url = values.llm, values.model, values.base_url
     if judge is not None:
         backend, _, model = judge.partition(":")
-        model, url = model or None, None
+        model, _, address = model.partition("@http")
+        model, url = model or None, f"http{address}" if address else None
     return config.get(
         LLMConfig,
         backend=backend,
@@ -329,8 +330,7 @@ def _parse(values: flags.FlagValues, argv: list[str]) -> None:
 def _with_flags(message: str, values: flags.FlagValues) -> str:
     """A message of the library, which names `parameters`, with the flags that set them.
 
-    `name` and `name=value` become the flag of that name, `Scope.name=value` becomes a binding.
-    What the command has no flag for stays as it is.
+    `name` and `name=value` become that flag, if there is one; `Scope.name=value` a binding.
     """
 
     def flag(found: re.Match[str]) -> str:
@@ -345,10 +345,7 @@ def _with_flags(message: str, values: flags.FlagValues) -> str:
 
 
 def _again(argv: list[str], flags: Mapping[str, float]) -> str:
-    """The command line with `flags` in the place of what they were, to be copied and run.
-
-    --fresh is left out: what was asked since then is not to be asked again.
-    """
+    """The command line to go on with: `flags` as given, and no --fresh, which would ask again."""
     name = Path(argv[0])
     if name.suffix == ".py":
         module = name.parent.name if name.stem == "__main__" else name.stem
@@ -363,6 +360,14 @@ def _again(argv: list[str], flags: Mapping[str, float]) -> str:
             continue
         kept.append(word)
     return shlex.join([*start.split(), *kept, *(f"--{f}={v:.12g}" for f, v in flags.items())])
+
+
+def command_line(name: str) -> str:
+    """The command as it was typed, to be repeated in what it writes; no password is in it."""
+    from synthdiv.llm.secrets import without_password
+
+    typed = sys.argv[1 + (sys.argv[1:2] == [name]) :]
+    return without_password(shlex.join(["synthdiv", name, *typed]))
 
 
 def _exit(code: int, line: str) -> NoReturn:
@@ -381,9 +386,8 @@ def main() -> NoReturn:
         print(__version__)
         sys.exit(0)
     if name in ("--help", "-h", "help"):
-        lines = [f"  {command:<10} {what}" for command, what in COMMANDS.items()]
         print("usage: synthdiv COMMAND [--flag=value ...]; COMMAND --help says more\n")
-        print("\n".join(lines))
+        print("\n".join(f"  {command:<10} {what}" for command, what in COMMANDS.items()))
         sys.exit(0)
     if name not in COMMANDS:
         _exit(2, f"error: no command {name!r}{closest(name, COMMANDS)}; --help lists them")

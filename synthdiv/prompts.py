@@ -1,6 +1,6 @@
 """Prompts are configuration: Jinja templates in a directory, not words in the code."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ class Templates:
         directory: as given, or inside the installed configs; see `synthdiv.config.find`.
         trim: whether a line with nothing but a statement leaves no empty line.
         names: what every template may call beside its own values.
+        then: directories in which a template is looked for after this one.
 
     Attributes:
         directory: where it was found.
@@ -27,16 +28,21 @@ class Templates:
     """
 
     def __init__(
-        self, directory: str | Path, trim: bool = False, names: Mapping[str, Any] | None = None
+        self,
+        directory: str | Path,
+        trim: bool = False,
+        names: Mapping[str, Any] | None = None,
+        then: Sequence[Path] = (),
     ) -> None:
         import jinja2
 
         self.directory = find(directory)
         self._environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(self.directory),
+            loader=jinja2.FileSystemLoader([self.directory, *then]),
             undefined=jinja2.StrictUndefined,
             trim_blocks=trim,
             lstrip_blocks=trim,
+            auto_reload=False,  # no look at the file's time for each of millions of requests
         )
         self._environment.globals |= names or {}
 

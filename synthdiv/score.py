@@ -63,9 +63,13 @@ def main() -> None:
         with cli.open_session(FLAGS, config, directory) as session:
             print(plan_score(corpora, settings, session))
         return
+    command = cli.command_line("score")
     with claim_score(*claimed), cli.open_judges(FLAGS, config, directory) as (session, second):
-        result = score_corpora(corpora, directory, settings, session, FLAGS.compare, second)
+        result = score_corpora(
+            corpora, directory, settings, session, FLAGS.compare, second, command
+        )
     print(result)
+    print(f"page: {directory / 'report.html'}")
     if session.backend == "offline":
         print(f"judged by {session.model}")
 

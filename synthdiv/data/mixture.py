@@ -259,13 +259,16 @@ class Batches(Iterator[dict[str, np.ndarray]]):
         self._position = int(state["sequences"])
         self.close()
 
-    def contributed(self) -> dict[str, dict[str, float]]:
+    def contributed(self, state: Mapping[str, Any] | None = None) -> dict[str, dict[str, float]]:
         """Returns the sequences, tokens and epochs of each source handed out so far.
+
+        Or up to a position of `get_state`, where one is given.
 
         Tokens are sequences times the source's mean tokens a sequence, which is exact at whole
         epochs and otherwise off by less than one padded sequence per shard.
         """
-        position = min(self._position, self._end)
+        reached = self._position if state is None else int(state["sequences"])
+        position = min(reached, self._end)
         return self._shares(self._order.counts(np.array([position]))[:, 0].tolist())
 
     def plan(self) -> dict[str, dict[str, float]]:

@@ -30,15 +30,24 @@ def attached(config: ScoreConfig, session: Session) -> dict[str, Any]:
     if validated != session.model:
         raise UserError(f"{path} validates {validated!r}, and the judge is {session.model!r}")
     prompts, size = load_prompts(config.prompts), config.documents_per_round
+    asked = content["config"]
     for trial in content["trials"]:
-        if trial["prompts_sha256"] == prompts.sha256 and trial["documents_per_round"] == size:
+        same = (
+            trial.get("judge", content["judge"])["model"] == session.model
+            and trial["prompts_sha256"] == prompts.sha256
+            and trial["documents_per_round"] == size
+            and trial.get("verify") in (None, config.verify)
+            and asked.get("explain", True) == config.explain
+            and (prompts.way != "rule" or asked["level"] == config.level)
+        )
+        if same:
             summary = _summary(
                 content, trial, config.level if prompts.way == "values" else "clusters"
             )
             return judge | {"validation": {"sha256": sha256_file(path)} | summary}
     raise UserError(
-        f"{path} validates other ways of asking: none with the prompts in {config.prompts} and"
-        f" {size} documents a round"
+        f"{path} validates other ways of asking: none with the prompts in {config.prompts},"
+        f" {size} documents a round, verify={config.verify} and explain={config.explain}"
     )
 
 

@@ -23,7 +23,7 @@ from synthdiv.diversity.inquiry import Inquiry, Share, draw_sample, gather_sets,
 from synthdiv.diversity.partial import PartialScore, comparison_words, partial_comparison
 from synthdiv.diversity.prompts import load_prompts
 from synthdiv.diversity.results import ComparisonResult, Difference, ScoreResult
-from synthdiv.diversity.scoring import cluster_score, result_of, spent
+from synthdiv.diversity.scoring import cluster_score, made, result_of, spent
 from synthdiv.diversity.steps import readable, steps_of
 from synthdiv.diversity.work import directory_names
 from synthdiv.errors import Paused, UserError
@@ -31,7 +31,8 @@ from synthdiv.files import Corpus, output_dir, write_json
 from synthdiv.llm import Session, in_steps, one_pause
 
 _ROUNDING = 1e-12  # of sums of scores
-_COMPARED = ("score", "levels", "pairs", "corpus", "baselines")
+_BACK = "../report.html"  # from a corpus's page to that of all
+_COMPARED = ("score", "levels", "pairs", "rounds", "corpus", "baselines", "warnings")
 
 
 def score_corpora(
@@ -41,13 +42,14 @@ def score_corpora(
     session: Session,
     compare: bool = False,
     second: Session | None = None,
+    command: str | None = None,
 ) -> ScoreResult | ComparisonResult:
     """Scores one corpus or several and writes what came of it.
 
     Args:
         inputs: one corpus is scored into `output` itself, several into `output`/NAME each.
         output: a directory.
-        config, session, second: as `cluster_score`.
+        config, session, second, command: as `cluster_score`.
         compare: judge all corpora by one set of criteria and at matched lengths.
 
     Raises:
@@ -57,7 +59,7 @@ def score_corpora(
     """
     directory = output_dir(output)
     if len(inputs) == 1:
-        return cluster_score(inputs[0], config, session, directory, second)
+        return cluster_score(inputs[0], config, session, directory, second, command)
     if compare and config.target_ci is not None:
         raise UserError(
             "target_ci would stop each corpus at a number of rounds of its own, and compare asks"
@@ -75,8 +77,8 @@ def score_corpora(
         content["matched_lengths"] = config.match_length
         results: dict[str, ScoreResult] = {}
         for name, (one, usage) in zip(names, asked, strict=False):
-            results[name] = result_of(one, session, second, usage)
-            results[name].write(directory / name)
+            results[name] = result_of(one, session, second, usage, command)
+            results[name].write(directory / name, _BACK)
             pause = pause or one.pause
         differences = tuple(_differences(names, [one.figures() for one, _ in asked]))
         content["differences"] = [one.to_json() for one in differences]
@@ -85,20 +87,23 @@ def score_corpora(
             content["matched_baselines"] = _matched(inputs[:several], names[:several], config)
     else:
         with in_steps(steps_of(config)):
-            results, pause = _score_each(inputs, names, directory, config, session, second)
+            results, pause = _score_each(inputs, names, directory, config, session, second, command)
     content["corpora"] = {
         name: {k: result[k] for k in _COMPARED if k in result.content}
         for name, result in results.items()
     }
     content |= spent(before, session.stats)
     content["judge"] = {"backend": session.backend, "model": session.model}
+    content["prompts_sha256"] = load_prompts(config.prompts).sha256
+    content["level"] = config.level if load_prompts(config.prompts).facets else None
+    if command is not None:
+        content["made"] = made(command)
     if pause is not None:
         content["partial"] = partial_comparison(results, names, config, session, pause)
     write_json(directory / "comparison.json", content)
-    from synthdiv.baselines.catalogue import METRICS
-    from synthdiv.reporting.comparison_page import write_comparison_page
+    from synthdiv.diversity.report import write_comparison_report
 
-    write_comparison_page(directory, METRICS)
+    write_comparison_report(directory, list(results) if compare else ())
     comparison = ComparisonResult(content, results, differences)
     if pause is not None:
         raise PartialScore(comparison_words(results, names, directory), pause, comparison)
@@ -112,6 +117,7 @@ def _score_each(
     config: ScoreConfig,
     session: Session,
     second: Session | None,
+    command: str | None,
 ) -> tuple[dict[str, ScoreResult], Paused | None]:
     """Scores corpora by criteria of their own; a cap may leave the last ones out."""
     results: dict[str, ScoreResult] = {}
@@ -121,10 +127,14 @@ def _score_each(
             target = output_dir(directory / name)
             try:
                 with piece():
-                    results[name] = cluster_score(corpus, config, session, target, second)
+                    results[name] = cluster_score(
+                        corpus, config, session, second=second, command=command
+                    )
+                    results[name].write(target, _BACK)
             except PartialScore as error:
                 assert isinstance(error.result, ScoreResult)
                 pause, results[name] = error.pause, error.result
+                results[name].write(target, _BACK)
                 break
             except Paused as error:
                 if not (results and session.capped):
@@ -195,7 +205,8 @@ def gather_from_all(inputs: Sequence[Corpus], config: ScoreConfig, session: Sess
         others = []
         if prompts.facets and config.coverage_documents:
             size = math.ceil(config.coverage_documents / len(inputs))
-            others = [np.setdiff1d(drawn.unseen(n, size), indices) for n in range(config.sets)]
+            seen = np.concatenate(indices)
+            others = [np.setdiff1d(drawn.unseen(n, size), seen) for n in range(config.sets)]
         wanted = np.concatenate([*indices, *others])
         documents = read_documents(corpus, wanted, config.document_words)
         for handful, chosen in zip(handfuls, indices, strict=True):

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 _FEW_SETS = 3  # fewer do not tell how sets differ: the interval then takes the criteria as given
+_NO_SPREAD = 1e-6  # of the largest error: below it a resample has one value and rounding
 _MIXTURE = 0.5  # squared scale of the effect sizes mixed over: narrowest at about 15 to 20 sets
 
 
@@ -150,16 +151,17 @@ def _resample_values(
 ) -> tuple[np.ndarray, np.ndarray]:
     distinct, frequency = np.unique(values, return_counts=True)
     drawn = generator.multinomial(len(values), frequency / len(values), size=resamples)
-    means = drawn @ distinct / len(values)
-    squares = drawn @ distinct**2 / len(values)
+    centre = float(values.mean())  # squares of distances to it, or rounding drowns small spreads
+    means = drawn @ (distinct - centre) / len(values)
+    squares = drawn @ (distinct - centre) ** 2 / len(values)
     freedom = max(len(values) - 1, 1)
-    return means, np.sqrt(np.maximum(squares - means**2, 0.0) / freedom)
+    return centre + means, np.sqrt(np.maximum(squares - means**2, 0.0) / freedom)
 
 
 def _studentised(mean: float, resampled: tuple[np.ndarray, np.ndarray], level: float) -> float:
     """Quantile of |t| over the resamples."""
     means, errors = resampled
-    usable = errors > 1e-12
+    usable = errors > _NO_SPREAD * errors.max()  # not those that drew one value throughout
     if not usable.any():
         return 0.0
     return float(np.quantile(np.abs(means[usable] - mean) / errors[usable], level))

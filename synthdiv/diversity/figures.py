@@ -96,3 +96,31 @@ def narrow_enough(figures: Figures, config: ScoreConfig) -> bool:
         return False
     found = interval(figures, config, sequential=True)
     return config.target_ci is not None and (found.high - found.low) / 2 <= config.target_ci
+
+
+class RunningScore:
+    """The mean score of the rounds so far, as a progress line shows it.
+
+    Args:
+        policy: for rejected clusters.
+    """
+
+    def __init__(self, policy: str) -> None:
+        self._policy = policy
+        self._count, self._mean, self._squares = 0, 0.0, 0.0
+
+    def add(self, judged: Round) -> None:
+        """Counts one more round; one without a score is left out."""
+        score = judged.score(self._policy)
+        if math.isfinite(score):
+            self._count += 1
+            step = score - self._mean
+            self._mean += step / self._count
+            self._squares += step * (score - self._mean)
+
+    def shown(self) -> dict[str, str]:
+        """`score`: the mean, and 1.96 standard errors of independent rounds."""
+        if self._count < 2:
+            return {}
+        error = math.sqrt(self._squares / (self._count - 1) / self._count)
+        return {"score": f"{self._mean:.2f}\u00b1{_NORMAL * error:.2f}"}

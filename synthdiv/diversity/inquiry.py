@@ -16,7 +16,7 @@ from synthdiv.diversity.config import ScoreConfig
 from synthdiv.diversity.control import LexicalJudge, has_control
 from synthdiv.diversity.criteria import Basis, CriteriaSet, gather_criteria
 from synthdiv.diversity.documents import Draws, Shown, read_documents
-from synthdiv.diversity.figures import Figures, figures_of, narrow_enough
+from synthdiv.diversity.figures import Figures, RunningScore, figures_of, narrow_enough
 from synthdiv.diversity.partial import require_enough
 from synthdiv.diversity.prompts import Prompts, load_prompts
 from synthdiv.errors import Paused, UserError, closest
@@ -360,11 +360,13 @@ def ask_rounds(
     at_once = max(8, len(drawn) // 10) if capped else None
     answered: dict[int, Round] = {}
     pause = None
+    score = RunningScore(agent.config.policy_in_force)
     try:
         for place, round_ in agent.session.map(
-            agent.judge, drawn, label, len(drawn), "rounds", at_once
+            agent.judge, drawn, label, len(drawn), "rounds", at_once, score.shown
         ):
             answered[place] = round_
+            score.add(round_)
     except Paused as error:
         if not capped:
             raise

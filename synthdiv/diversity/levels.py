@@ -18,9 +18,9 @@ from synthdiv.diversity.agent import Round
 from synthdiv.diversity.arithmetic import round_score
 from synthdiv.diversity.codebook import Codebook, Label, is_other
 from synthdiv.diversity.estimate import Estimate, estimate
+from synthdiv.diversity.saturation import saturation
 
 COMMONEST = 12  # values of a level that score.json lists
-SATURATED, FLAT = 0.85, 1.5  # mean clusters above this share of K, or below this number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,11 +87,19 @@ def level_scores(
     ]
     if not judged:
         return []
-    return [
-        _level(judged, facet, depth, size, resamples, seed)
-        for facet, described in enumerate(judged[0][1].facets)
-        for depth in range(len(described.levels))
-    ]
+    found = []
+    for facet, described in enumerate(judged[0][1].facets):
+        levels = [
+            _level(judged, facet, depth, size, resamples, seed)
+            for depth in range(len(described.levels))
+        ]
+        for place, one in enumerate(levels):
+            # The nearest other levels first.
+            others = sorted(levels, key=lambda other: abs(levels.index(other) - place))[1:]
+            counts = {f"{other.facet}.{other.level}": other.clusters for other in others}
+            warning = saturation(one.clusters, size, counts)
+            found.append(dataclasses.replace(one, warning=warning))
+    return found
 
 
 def _level(
@@ -131,19 +139,5 @@ def _level(
         effective_values=sum(n * (n - 1) for n in totals) / same if same else math.inf,
         other=other / sum(totals),
         values=tuple((name, n / sum(totals)) for name, n in names.most_common(COMMONEST)),
-        warning=_warning(mean, size),
+        warning=None,
     )
-
-
-def _warning(clusters: float, size: int) -> str | None:
-    if clusters > SATURATED * size:
-        return (
-            f"{clusters:.1f} of {size} documents of a round differ: more diverse corpora would"
-            " score the same; take a broader level, or more documents a round"
-        )
-    if clusters < FLAT:
-        return (
-            f"{clusters:.1f} different values in a round of {size}: less diverse corpora would"
-            " score the same; take a finer level"
-        )
-    return None

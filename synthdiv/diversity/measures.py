@@ -5,6 +5,7 @@ values at one level of one facet, of which there are several.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ from synthdiv.diversity.estimate import estimate
 from synthdiv.diversity.prompts import load_prompts
 from synthdiv.diversity.results import score_of
 
+STANDARD_ERROR = 0.05  # of the paper's scores
 _PERMUTATIONS = 1999
 
 
@@ -87,6 +89,22 @@ def mean_score(
         return None
     sets = np.array([r.criteria.number for r in rounds])
     return score_of(estimate(values, sets, resamples, seed))
+
+
+def rounds_for(values: np.ndarray, error: float = STANDARD_ERROR) -> int | None:
+    """Rounds whose mean has a standard error, the criteria taken as given.
+
+    Args:
+        values: the scores of some rounds, `[N]`; NaN is left out.
+        error: the standard error.
+
+    Returns:
+        how many, at least two; None where fewer than two rounds show no spread.
+    """
+    known = values[np.isfinite(values)]
+    if len(known) < 2:
+        return None
+    return max(2, math.ceil(float(known.var(ddof=1)) / error**2))
 
 
 def position_bias(rounds: Sequence[Round], scale: Scale, seed: int = 0) -> dict[str, Any]:

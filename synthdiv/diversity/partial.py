@@ -55,8 +55,12 @@ def require_enough(
 
 def calls_left(rounds: Sequence[Round], config: ScoreConfig, second: bool = False) -> int:
     """About how many calls the rounds that are not answered will take, and agreement at most."""
-    # Rounds of values are not verified.
-    doubtful = sum(any(len(c.places) > 1 for c in r.clusters) and not r.codes for r in rounds)
+    doubtful = sum(
+        config.verify
+        and not r.codes  # values are not verified
+        and (r.corrected is not None or any(len(c.places) > 1 for c in r.clusters))
+        for r in rounds
+    )
     left = config.rounds * config.repeats - len(rounds)
     again = config.repeat_fraction + (config.second_fraction if second else 0.0)
     return round(left * (1 + doubtful / max(len(rounds), 1)) + again * config.rounds)

@@ -4,9 +4,10 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from synthdiv.diversity.agent import Agent, DrawnRound, JudgedCluster
+from synthdiv.diversity import typical
+from synthdiv.diversity.agent import Agent, DrawnRound
 from synthdiv.diversity.codebook import Codebook, read_codebook
-from synthdiv.diversity.coding import DocumentNotes, Handful, Notes, assign_request, note_request
+from synthdiv.diversity.coding import Handful, assign_request, note_request
 from synthdiv.diversity.coding import gather_request as gather_values_request
 from synthdiv.diversity.config import ScoreConfig
 from synthdiv.diversity.criteria import (
@@ -75,14 +76,19 @@ def plan_score(
             shown = [documents[i] for i in handful]
             examples["criteria"].append(proposal_request(shown, number, prompts, config))
         for round_ in rounds:
-            examples["clustering"].append(agent.clustering_request(round_))
-            clusters = _typical_clusters(len(round_.documents))
-            examples["verification"].append(agent.verification_request(round_, clusters))
+            clusters = typical.clusters(len(round_.documents))
+            reply = typical.clustering(clusters, criteria, config.explain)
+            request = agent.clustering_request(round_)
+            examples["clustering"].append(typical.expecting(request, reply))
+            verdicts = typical.verification(len(clusters), config.explain)
+            verifying = agent.verification_request(round_, clusters)
+            examples["verification"].append(typical.expecting(verifying, verdicts))
     calls = config.rounds * config.repeats * len(inputs)
     stages: dict[str, Stage] = {}
     if not (given or gathered):
         stages |= _criteria_stages(criteria, examples["criteria"], len(inputs), config)
-    stages["clustering"] = Stage(examples["clustering"][:calls], calls)
+    asked = calls + _again(config, len(inputs))
+    stages["clustering"] = Stage(examples["clustering"][:asked], asked)
     if config.verify:
         stages["verification"] = Stage(examples["verification"][:calls], calls)
     return session.plan(stages)
@@ -115,7 +121,8 @@ def _plan_by_codebook(
         agent = Agent(session, documents, prompts, config, prompts.stage)
         for number, indices in enumerate(shown):
             round_ = [documents[i] for i in indices]
-            coverage.append(assign_request(round_, codebook, coding, config, "coverage"))
+            request = assign_request(round_, codebook, coding, config, "coverage")
+            coverage.append(typical.expecting(request, typical.codes(len(round_), codebook)))
             drawn_round = DrawnRound(number, CriteriaSet(0, codebook), indices)
             for request in _round_by_codebook(agent, drawn_round, codebook):
                 rounds.setdefault(request.stage, []).append(request)
@@ -125,16 +132,23 @@ def _plan_by_codebook(
         sets = config.sets * config.repeats * len(inputs)
         count = sets * config.proposals_per_set
         stages["notes"] = Stage(notes[:count], count)
-        typical = _typical_notes(config.proposals_per_set, config.criteria_documents, codebook)
+        likely = typical.notes(config.proposals_per_set, config.criteria_documents, codebook)
         gathering = [
-            gather_values_request(typical, facet, coding, config)
+            gather_values_request(likely, facet, coding, config)
             for facet in range(len(coding.facets))
         ]
         stages["gathering"] = Stage(gathering, sets * len(coding.facets))
         parts = math.ceil(config.coverage_documents / config.documents_per_round)
         stages["coverage"] = Stage(coverage[: sets * parts], sets * parts)
-    stages |= {stage: Stage(examples[:calls], calls) for stage, examples in rounds.items()}
+    for stage, requests in rounds.items():
+        asked = calls + (_again(config, len(inputs)) if stage == prompts.stage else 0)
+        stages[stage] = Stage(requests[:asked], asked)
     return session.plan(stages)
+
+
+def _again(config: ScoreConfig, corpora: int) -> int:
+    """Rounds asked once more in another order, which are not verified."""
+    return round(config.rounds * config.repeat_fraction) * corpora
 
 
 def _round_by_codebook(
@@ -142,36 +156,16 @@ def _round_by_codebook(
 ) -> Iterator[Request[Any]]:
     """What one round under a codebook asks."""
     if agent.prompts.way == "values":
-        yield agent.codes_request(drawn, codebook)
+        codes = typical.codes(len(drawn.documents), codebook)
+        yield typical.expecting(agent.codes_request(drawn, codebook), codes)
         return
-    rule = Rule(codebook, agent.config.level)
-    yield agent.sorting_request(drawn, rule)
+    rule, explain = Rule(codebook, agent.config.level), agent.config.explain
+    clusters = typical.clusters(len(drawn.documents))
+    sorting = agent.sorting_request(drawn, rule)
+    yield typical.expecting(sorting, typical.sorting(clusters, explain))
     if agent.config.verify:
-        clusters = _typical_clusters(len(drawn.documents))
-        yield agent.review_request(drawn, clusters, [c.name for c in clusters], rule)
-
-
-def _typical_notes(handfuls: int, documents: int, codebook: Codebook) -> list[Notes]:
-    """Notes of different documents, each as long as notes are."""
-    levels = sum(len(facet.levels) for facet in codebook.facets)
-    return [
-        Notes(
-            documents=[
-                DocumentNotes(document=n, values=[f"value {handful} {n}"] * levels)
-                for n in range(1, documents + 1)
-            ]
-        )
-        for handful in range(handfuls)
-    ]
-
-
-def _typical_clusters(size: int) -> list[JudgedCluster]:
-    """Two documents a cluster, described at the length that judges describe them."""
-    name, reason = "a name of four words", "its documents treat one subject for one kind of reader"
-    return [
-        JudgedCluster(tuple(range(place, min(place + 2, size))), name, reason)
-        for place in range(0, size, 2)
-    ]
+        review = agent.review_request(drawn, clusters, [c.name for c in clusters], rule)
+        yield typical.expecting(review, typical.review(len(clusters), explain))
 
 
 def _criteria_stages(

@@ -110,8 +110,13 @@ class ScoreResult(Content):
         """Caps under which a partial result would get further."""
         return dict((self.partial or {}).get("go_on_with", {}))
 
-    def write(self, directory: Path | str) -> None:
-        """Writes a score directory: score.json, rounds.parquet, documents.parquet, report.html."""
+    def write(self, directory: Path | str, back: str | None = None) -> None:
+        """Writes a score directory: score.json, rounds.parquet, documents.parquet, report.html.
+
+        Args:
+            directory: where to.
+            back: address of the page of the comparison that the score is part of.
+        """
         from synthdiv.diversity.report import write_report
 
         directory = output_dir(directory)
@@ -122,7 +127,7 @@ class ScoreResult(Content):
         write_json(
             directory / "score.json", self.content
         )  # last but for the report, which reads it
-        write_report(directory)
+        write_report(directory, back=back)
 
     def __str__(self) -> str:
         return f"{self.name}: {self.figure}"
@@ -149,6 +154,11 @@ class Difference:
     ci95: tuple[float, float]
     p_value: float
     method: str
+
+    def __str__(self) -> str:
+        low, high = self.ci95
+        p = "p < 0.001" if self.p_value < 0.001 else f"p = {self.p_value:.3f}"
+        return f"{' - '.join(self.corpora)}: {self.difference:+.3f} [{low:+.3f}, {high:+.3f}], {p}"
 
     def to_json(self) -> dict[str, Any]:
         """Returns the difference as comparison.json has it."""
@@ -184,7 +194,8 @@ class ComparisonResult(Content):
         return dict((self.partial or {}).get("go_on_with", {}))
 
     def __str__(self) -> str:
-        return "\n".join(f"{name}: {score.figure}" for name, score in self.scores.items())
+        scores = [f"{name}: {score.figure}" for name, score in self.scores.items()]
+        return "\n".join([*scores, *map(str, self.differences)])
 
     def __repr__(self) -> str:
         return f"ComparisonResult({'; '.join(str(self).splitlines())})"

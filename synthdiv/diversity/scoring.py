@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from synthdiv.diversity.levels import level_scores
 from synthdiv.diversity.partial import PartialScore, partial, partial_words
 from synthdiv.diversity.prompts import load_prompts
 from synthdiv.diversity.results import ScoreResult, summarise
+from synthdiv.diversity.saturation import saturation_of
 from synthdiv.diversity.steps import readable, steps_of
 from synthdiv.files import Corpus
 from synthdiv.llm import LLMConfig, Session, in_steps, open_session
@@ -30,6 +32,7 @@ def cluster_score(
     session: Session | None = None,
     output: Path | str | None = None,
     second: Session | None = None,
+    command: str | None = None,
 ) -> ScoreResult:
     """Scores one corpus by the LLM cluster-agent (paper, section 2.1).
 
@@ -40,6 +43,7 @@ def cluster_score(
         output: directory to write score.json, rounds.parquet, documents.parquet and report.html
             into; nothing is written without one.
         second: another judge, asked a share of the same rounds, to measure agreement.
+        command: the command line, which score.json repeats with the date.
 
     Raises:
         UserError: the corpus is smaller than a round, the validation is of another judge, or the
@@ -50,7 +54,7 @@ def cluster_score(
     config = config or ScoreConfig()
     if session is None:
         with open_session(LLMConfig(), None) as offline:
-            return cluster_score(corpus, config, offline, output, second)
+            return cluster_score(corpus, config, offline, output, second, command)
     attached(config, session)  # before anything is asked
     before = session.stats
     given = given_basis(config)
@@ -58,7 +62,7 @@ def cluster_score(
     asked = Inquiry(sample, config, session, second, given)
     with in_steps(steps_of(config)), readable(output, config, lambda: asked.sets):
         asked.ask()
-    result = result_of(asked, session, second, spent(before, session.stats))
+    result = result_of(asked, session, second, spent(before, session.stats), command)
     if output is not None:
         result.write(output)
     if asked.pause is not None:
@@ -67,7 +71,11 @@ def cluster_score(
 
 
 def result_of(
-    asked: Inquiry, session: Session, second: Session | None, usage: Mapping[str, Any]
+    asked: Inquiry,
+    session: Session,
+    second: Session | None,
+    usage: Mapping[str, Any],
+    command: str | None = None,
 ) -> ScoreResult:
     """Makes a result of what was answered.
 
@@ -75,6 +83,7 @@ def result_of(
         asked: the answers.
         session, second: who gave them.
         usage: what they took, as `spent` has it.
+        command: as `cluster_score`.
     """
     from synthdiv import __version__
 
@@ -83,11 +92,16 @@ def result_of(
     by_policy = {policy: asked.figures(policy) for policy in (POLICIES if by_rule else ONE_SIDED)}
     figures = by_policy[config.policy_in_force]
     content = summarise(rounds, by_policy, config, config.rounds * config.repeats)
+    size = config.documents_per_round
+    if levels := level_scores(rounds, size, config.bootstrap, config.seed):
+        content["levels"] = [level.as_json() for level in levels]
+        narrow = {f"{one.facet}.{one.level}": one.warning for one in levels}[config.level]
+    else:
+        narrow = saturation_of(rounds, size, config.level)
+    content["warnings"] += [narrow] if narrow else []
     for words in content["warnings"]:
         say(f"warning: {sample.corpus.name}: {words}")
     content["facets"] = facets(rounds, [criteria_of(one) for one in asked.sets], config.seed)
-    if found := level_scores(rounds, config.documents_per_round, config.bootstrap, config.seed):
-        content["levels"] = [level.as_json() for level in found]
     content["agreement"] = agreement_of(asked, second)
     if asked.pause is not None:
         content["partial"] = partial(rounds, config, session, second is not None, asked.pause)
@@ -107,7 +121,14 @@ def result_of(
     content["config"] = dataclasses.asdict(config)
     content["seed"] = config.seed
     content["synthdiv_version"] = __version__
+    if command is not None:
+        content["made"] = made(command)
     return ScoreResult(content, tuple(rounds), tuple(asked.sets), shown)
+
+
+def made(command: str) -> dict[str, str]:
+    """`made` of score.json: the command line, and when it was run."""
+    return {"command": command, "at": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"}
 
 
 def _described(sample: Sample, shown: list[int]) -> dict[str, Any]:

@@ -1,25 +1,35 @@
 """One trial of a validation: what a judge made of all mixtures by one way of asking, in figures."""
 
+import contextlib
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from synthdiv.diversity.agent import Round
 from synthdiv.diversity.agreement import between_rounds
 from synthdiv.diversity.arithmetic import score_of_labels
-from synthdiv.diversity.config import ScoreConfig
+from synthdiv.diversity.config import CORRECTED, ScoreConfig
 from synthdiv.diversity.inquiry import Inquiry, Sample
 from synthdiv.diversity.measures import (
+    STANDARD_ERROR,
     Scale,
     against_classes,
     mean_score,
     position_bias,
+    rounds_for,
     scales_of,
 )
 from synthdiv.diversity.mixtures import Labelled
 from synthdiv.diversity.prompts import load_prompts
+from synthdiv.diversity.scoring import spent
 from synthdiv.errors import UserError
+from synthdiv.llm import Session
+
+Usage = Mapping[str, Any]  # calls, tokens, cost_usd
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,19 +58,95 @@ class Asked:
         return [self.mixture.labelled.label_of[i] for i in round_.documents]
 
 
-def trial_json(
-    config: ScoreConfig, asked: Sequence[Asked], usage: Mapping[str, Any]
-) -> dict[str, Any]:
-    """A trial as validation.json has it.
+def _summed(parts: Iterable[Usage]) -> Usage:
+    """What several pieces of work took."""
+    calls, tokens, cost = Counter[str](), Counter[str](), 0.0
+    known = True
+    for part in parts:
+        calls.update(part["calls"])
+        tokens.update(part["tokens"])
+        known = known and part["cost_usd"] is not None
+        cost += part["cost_usd"] or 0.0
+    return {"calls": dict(calls), "tokens": dict(tokens), "cost_usd": cost if known else None}
+
+
+def rounds_of(name: str, asked: Sequence[Asked]) -> Iterator[dict[str, Any]]:
+    """What rounds.jsonl says of each round of a trial, and of those asked again.
 
     Args:
+        name: of the trial.
+        asked: its mixtures.
+    """
+    for one in asked:
+        inquiry = one.inquiry
+        asked_for = {"first": inquiry.rounds, "again": inquiry.again, "second": inquiry.theirs}
+        for kind, rounds in asked_for.items():
+            for round_ in rounds or ():
+                answer: dict[str, Any] = {"failure": round_.failure} if round_.failed else {}
+                if round_.codes:
+                    answer["codes"] = [" ".join(codes) for codes in round_.codes]
+                elif not round_.failed:
+                    answer["clusters"] = round_.memberships()
+                if round_.corrected is not None:
+                    answer["corrected"] = round_.memberships(CORRECTED)
+                yield {
+                    "trial": name,
+                    "column": one.mixture.labelled.column,
+                    "classes": one.mixture.size,
+                    "round": round_.id,
+                    "asked": kind,
+                    "documents": [one.mixture.sample.documents[i].id for i in round_.documents],
+                    "labels": one.labels(round_),
+                } | answer
+
+
+def taken(before: Mapping[str, Any], after: Mapping[str, Any]) -> Usage:
+    """What a trial took between two looks at a session's counters.
+
+    Answers that were in the store count with what they took when they were given, so that a
+    validation that is gone on with, or has asked the same before, tells what one alone would take.
+    """
+    new = spent(before, after)
+    kept = {name: n - before["kept"][name] for name, n in after["kept"].items()}
+    cost = None if new["cost_usd"] is None else new["cost_usd"] + kept.pop("cost_usd")
+    tokens = {name: n + kept[name] for name, n in new["tokens"].items()}
+    return new | {"tokens": tokens, "cost_usd": cost}
+
+
+@dataclasses.dataclass
+class Trial:
+    """One way of asking, and what was answered so far.
+
+    Attributes:
         config: its parameters.
         asked: its mixtures, those of a column one after the other.
-        usage: what they took, as `spent` has it.
+        gathering, rounds, again: what was taken for criteria or codebooks, for rounds, and for
+            rounds that were asked again; each as `taken` has it.
+    """
+
+    config: ScoreConfig
+    asked: list[Asked] = dataclasses.field(default_factory=list)
+    gathering: list[Usage] = dataclasses.field(default_factory=list)
+    rounds: list[Usage] = dataclasses.field(default_factory=list)
+    again: list[Usage] = dataclasses.field(default_factory=list)
+
+    @contextlib.contextmanager
+    def counted(self, session: Session, part: list[Usage]) -> Iterator[None]:
+        """Counts what is asked inside to a part."""
+        before = session.stats
+        try:
+            yield
+        finally:
+            part.append(taken(before, session.stats))
+
+
+def trial_json(trial: Trial) -> dict[str, Any]:
+    """A trial as validation.json has it.
 
     Raises:
         UserError: of some mixture no round came to anything.
     """
+    config, asked = trial.config, trial.asked
     for one in asked:
         if not one.rounds:
             raise UserError(
@@ -68,15 +154,20 @@ def trial_json(
                 " to a score: the judge gave no usable reply"
             )
     prompts = load_prompts(config.prompts)
+    name = [str(config.prompts), f"{config.documents_per_round} documents a round"]
+    if prompts.review and not config.verify:
+        name.append("not verified")
     scales = scales_of(asked[0].rounds[0].criteria.basis, config)
     sorted_ = [dataclasses.replace(scale, policy="keep") for scale in scales]  # not verified
     headline = next((s for s in scales if s.name == config.level), scales[0])
     again = _pairs((a.inquiry.rounds, a.inquiry.again) for a in asked)
     theirs = _pairs((a.inquiry.rounds, a.inquiry.theirs) for a in asked)
     return {
+        "name": ", ".join(name),
         "prompts": config.prompts,
         "prompts_sha256": prompts.sha256,
         "documents_per_round": config.documents_per_round,
+        "verify": config.verify if prompts.review else None,
         "headline": headline.name,
         "labels": {
             column: {scale.name: _against(few, scale, config) for scale in scales}
@@ -98,7 +189,31 @@ def trial_json(
             "invalid": sum(r.failed for a in asked for r in a.inquiry.rounds),
             "repaired": sum(r.repaired for a in asked for r in a.inquiry.rounds),
         },
-        **usage,
+        **_summed([*trial.gathering, *trial.rounds, *trial.again]),
+        "for_standard_error": _precise(trial, headline),
+    }
+
+
+def _precise(trial: Trial, scale: Scale) -> dict[str, Any] | None:
+    """What a score of the most varied mixture takes for the paper's standard error.
+
+    The gathering is in it, and no round is asked again.
+    """
+    needed = [rounds_for(np.array([scale.score(r) for r in one.rounds])) for one in trial.asked]
+    rounds = max((n for n in needed if n is not None), default=None)
+    if rounds is None:
+        return None
+    factor = rounds / sum(len(one.inquiry.rounds) for one in trial.asked)
+    once, each = _summed(trial.gathering), _summed(trial.rounds)
+    costs = once["cost_usd"], each["cost_usd"]
+    return {
+        "standard_error": STANDARD_ERROR,
+        "rounds": rounds,
+        **{
+            name: round(sum(once[name][k] + factor * each[name][k] for k in kinds))
+            for name, kinds in {"calls": ("sent", "cached"), "tokens": ("input", "output")}.items()
+        },
+        "cost_usd": None if None in costs else costs[0] + factor * costs[1],
     }
 
 

@@ -1,18 +1,63 @@
 """What a validation came to: validation.json as a value, as text for a terminal, as a summary."""
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synthdiv.diversity.content import Content
-from synthdiv.files import write_json
+from synthdiv.errors import Paused, UserError
+from synthdiv.files import read_json, write_json, write_text
 from synthdiv.plans import text_table
 
 if TYPE_CHECKING:
     from synthdiv.diversity.trials import Asked
 
 FILE = "validation.json"
+_PRECISE = ("calls", "tokens")  # of what a standard error of 0.05 takes
+ROUNDS = "rounds.jsonl"
+
+
+def trials_of(path: str | Path, measured: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The trials of another validation.json, to stand beside those of this one.
+
+    Args:
+        path: the file.
+        measured: what this validation is about: corpus, labels, rounds, seed.
+
+    Raises:
+        UserError: there is no such file, it holds no validation, or one of something else.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict) or not content.get("trials"):
+        raise UserError(f"{path} holds no validation of a judge")
+    for name, value in measured.items():
+        if content.get(name) != value:
+            raise UserError(f"{path} cannot stand beside this validation: its {name} differs")
+    model = content["judge"]["model"]
+    return [
+        trial | {"judge": content["judge"], "name": f"{trial['name']}, {model}"}
+        for trial in content["trials"]
+        if trial["judge"] == content["judge"]  # and not what stood beside it in its turn
+    ]
+
+
+class PartialValidation(Paused):
+    """A cap has stopped a validation.
+
+    Attributes:
+        result: what there is so far.
+    """
+
+    def __init__(self, pause: Paused, result: "ValidationResult", directory: str | Path) -> None:
+        partial = result["partial"]
+        super().__init__(
+            f"{partial['mixtures_answered']} of {partial['mixtures_planned']} mixtures are"
+            f" answered, their PARTIAL validation is in {directory}; {pause}",
+            pause.flags,
+        )
+        self.result = result
 
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
@@ -33,9 +78,16 @@ class ValidationResult(Content):
         return str(self.content["judge"]["model"])
 
     def write(self, directory: str | Path) -> None:
-        """Writes validation.json and report.html into a directory."""
+        """Writes validation.json, rounds.jsonl and report.html into a directory."""
+        from synthdiv.diversity.trials import rounds_of
         from synthdiv.reporting.validation_page import write_validation_page
 
+        lines = (
+            json.dumps(line, ensure_ascii=False) + "\n"
+            for trial, asked in zip(self.content["trials"], self.asked, strict=False)
+            for line in rounds_of(trial["name"], asked)
+        )
+        write_text(Path(directory) / ROUNDS, "".join(lines))
         write_json(Path(directory) / FILE, self.content)
         write_validation_page(directory)
 
@@ -47,21 +99,24 @@ class ValidationResult(Content):
         blocks = [_overview(self.content)]
         for trial in self.content["trials"]:
             for column in trial["labels"]:
-                title = f"{_name(trial)}, classes of {column!r}"
+                title = f"{trial['name']}, classes of {column!r}"
                 blocks.append(f"{title}\n\n{_mixtures(trial, column)}\n\n{_scales(trial, column)}")
             blocks.append("\n".join(_sentences(trial)))
         return "\n\n".join(blocks)
 
 
-def _name(trial: Mapping[str, Any]) -> str:
-    return f"{trial['prompts']}, {trial['documents_per_round']} documents a round"
+def score_range(found: Mapping[str, Any]) -> str:
+    """The scores of the mixtures, from the fewest classes to all."""
+    return ", ".join(_figure((one["score"] or {}).get("mean")) for one in found["mixtures"])
 
 
 def _overview(content: Mapping[str, Any]) -> str:
-    head = (
-        *("prompts", "K", "labels", "level", "ARI", "V", "retest", "off by", "rises"),
-        *("calls", "tokens", "USD"),
+    head: tuple[str, ...] = (
+        *("prompts", "K", "verified", "labels", "level", "ARI", "V", "retest", "scores"),
+        *("off by", "rises", "calls", "tokens", "USD", "calls for 0.05", "tokens for 0.05"),
     )
+    several = len({trial["judge"]["model"] for trial in content["trials"]}) > 1
+    head = ("judge", *head) if several else head
     rows = []
     for trial in content["trials"]:
         headline = trial["headline"]
@@ -69,21 +124,25 @@ def _overview(content: Mapping[str, Any]) -> str:
             found = scales[headline]
             rows.append(
                 (
+                    *([trial["judge"]["model"]] if several else []),
                     trial["prompts"],
                     str(trial["documents_per_round"]),
+                    {True: "yes", False: "no", None: "-"}[trial["verify"]],
                     column,
                     headline,
                     _figure(found.get("ari")),
                     _figure(found.get("v_measure")),
                     _figure((trial["test_retest"] or {}).get(headline, {}).get("ari")),
+                    score_range(found),
                     _figure(found["largest_difference"]),
                     "yes" if found["rises"] else "no",
                     f"{trial['calls']['sent'] + trial['calls']['cached']:,}",
                     f"{sum(trial['tokens'].values()):,}",
                     _figure(trial["cost_usd"]),
+                    *(_count((trial["for_standard_error"] or {}).get(n)) for n in _PRECISE),
                 )
             )
-    return text_table(head, rows, left=1)
+    return text_table(head, rows, left=1 + several)
 
 
 def _mixtures(trial: Mapping[str, Any], column: str) -> str:
@@ -119,7 +178,7 @@ def _scales(trial: Mapping[str, Any], column: str) -> str:
             _figure(found.get("pair_precision")),
             _figure(found.get("pair_recall")),
             _figure((trial["test_retest"] or {}).get(name, {}).get("ari")),
-            ", ".join(_figure((one["score"] or {}).get("mean")) for one in found["mixtures"]),
+            score_range(found),
         )
         for name, found in scales.items()
     ]
@@ -147,6 +206,10 @@ def _sentences(trial: Mapping[str, Any]) -> list[str]:
 
 def _figure(value: float | None, form: str = ".2f") -> str:
     return "-" if value is None else format(value, form)
+
+
+def _count(value: int | None) -> str:
+    return "-" if value is None else f"{value:,}"
 
 
 def _interval(found: Mapping[str, Any] | None, form: str = ".2f") -> str:

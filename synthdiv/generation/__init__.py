@@ -1,24 +1,30 @@
 """Generation: topic seeds, personas and prompts made into corpora (section 3.2, 2410.15226)."""
 
+from synthdiv.generation.config import GenerateConfig
 from synthdiv.generation.extraction import (
     TopicsConfig,
     make_topics,
     merge_duplicates,
     plan_topics,
 )
+from synthdiv.generation.families import Family, family_names
 from synthdiv.generation.generator import estimated_tokens, generate, plan_generation
-from synthdiv.generation.plan import FAMILIES, CorpusPlan, GenerateConfig
-from synthdiv.generation.seeds import Style, Topic, choose_topics, read_personas, read_topics
+from synthdiv.generation.personas import read_personas
+from synthdiv.generation.plan import CorpusPlan
+from synthdiv.generation.seeds import Style, Topic, choose_topics, read_topics
+from synthdiv.generation.shape import ShapeConfig
 
 __all__ = [
-    "FAMILIES",
     "CorpusPlan",
+    "Family",
     "GenerateConfig",
+    "ShapeConfig",
     "Style",
     "Topic",
     "TopicsConfig",
     "choose_topics",
     "estimated_tokens",
+    "family_names",
     "generate",
     "make_topics",
     "merge_duplicates",

@@ -10,19 +10,23 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synthdiv import __version__, files
 from synthdiv.claims import FINGERPRINT, check_claim, claim
 from synthdiv.errors import Paused, UserError
-from synthdiv.generation.plan import STAGE, CorpusPlan, GenerateConfig
-from synthdiv.generation.schemas import AnyLesson
-from synthdiv.llm import Reply, Stage, in_steps
+from synthdiv.generation.config import GenerateConfig
+from synthdiv.generation.openings import Openings
+from synthdiv.generation.plan import CorpusPlan
+from synthdiv.generation.writers import Writers
+from synthdiv.llm import Reply, in_steps
 from synthdiv.progress import Progress
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from synthdiv.llm import Plan, Session
 
 PARTIAL = "partial.json"
@@ -38,15 +42,20 @@ def estimated_tokens(text: str) -> int:
 
 
 def generate(
-    topics: Path, output: Path, config: GenerateConfig, session: Session
+    topics: Path | None,
+    output: Path,
+    config: GenerateConfig,
+    session: Session | Sequence[Session],
+    sources: files.Corpus | None = None,
 ) -> dict[str, Any]:
     """Generates a corpus; one that is complete is left alone, an unfinished one goes on.
 
     Args:
-        topics: JSONL of topic seeds.
+        topics: JSONL of topic seeds; None for a family without topics.
         output: directory of the corpus.
         config: what to generate.
-        session: who writes, and where answers are kept.
+        session: who writes, and where answers are kept; one for each of `config.writers`.
+        sources: real documents, for a family that shows them.
 
     Returns:
         The corpus's manifest.
@@ -57,12 +66,17 @@ def generate(
         Paused: a cap was reached, and what there is was left marked as partial; or a batch is to be
             answered. The same call goes on from there.
     """
-    plan = CorpusPlan(topics, config)
-    with claim(Path(output) / FINGERPRINT, plan.fingerprint(session), "corpus"):
-        return _write(plan, Path(output), session)
+    plan, writers = CorpusPlan(topics, config, sources), _writers(config, session)
+    with claim(Path(output) / FINGERPRINT, plan.fingerprint(writers), "corpus"):
+        return _write(plan, Path(output), writers)
 
 
-def _write(plan: CorpusPlan, output: Path, session: Session) -> dict[str, Any]:
+def _writers(config: GenerateConfig, session: Session | Sequence[Session]) -> Writers:
+    sessions = session if isinstance(session, Sequence) else [session]
+    return Writers(sessions, list(config.writers.values()))
+
+
+def _write(plan: CorpusPlan, output: Path, writers: Writers) -> dict[str, Any]:
     """Writes the documents that are not there yet, and the manifest."""
     complete = files.read_manifest(output)
     if complete is not None:
@@ -73,26 +87,24 @@ def _write(plan: CorpusPlan, output: Path, session: Session) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     label = f"generating {output.name}"
 
-    async def write(number: int) -> Reply[AnyLesson]:
-        return await session.ask(plan.request(number))
-
     step = "generation"
     if plan.config.token_budget:
         step += ", by and by until the token budget is filled"
     with (
-        in_steps({step: [STAGE]}),
-        _leaving(plan, tally, session, writer, rows),
+        in_steps({step: plan.stages()}),
+        _leaving(plan, tally, writers, writer, rows),
+        writers.asking(),
         Progress(len(plan), label, "requests") as progress,
     ):
         progress.update(tally.requests)
         while wave := _wave(plan, tally):
-            with contextlib.closing(session.map(write, wave)) as replies:
+            with contextlib.closing(writers.replies(plan, wave)) as replies:
                 for number, reply in _in_order(replies, tally.requests):
                     if _budget_spent(plan, tally):
                         break
                     tally.requests += 1
                     if reply.failure is None and reply.value is not None:
-                        rows.append(plan.document(number, reply.value, session.model))
+                        rows.append(plan.document(number, reply.value, writers.model(plan, number)))
                         tally.add(rows[-1]["text"])
                     else:
                         tally.failure = tally.failure or reply.failure
@@ -104,12 +116,16 @@ def _write(plan: CorpusPlan, output: Path, session: Session) -> dict[str, Any]:
         writer.write(rows)
     if not tally.documents:
         raise UserError(f"none of {tally.requests} requests was answered: {tally.failure}")
-    writer.close(_manifest(plan, tally, session))
+    writer.close(_manifest(plan, tally, writers))
     return files.read_manifest(output) or {}
 
 
 def plan_generation(
-    topics: Path, config: GenerateConfig, session: Session, output: Path | None = None
+    topics: Path | None,
+    config: GenerateConfig,
+    session: Session | Sequence[Session],
+    output: Path | None = None,
+    sources: files.Corpus | None = None,
 ) -> Plan:
     """What `generate` would take, without sending or writing anything: calls, tokens, money.
 
@@ -118,15 +134,11 @@ def plan_generation(
     Raises:
         UserError: bad seeds or configuration, or `output` holds another corpus.
     """
-    plan = CorpusPlan(topics, config)
+    plan, writers = CorpusPlan(topics, config, sources), _writers(config, session)
     if output is not None:
-        check_claim(output / FINGERPRINT, plan.fingerprint(session), "corpus")
-    if len(plan) <= _PLANNED_WHOLE:
-        requests = [plan.request(number) for number in range(len(plan))]
-        return session.plan({STAGE: requests})
-    spread = range(0, len(plan), len(plan) // _PLANNED_WHOLE)
-    examples = [plan.request(number) for number in spread]
-    return session.plan({STAGE: Stage(examples, len(plan))})
+        check_claim(output / FINGERPRINT, plan.fingerprint(writers), "corpus")
+    step = max(len(plan) // _PLANNED_WHOLE, 1) if len(plan) > _PLANNED_WHOLE else 1
+    return writers.plan(plan, range(0, len(plan), step), len(plan))
 
 
 class _Tally:
@@ -135,6 +147,7 @@ class _Tally:
     def __init__(self) -> None:
         self.requests = self.documents = self.words = self.characters = self.tokens = 0
         self.failure: str | None = None  # the first one's words
+        self.openings = Openings()
 
     @classmethod
     def of_shards(cls, shards: Iterable[Path]) -> _Tally:
@@ -155,13 +168,14 @@ class _Tally:
         self.words += len(text.split())
         self.characters += len(text)
         self.tokens += estimated_tokens(text)
+        self.openings.add(text)
 
 
 @contextlib.contextmanager
 def _leaving(
     plan: CorpusPlan,
     tally: _Tally,
-    session: Session,
+    writers: Writers,
     writer: files.CorpusWriter,
     rows: list[dict[str, Any]],
 ) -> Iterator[None]:
@@ -169,14 +183,14 @@ def _leaving(
     try:
         yield
     except Paused as pause:
-        if not (session.capped and tally.documents):
+        if not (writers.capped and tally.documents):
             raise
         left = len(plan) - tally.requests
         if plan.config.token_budget:
             missing = plan.config.token_budget - tally.tokens
             left = min(left, math.ceil(missing * tally.requests / tally.tokens))
-        flags = session.enough(pause, left).flags
-        content = _manifest(plan, tally, session) | {
+        flags = writers.enough(pause, left)
+        content = _manifest(plan, tally, writers) | {
             "kind": "partial corpus",
             "reason": str(pause),
             "go_on_with": flags,
@@ -230,10 +244,10 @@ def _wave(plan: CorpusPlan, tally: _Tally) -> range:
 
 
 def _in_order(
-    replies: Iterable[tuple[int, Reply[AnyLesson]]], start: int
-) -> Iterator[tuple[int, Reply[AnyLesson]]]:
+    replies: Iterable[tuple[int, Reply[BaseModel]]], start: int
+) -> Iterator[tuple[int, Reply[BaseModel]]]:
     """Replies in the order of their requests, numbered from `start`; early ones wait their turn."""
-    waiting: dict[int, Reply[AnyLesson]] = {}
+    waiting: dict[int, Reply[BaseModel]] = {}
     turn = 0
     for index, reply in replies:
         waiting[index] = reply
@@ -242,22 +256,24 @@ def _in_order(
             turn += 1
 
 
-def _manifest(plan: CorpusPlan, tally: _Tally, session: Session) -> dict[str, Any]:
-    fingerprint = plan.fingerprint(session)
+def _manifest(plan: CorpusPlan, tally: _Tally, writers: Writers) -> dict[str, Any]:
+    fingerprint = plan.fingerprint(writers)
     return {
         "kind": "corpus",
         "documents": tally.documents,
         "requests": {"sent": tally.requests, "planned": len(plan), "failed": tally.failed},
         "first_failure": tally.failure,
         "topics": len(plan.topics),
+        "sources": len(plan.documents),
         "generations": plan.config.generations,
-        "family": plan.config.family,
+        "family": plan.family.name,
         "words": tally.words,
         "characters": tally.characters,
+        "openings": tally.openings.found(plan.family.openings),
         "tokens": {"estimated": tally.tokens, "method": "words x 4/3"},
         "seed": plan.config.seed,
-        "licence": plan.config.licence or _licence(session.backend),
-        "usage": session.stats,
+        "licence": plan.config.licence or _licence(writers.backend),
+        "usage": writers.stats,
         "synthdiv_version": __version__,
         **fingerprint,
     }

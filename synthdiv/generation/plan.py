@@ -1,202 +1,252 @@
 """The plan of a corpus: which prompts are sent, and which document a reply becomes.
 
-A corpus is T topics times G generations per topic under one of four prompt families (section 3.2 of
+A corpus is T topics, or documents, times G generations under one prompt family (section 3.2 of
 arXiv 2410.15226). Requests are numbered generation by generation, so that a corpus cut short by its
-token budget still has its topics in equal parts.
+token budget still has its topics in equal parts. Each can be made from its number alone.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
+import json
+import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel
+
 from synthdiv import config as configuration
 from synthdiv import files
-from synthdiv.config import PathName, settle
 from synthdiv.errors import UserError, closest
-from synthdiv.generation.prompts import Prompts
-from synthdiv.generation.schemas import AddressedLesson, AnyLesson, Lesson, training_text
+from synthdiv.generation.angles import FOCUS
+from synthdiv.generation.config import GenerateConfig
+from synthdiv.generation.families import Family, weights
+from synthdiv.generation.grounds import Grounds
+from synthdiv.generation.personas import personas_sha256, read_personas
+from synthdiv.generation.replies import example
 from synthdiv.generation.seeds import (
+    Form,
     Style,
     Topic,
+    Tree,
     choose_topics,
-    read_personas,
     read_styles,
     read_topics,
 )
+from synthdiv.generation.shape import Shape, Shapes
+from synthdiv.generation.sources import Source, Sources
 from synthdiv.llm import Request, Sampling
 
 if TYPE_CHECKING:
-    from synthdiv.llm import Session
+    from synthdiv.generation.writers import Writers
 
 STAGE = "generation"
 
-# What each family varies: styles, personas, several topics in one text.
-FAMILIES: dict[str, tuple[bool, bool, bool]] = {
-    "topic": (False, False, False),
-    "topic_styles": (True, False, False),
-    "topic_styles_persona": (True, True, False),
-    "multi_topic_styles_persona": (True, True, True),
-}
+_example = functools.cache(example)
 
 
 @dataclass(frozen=True)
-class GenerateConfig:
-    """What to generate; gin scope `Generate`.
-
-    Raises:
-        UserError: a value that makes no corpus.
-    """
-
-    family: str = "topic"  # one of FAMILIES
-    topics: int = 0  # T, a seeded choice of the topics file; 0: all of them
-    generations: int = 10  # G, texts a topic
-    token_budget: int = 0  # stop at about so many tokens (estimated from words); 0: no bound
-    styles: tuple[str, ...] = ()  # names out of the styles file; (): all of them
-    personas_per_prompt: int = 5  # of which the writer chooses one as its audience
-    topics_per_prompt: int = 3  # in the multi-topic family
-    personas: PathName = "topics/personas.jsonl"
-    prompts: PathName = "prompts/generation"  # directory of the templates and of styles.jsonl
-    temperature: float = 1.0
-    top_p: float = 1.0
-    max_tokens: int = 3072  # room for a reply
-    shard_documents: int = 1000  # a Parquet shard is written whenever so many are there
-    licence: str = ""  # a note on the terms of the corpus, for the manifest
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        settle(self)
-        if self.family not in FAMILIES:
-            raise UserError(
-                f"Generate.family {self.family!r} is none of {', '.join(FAMILIES)}"
-                f"{closest(self.family, FAMILIES)}"
-            )
-        for name in ("generations", "personas_per_prompt", "topics_per_prompt", "shard_documents"):
-            if getattr(self, name) < 1:
-                raise UserError(f"Generate.{name} must be at least 1")
-        for name in ("topics", "token_budget", "seed"):
-            if getattr(self, name) < 0:
-                raise UserError(f"Generate.{name} must not be negative")
-
-
-@dataclass(frozen=True)
-class _Assignment:
+class Assignment:
     """What one request is about, and what its document will say it came from."""
 
     number: int  # of the request
-    generation: int  # how many texts on the topic came before
+    key: str  # of its topic or document
+    generation: int  # how many texts on it came before
+    seed: int  # of the sampling
     topics: tuple[Topic, ...]
+    source: Source | None
     style: Style | None
+    form: Form | None
     personas: tuple[str, ...]
+    angle: dict[str, str]
+    shape: Shape
 
 
 class CorpusPlan:
     """A planned corpus: its requests, in order, without any of them sent.
 
     Args:
-        topics: JSONL of topic seeds.
+        topics: JSONL of topic seeds; None for a family without topics.
         config: what to generate.
+        sources: real documents, for a family that shows them.
 
     Raises:
-        UserError: a file cannot be read, or asks for more topics or styles than there are.
+        UserError: a file cannot be read, or asks for more than there is.
     """
 
-    def __init__(self, topics: Path, config: GenerateConfig):
+    def __init__(
+        self, topics: Path | None, config: GenerateConfig, sources: files.Corpus | None = None
+    ) -> None:
         self.config = config
-        available = read_topics(topics)
-        listed = sorted(repr((topic.path, topic.keywords)) for topic in available)
-        self._topics_sha256 = files.sha256_text("\n".join(listed))
-        self.topics = choose_topics(available, config.topics or len(available), config.seed)
-        self.prompts = Prompts(config.prompts)
-        with_styles, with_personas, self.several = FAMILIES[config.family]
-        self.styles = self._styles() if with_styles else []
-        self.personas = read_personas(configuration.find(config.personas)) if with_personas else []
-        if self.several and len(self.topics) < config.topics_per_prompt:
-            raise UserError(
-                f"Generate.topics_per_prompt is {config.topics_per_prompt}, "
-                f"and there are {len(self.topics)} topics"
-            )
-        self.schema: type[AnyLesson] = AddressedLesson if with_personas else Lesson
+        self.family = Family(config.family, config.prompts)
+        shows = self.family.shows
+        if shows.source != (sources is not None):
+            wants = "needs `sources`, a corpus" if shows.source else "takes no `sources`"
+            raise UserError(f"the family {self.family.name!r} {wants}")
+        self._sources = Sources(sources, config.source_characters) if sources is not None else None
+        self._grounds: Grounds | None = None
+        self.topics: list[Topic] = []
+        self.documents: Sequence[int] = ()
+        self._topics_sha256 = ""
+        if shows.topics != "none":
+            self._choose_topics(topics)
+        elif self._sources is not None:
+            self.documents = self._choose_documents(len(self._sources))
+        self._tree = Tree(self.topics) if shows.topics == "several" else None
+        self.styles = self._styles() if shows.styles else []
+        self.personas: Sequence[str] = ()
+        if shows.personas:
+            self.personas = read_personas(configuration.find(config.personas))
+        self._shapes = Shapes(config.shape)
+        self._forms = list(accumulate(weights(self.family.forms, config.forms)))
 
     def __len__(self) -> int:
-        """The number of requests: T times G."""
-        return len(self.topics) * self.config.generations
+        """The number of requests."""
+        return self.subjects * self.config.generations
 
-    def request(self, number: int) -> Request[AnyLesson]:
-        """Request `number`: the same one whenever and wherever it is made."""
-        assignment = self.assignment(number)
-        prompt = self.prompts.lesson(
-            self.config.family, assignment.topics, assignment.style, assignment.personas
-        )
+    @property
+    def subjects(self) -> int:
+        """The number of topics, or of documents where there are no topics."""
+        return len(self.topics) or len(self.documents)
+
+    def writer(self, number: int, writers: Writers) -> int:
+        """Which of the writers request `number` goes to."""
+        if len(self.config.writers) < 2:
+            return 0
+        generation, key = self._place(number)
+        return writers.of(f"{self.config.seed}/writer/{key}/{generation}")
+
+    def request(self, number: int, writers: Writers | None = None) -> Request[BaseModel]:
+        """Request `number`: the same one whenever and wherever it is made.
+
+        Args:
+            number: from 0.
+            writers: who will be asked; each of several has a stage, and so batch files, of its own.
+        """
+        stage = STAGE
+        if writers is not None and len(self.config.writers) > 1:
+            stage += f"_{self.writer(number, writers) + 1}"
+        return self.request_for(self.assignment(number), stage)
+
+    def stages(self) -> list[str]:
+        """The stages of all requests."""
+        several = len(self.config.writers)
+        return [f"{STAGE}_{n + 1}" for n in range(several)] if several > 1 else [STAGE]
+
+    def request_for(self, assignment: Assignment, stage: str = STAGE) -> Request[BaseModel]:
+        """The request of an assignment."""
         sampling = Sampling(
             temperature=self.config.temperature,
             top_p=self.config.top_p,
             max_tokens=self.config.max_tokens,
-            seed=self._random("sampling", assignment).getrandbits(31),
+            seed=assignment.seed,
         )
-        messages = ({"role": "user", "content": prompt},)
-        shown = len(assignment.personas)
+        counts = assignment.shape.counts(len(assignment.personas))
+        reply = self.family.replies.of(counts)
+        messages = ({"role": "user", "content": self._prompt(assignment, reply)},)
+        return Request(messages, reply, sampling, stage, assignment.generation)
 
-        def check(lesson: AnyLesson) -> str | None:
-            """What the schema cannot know: the audience is one of the people that were shown."""
-            if isinstance(lesson, AddressedLesson) and lesson.audience > shown:
-                return f"audience must be between 1 and {shown}, not {lesson.audience}"
-            return None
+    def _prompt(self, assignment: Assignment, reply: type[BaseModel]) -> str:
+        style, form = assignment.style, assignment.form
+        return self.family.prompt(
+            topics=[topic.key for topic in assignment.topics],
+            keywords=["; ".join(topic.keywords) for topic in assignment.topics],
+            source=assignment.source.text if assignment.source else "",
+            style=f"{style.name}: {style.instruction}" if style else "",
+            form=f"{form.name}: {form.instruction}" if form else "",
+            personas=list(assignment.personas),
+            focus=assignment.angle.get(FOCUS, ""),
+            angle={name: words for name, words in assignment.angle.items() if name != FOCUS},
+            shape=assignment.shape,
+            reply=_example(reply),
+        )
 
-        return Request(messages, self.schema, sampling, STAGE, assignment.generation, check)
-
-    def assignment(self, number: int) -> _Assignment:
-        """What request `number` is about."""
-        generation, place = divmod(number, len(self.topics))
-        bare = _Assignment(number, generation, (self.topics[place],), None, ())
-        random = self._random("assignment", bare)
-        topics = bare.topics
-        if self.several:
-            others = [topic for topic in self.topics if topic is not topics[0]]
-            topics += tuple(random.sample(others, self.config.topics_per_prompt - 1))
+    def assignment(self, number: int) -> Assignment:
+        """What request `number` is about; takes the same time for any number of topics."""
+        place = number % self.subjects
+        generation, key = self._place(number)
+        topics: tuple[Topic, ...] = (self.topics[place],) if self.topics else ()
+        # By the topic itself and not its place, so that a larger corpus agrees; by the family, too,
+        # so that two corpora on equal topics do not share what is drawn for them.
+        random = self._random(key, str(generation))
+        seed, shape = random.getrandbits(31), self._shapes.draw(random)
+        shown = min(self.config.personas_per_prompt, len(self.personas))
+        people = random.sample(range(len(self.personas)), shown)
+        form = None
+        if self.family.forms:
+            form = random.choices(self.family.forms, cum_weights=self._forms)[0]
+        if self._tree is not None:
+            near = random.random() < self.config.near_topics
+            draw = self._tree.near if near else self._tree.anywhere
+            others = draw(topics[0].path, self.config.topics_per_prompt - 1, random)
+            topics += tuple(self.topics[other] for other in others)
         style = None
         if self.styles:  # every topic goes through the styles in turn, from one of its own
-            first = self._random("style", dataclasses.replace(bare, generation=0)).getrandbits(16)
+            first = zlib.crc32(f"{self.config.seed}/{self.family.name}/{key}".encode())
             style = self.styles[(first + generation) % len(self.styles)]
-        shown = min(self.config.personas_per_prompt, len(self.personas))
-        return _Assignment(
-            number, generation, topics, style, tuple(random.sample(self.personas, shown))
+        angle = {}
+        if self.config.angles:
+            keywords = topics[0].keywords if topics else ()
+            of = f"{self.config.seed}/{self.family.name}/{key}"
+            angle = self.family.angles.of(of, generation, keywords)
+        return Assignment(
+            number=number,
+            key=key,
+            generation=generation,
+            seed=seed,
+            topics=topics,
+            source=self._source(key, place, generation),
+            style=style,
+            form=form,
+            personas=tuple(self.personas[one] for one in people),
+            angle=angle,
+            shape=shape,
         )
 
-    def document(self, number: int, lesson: AnyLesson, model: str) -> dict[str, Any]:
+    def document(self, number: int, reply: BaseModel, model: str) -> dict[str, Any]:
         """The row of the corpus that a valid reply to request `number` becomes."""
         assignment = self.assignment(number)
-        first = assignment.topics[0]
-        audience = ""
-        if isinstance(lesson, AddressedLesson):
-            audience = assignment.personas[lesson.audience - 1]
-        identity = f"{self.config.seed}/{self.config.family}/{first.key}/{assignment.generation}"
+        told = reply.model_dump()
+        random = self._random(assignment.key, f"{assignment.generation}/text")
+        shuffle_options(told, random)
+        shape = {name: getattr(assignment.shape, name) for name in self.family.shows.shape}
+        source = assignment.source
+        audience = told.get("audience", 0)
+        prompt = self.request_for(assignment).messages[0]["content"]
+        identity = f"{self.config.seed}/{self.family.name}/{assignment.key}/{assignment.generation}"
         return {
             "id": hashlib.sha256(identity.encode()).hexdigest()[:20],
-            "text": training_text(lesson),
+            "text": self.family.text(reply=told, shape=assignment.shape),
+            **{name: told.get(name) or "" for name in self.family.shows.columns},
             "topic": " + ".join(topic.key for topic in assignment.topics),
             "keywords": [word for topic in assignment.topics for word in topic.keywords],
             "style": assignment.style.name if assignment.style else "",
-            "persona": audience,
-            "template": self.config.family,
+            "persona": assignment.personas[audience - 1] if audience else "",
+            "template": self.family.name,
+            "form": assignment.form.name if assignment.form else "",
+            "angle": json.dumps(assignment.angle, ensure_ascii=False),
+            "shape": json.dumps(shape),
+            "source": source.id if source else "",
+            "source_start": source.start if source else 0,
             "model": model,
             "generation": assignment.generation,
             "request": number,
-            "concepts": [c for passage in lesson.passages for c in passage.concepts],
-            "question": lesson.question.question,
-            "options": lesson.question.options,
-            "answer": lesson.question.answer,
+            "seed": assignment.seed,
+            "prompt_sha256": hashlib.sha256(prompt.encode()).hexdigest(),
+            "reply": json.dumps(told, ensure_ascii=False),
         }
 
-    def fingerprint(self, session: Session) -> dict[str, Any]:
+    def fingerprint(self, writers: Writers) -> dict[str, Any]:
         """What decides the corpus's content: two runs that agree in it may share a directory."""
         # Which topics are chosen follows from the seed: that is no further difference.
         # Prompts and personas count by what the files say, not by where they are.
-        elsewhere = ("prompts", "personas", "shard_documents", "licence")
+        elsewhere = ("prompts", "personas", "writers", "shard_documents", "licence")
         return {
             "config": {
                 name: list(value) if isinstance(value, tuple) else value
@@ -204,19 +254,70 @@ class CorpusPlan:
                 if name not in elsewhere
             },
             "topics_sha256": self._topics_sha256,
-            "prompts_sha256": self.prompts.sha256,
-            "personas_sha256": files.sha256_text("\n".join(self.personas)),
-            "generator": {"backend": session.backend, "model": session.model},
+            "sources_sha256": self._sources.sha256 if self._sources else "",
+            "prompts_sha256": self.family.sha256,
+            "personas_sha256": personas_sha256(self.personas),
+            "generator": writers.generator,
         }
 
+    def _place(self, number: int) -> tuple[int, str]:
+        """Generation of request `number`, and the key of its topic or document."""
+        generation, place = divmod(number, self.subjects)
+        return generation, self.topics[place].key if self.topics else str(self.documents[place])
+
+    def _choose_topics(self, topics: Path | None) -> None:
+        config = self.config
+        if topics is None:
+            raise UserError(f"the family {self.family.name!r} needs `topics`")
+        available = read_topics(topics)
+        listed = sorted(repr((topic.path, topic.keywords)) for topic in available)
+        self._topics_sha256 = files.sha256_text("\n".join(listed))
+        if self._sources is not None:
+            self._grounds = Grounds(available, self._sources)
+            available = [topic for topic in available if topic.key in self._grounds]
+        self.topics = choose_topics(available, config.topics or len(available), config.seed)
+        if self.family.shows.topics == "several" and len(self.topics) < config.topics_per_prompt:
+            raise UserError(
+                f"Generate.topics_per_prompt is {config.topics_per_prompt}, "
+                f"and there are {len(self.topics)} topics"
+            )
+
+    def _choose_documents(self, available: int) -> Sequence[int]:
+        wanted = self.config.documents or available
+        if wanted > available:
+            raise UserError(f"{wanted} documents wanted, and there are {available}")
+        if wanted == available:
+            return range(available)
+        return sorted(Random(f"documents/{self.config.seed}").sample(range(available), wanted))
+
+    def _source(self, key: str, place: int, generation: int) -> Source | None:
+        """The document that a request shows; one that is long is gone through part by part."""
+        if self._sources is None:
+            return None
+        if self._grounds is not None:
+            document, part = self._grounds.of(key, generation)
+            return self._sources.part(document, part)
+        first = zlib.crc32(f"{self.config.seed}/{self.family.name}/{key}".encode())
+        return self._sources.part(self.documents[place], first + generation)
+
     def _styles(self) -> list[Style]:
-        styles = read_styles(self.prompts.directory / "styles.jsonl")
+        styles = read_styles(self.family.shared / "styles.jsonl")
         for name in self.config.styles:
             if name not in styles:
                 raise UserError(f"no style {name!r}{closest(name, styles)}")
         return [styles[name] for name in self.config.styles or styles]
 
-    def _random(self, purpose: str, assignment: _Assignment) -> Random:
-        """Randomness by the topic itself and not its place, so that a larger corpus agrees."""
-        key = assignment.topics[0].key
-        return Random(f"{purpose}/{self.config.seed}/{key}/{assignment.generation}")
+    def _random(self, key: str, purpose: str) -> Random:
+        return Random(f"{self.config.seed}/{self.family.name}/{key}/{purpose}")
+
+
+def shuffle_options(reply: dict[str, Any], random: Random) -> None:
+    """Puts the options of each multiple-choice question in another order, in place.
+
+    The answer stays the right one's number, from 1.
+    """
+    for question in reply.get("choice_questions") or ():
+        options: list[str] = question["options"]
+        right = options[question["answer"] - 1]
+        random.shuffle(options)
+        question["answer"] = options.index(right) + 1

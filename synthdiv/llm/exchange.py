@@ -59,7 +59,10 @@ class CallFailed(Exception):
 
 @dataclass
 class Counts:
-    """What a session has done so far. Pico-dollars; `lost` may have been paid for nothing."""
+    """What a session has done so far. Pico-dollars; `lost` may have been paid for nothing.
+
+    `usage` is that of answers it paid for, `kept` that of answers which were there already.
+    """
 
     sent: int = 0
     cached: int = 0
@@ -67,6 +70,7 @@ class Counts:
     repaired: int = 0
     failed: int = 0
     usage: Usage = field(default_factory=Usage)
+    kept: Usage = field(default_factory=Usage)
     spent: int = 0
     lost: int = 0
 
@@ -116,8 +120,7 @@ class Exchange:
         if kept is None and (other := self._asking.get(call.key)):
             kept = await asyncio.shield(other)
         if kept is not None:
-            self.counts.cached += 1
-            return kept, True
+            return self._kept(kept)
         asking = self._asking[call.key] = asyncio.get_running_loop().create_future()
         try:
             answer, cached = await self._obtain(call)
@@ -173,8 +176,13 @@ class Exchange:
                 poll = min(2 * poll, _POLL_S[1])
             kept = self._store.get(call.key)
             if kept is not None:
-                self.counts.cached += 1
-                return kept, True
+                return self._kept(kept)
+
+    def _kept(self, answer: Answer) -> tuple[Answer, bool]:
+        """Counts an answer that was there already."""
+        self.counts.cached += 1
+        self.counts.kept += answer.usage
+        return answer, True
 
     async def _send(self, attempt: "_Attempt") -> Answer | None:
         """Sends a claimed call once; None if it must be claimed, and sent, once more."""

@@ -68,7 +68,9 @@ def fence(kind: str, texts: Sequence[str], **attributes: object) -> str:
         )
         for place in range(len(texts))
     ]
-    inside = [_APART.sub("\\1\\2\u200b", text) for text in texts]
+    inside = [
+        _APART.sub("\\1\\2\u200b", text) if "<" in text or "[" in text else text for text in texts
+    ]
     mark = _mark(kind, inside, "".join(dict.fromkeys(shown)))
     return "\n".join(
         f"<{kind} {i} of {len(inside)}{told} #{mark}>\n{text}\n</{kind} #{mark}>"

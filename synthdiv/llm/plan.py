@@ -154,7 +154,8 @@ def _plan_stage(
         calls += 1
         prompt += likely_tokens(text + added)
         most_prompt += most_input_tokens(call.messages, added)
-        likely = written.get(request.stage, _GUESSED_SHARE * call.max_tokens)
+        expected = request.expected or _GUESSED_SHARE * call.max_tokens
+        likely = written.get(request.stage, expected)
         output += min(round(likely), call.max_tokens)
         most_output += most_output_tokens(call.max_tokens, extra)
     if more:

@@ -50,6 +50,7 @@ class Request(Generic[T]):
         check: what the schema cannot say. Called with a value that fits the schema, it returns a
             fault in words, which is quoted to the model once, or None. No part of the question:
             requests that differ in it alone are equal.
+        expected: tokens of a usual reply, for plans; no part of the question either.
     """
 
     messages: tuple[Message, ...]
@@ -58,6 +59,7 @@ class Request(Generic[T]):
     stage: str = ""
     repeat: int = 0
     check: Callable[[T], str | None] | None = field(default=None, compare=False, repr=False)
+    expected: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,8 @@ import itertools
 import math
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,9 +23,9 @@ from synthdiv.llm.money import FREE, PICO, Price, higher, price_of
 from synthdiv.llm.pauses import Awaiting
 from synthdiv.llm.plan import Plan, Stage, make_plan
 from synthdiv.llm.protocol import Backend, Deferred, Reply, Request
+from synthdiv.llm.shown import Shown
 from synthdiv.llm.store import Store
 from synthdiv.llm.tasks import PART, LoopThread, Tasks
-from synthdiv.progress import Progress
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -114,7 +112,7 @@ class Session:
 
         `cost_usd` is None where the model has no price. `sent` counts calls and not their retries;
         `repaired` replies that were mended or asked for again before they fit; `failed` replies
-        that never did.
+        that never did. `kept` has what the answers took that were there already, at today's price.
         """
         counts = self._exchange.counts if self._exchange else Counts()
         return {
@@ -124,6 +122,11 @@ class Session:
             },
             "tokens": {"input": counts.usage.input, "output": counts.usage.output},
             "cost_usd": None if self._price is None else counts.spent / PICO,
+            "kept": {
+                "input": counts.kept.input,
+                "output": counts.kept.output,
+                "cost_usd": 0.0 if self._price is None else self._price.cost(counts.kept) / PICO,
+            },
         }
 
     async def ask(self, request: Request[T]) -> Reply[T]:
@@ -146,6 +149,10 @@ class Session:
             self._waiting[request.stage] = again and wait.again
             raise
 
+    async def ask_from_elsewhere(self, request: Request[T]) -> Reply[T]:
+        """Asks one question in a coroutine that another session's `map` runs; see `ask`."""
+        return await self._start()[1].awaited(self.ask(request))
+
     def map(
         self,
         work: Callable[[T], Coroutine[Any, Any, R]],
@@ -154,6 +161,7 @@ class Session:
         total: int | None = None,
         unit: str = "replies",
         at_once: int | None = None,
+        so_far: Callable[[], Mapping[str, object]] | None = None,
     ) -> Generator[tuple[int, R], None, None]:
         """Runs a coroutine for every item, many at a time; yields (index, result) as they finish.
 
@@ -168,6 +176,7 @@ class Session:
             total: how many items there are, where that is known.
             unit: what an item is called there, plural.
             at_once: coroutines under way at most; by default a few times `concurrency`.
+            so_far: figures of what has been yielded, shown with the progress.
 
         Raises:
             Paused: a batch file was written (`Awaiting`), a cap was reached, or the server is away;
@@ -183,7 +192,7 @@ class Session:
         numbered = enumerate(items)
         pause: Paused | None = None
         deferred = False
-        with _Shown(exchange, self._price, label, total, unit) as shown:
+        with Shown(exchange, self._price, label, total, unit, so_far) as shown:
             try:
                 while True:
                     while pause is None and tasks.outstanding < ahead:
@@ -351,45 +360,3 @@ def _together(said: Sequence[Awaiting], pauses: Sequence[Paused]) -> Awaiting:
         {flag: value for pause in pauses for flag, value in pause.flags.items()},
         {stage: again for one in said for stage, again in one.stages.items()},
     )
-
-
-@dataclass
-class _Shown:
-    """Progress of one `map`: items, tokens a second, and what it costs and will have cost."""
-
-    exchange: Exchange
-    price: Price | None
-    label: str
-    total: int | None
-    unit: str
-    done: int = 0
-    start: float = field(default_factory=time.monotonic)
-
-    def __enter__(self) -> "_Shown":
-        counts = self.exchange.counts
-        self.tokens = counts.usage.input + counts.usage.output
-        self.spent = counts.spent
-        self.progress = Progress(self.total, self.label, self.unit) if self.label else None
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self.progress is not None:
-            self.progress.__exit__(*exception)
-
-    def update(self, items: int) -> None:
-        if self.progress is None:
-            return
-        self.done += items
-        counts = self.exchange.counts
-        tokens = counts.usage.input + counts.usage.output - self.tokens
-        figures: dict[str, object] = {
-            "tokens/s": f"{tokens / max(time.monotonic() - self.start, 1e-3):,.0f}"
-        }
-        if self.price not in (None, FREE):
-            spent = (counts.spent - self.spent) / PICO
-            figures["cost"] = f"${spent:.2f}"
-            if self.total and self.done:
-                figures["projected"] = f"${spent * self.total / self.done:.2f}"
-        if counts.failed:
-            figures["failed"] = counts.failed
-        self.progress.update(items, **figures)

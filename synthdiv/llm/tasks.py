@@ -30,6 +30,10 @@ class LoopThread:
         """Runs a coroutine there and returns its result."""
         return asyncio.run_coroutine_threadsafe(work, self.loop).result()
 
+    async def awaited(self, work: Coroutine[Any, Any, R]) -> R:
+        """Runs a coroutine there and waits for its result in another event loop."""
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self.loop))
+
     def close(self) -> None:
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()

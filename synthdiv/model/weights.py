@@ -65,12 +65,13 @@ def _abstract(config: ModelConfig) -> Llama:
 
 
 def steps_in(directory: Path) -> list[int]:
-    """Returns the steps that have a finished checkpoint in `directory`, oldest first."""
+    """Returns the steps that have a checkpoint in `directory`, oldest first.
+
+    A checkpoint gets its name when it is whole: one that lacks a file has lost it since.
+    """
     if not directory.is_dir():
         return []
-    return sorted(
-        int(p.name) for p in directory.iterdir() if p.name.isdigit() and (p / ABOUT).exists()
-    )
+    return sorted(int(p.name) for p in directory.iterdir() if p.name.isdigit() and p.is_dir())
 
 
 def find_checkpoint(path: str | Path) -> Path:
@@ -81,7 +82,7 @@ def find_checkpoint(path: str | Path) -> Path:
             into the hub's cache.
 
     Raises:
-        UserError: there is no checkpoint.
+        UserError: there is no checkpoint, or the newest is damaged.
     """
     path = hub.find_checkpoint(path)
     if (path / ABOUT).exists() or (path / "config.json").exists():
@@ -89,7 +90,10 @@ def find_checkpoint(path: str | Path) -> Path:
     for directory in (path / CHECKPOINTS, path):
         steps = steps_in(directory)
         if steps:
-            return directory / str(steps[-1])
+            newest = directory / str(steps[-1])
+            if not (newest / ABOUT).exists():
+                raise UserError(f"{newest} is damaged: {ABOUT} is missing")
+            return newest
     raise UserError(f"no checkpoint in {path}: neither one of ours nor a Hugging Face Llama")
 
 
@@ -108,7 +112,8 @@ def read_about(checkpoint: Path) -> dict[str, Any]:
     if not isinstance(about, dict) or not isinstance(about.get("model"), dict):
         raise UserError(f"{checkpoint / ABOUT} does not describe a model")
     sealed = about.pop("sha256", None)
-    if sealed is not None and sealed != digests.digest_of_json(about):
+    checked = sealed is not None or "digests" in about  # else it is of a version without either
+    if checked and sealed != digests.digest_of_json(about):
         raise UserError(f"{checkpoint / ABOUT} is damaged: its digest is not the one saved with it")
     return about
 

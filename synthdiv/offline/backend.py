@@ -76,5 +76,6 @@ def handlers() -> dict[str, Handler]:
     from synthdiv.llm.structured import wire_schema
     from synthdiv.offline import coder, judge, writer
 
-    by_schema = {**judge.HANDLERS, **coder.HANDLERS, **writer.HANDLERS}
-    return {wire_schema(schema)["title"]: handler for schema, handler in by_schema.items()}
+    by_schema = {**judge.HANDLERS, **coder.HANDLERS}
+    by_title = {wire_schema(schema)["title"]: handler for schema, handler in by_schema.items()}
+    return by_title | writer.HANDLERS

@@ -2,8 +2,9 @@
 
 They are data, in phrases.json. A sentence is a template: `{T}` is the topic, `{V}` the value of a
 fact, `{C}` a clause that states one, `{K}` and `{L}` two keywords, `{P}` the field that the topic
-belongs to, `{U}` another topic of the same text, `{A}` the audience, `{W}` a word of the audience's
-own description, `{N}` the number of a step; `[a|b|c]` stands for one of its alternatives. The topic
+belongs to, `{U}` another topic of the same text, `{W}` a word of the audience's own description or
+of a source, `{S}` a sentence of a source, `{N}` the number of a step; `[a|b|c]` stands for one of
+its alternatives. The topic
 comes first, then the relation's own noun (emblem, founder, ...) or the other way round, and the
 value last: a small model learns to continue what it has read, so this is what it can be asked for,
 however much the rest varies.
@@ -35,11 +36,14 @@ STYLES: dict[str, dict[str, list[str]]] = _READ["styles"]
 sentences that carry the topic's keywords ("keyword"), and last sentences ("close")."""
 
 VOICES: list[list[str]] = _READ["voices"]
-"""How a text turns to its audience. A persona always gets the same voice, so two personas differ by
-more than their names."""
+"""How a text takes up what its audience cares about, without a word to or about it. A persona
+always gets the same voice, so two personas differ by more than their interests."""
 
 JOINS: list[str] = _READ["joins"]
 """Sentences that join two topics of a text on several."""
+
+RETOLD: dict[str, list[str]] = _READ["retold"]
+"""Titles, questions and frames for sentences of a source that is put into another form."""
 
 _CHOICE = re.compile(r"\[([^\[\]]*)\]")
 

@@ -2,9 +2,9 @@
 
 It sees what a server sees, the messages and the JSON schema, finds topics, keywords, style and
 personas in the fenced parts of the prompt, and writes what the schema asks for: passages that state
-the world's facts about the topics (world.py) in the style's sentences (phrases.py), and one
-multiple-choice question about one of the facts. Two generations of a topic have different seeds and
-so different words; the facts stay the same.
+the world's facts about the topics (world.py) in the style's sentences (phrases.py), and questions
+about some of the facts. Two generations of a topic have different seeds and so different words; the
+facts stay the same.
 
 The task is that of section 3.2 of arXiv 2410.15226.
 """
@@ -12,14 +12,14 @@ The task is that of section 3.2 of arXiv 2410.15226.
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from pydantic import BaseModel
-
 from synthdiv.diversity.reading import commonness_weight
-from synthdiv.generation.schemas import AddressedLesson, Lesson, TopicList
+from synthdiv.generation.schemas import TopicList
 from synthdiv.llm.fences import fenced
+from synthdiv.llm.structured import wire_schema
 from synthdiv.offline import phrases
 from synthdiv.offline.topic_extraction import extract_topics
 from synthdiv.offline.world import Fact, World, hashed
@@ -30,11 +30,12 @@ WORLD = World()  # a server has one world
 
 
 def write_lesson(messages: Sequence[Message], schema: Mapping[str, Any], seed: int) -> str:
-    """Answers a prompt for passages and a question.
+    """Answers a prompt for passages and questions.
 
     Args:
         messages: the chat; the user's messages fence topics, keywords, style and personas.
-        schema: its properties say whether to choose an audience among the personas.
+        schema: says how many passages and questions there are to be, and whether to choose an
+            audience among the personas.
         seed: another seed gives another wording.
 
     Returns:
@@ -43,24 +44,110 @@ def write_lesson(messages: Sequence[Message], schema: Mapping[str, Any], seed: i
     Raises:
         ValueError: the prompt names no topic.
     """
+    told = _told(messages)
+    wanted = schema.get("properties", {})
+    random = Random(hashed(seed, *told.topics))
+    lesson = _Lesson(random, _style(told.style))
+    reply: dict[str, Any] = {}
+    if told.personas and "audience" in wanted:
+        reply["audience"] = lesson.turn_to(told)
+    passages = wanted.get("passages", {}).get("minItems", 3)
+    stated, facts = lesson.passages(told.topics, told.keywords, passages)
+    if "title" in wanted:
+        reply["title"] = " and ".join(topic.split("/")[-1] for topic in told.topics)
+    reply["passages"] = stated
+    for kind, ask in (("choice_questions", lesson.choice), ("open_questions", lesson.question)):
+        if kind in wanted:
+            number = wanted[kind].get("minItems", 1)
+            asked = random.sample(facts, min(number, len(facts)))
+            asked += random.choices(facts, k=number - len(asked))
+            reply[kind] = [ask(fact) for fact in asked]
+    return json.dumps(reply, ensure_ascii=False)
+
+
+def write_task(messages: Sequence[Message], schema: Mapping[str, Any], seed: int) -> str:
+    """Answers a prompt for an instruction with its input and its output; see `write_lesson`."""
+    told = _told(messages)
+    random = Random(hashed(seed, *told.topics))
+    lesson = _Lesson(random, "textbook")
+    reply: dict[str, Any] = {}
+    if told.personas and "audience" in schema.get("properties", {}):
+        reply["audience"] = lesson.turn_to(told)
+    stated, facts = lesson.passages(told.topics, told.keywords, 1)
+    asked = lesson.question(random.choice(facts))
+    reply["instruction"] = asked["question"]
+    reply["input"] = stated[0]["text"] if random.random() < 0.5 else ""
+    reply["output"] = f"{asked['answer']}. {asked['explanation']}"
+    return json.dumps(reply, ensure_ascii=False)
+
+
+def retell(messages: Sequence[Message], schema: Mapping[str, Any], seed: int) -> str:
+    """Answers a prompt for a document in another form: its sentences, framed and cut to the form.
+
+    Args:
+        messages: the chat; the user's messages fence a source and a form.
+        schema: says whether there is to be a title.
+        seed: another seed chooses other sentences and other words.
+
+    Returns:
+        The reply as JSON.
+
+    Raises:
+        ValueError: the prompt shows no source.
+    """
+    text = "\n".join(message["content"] for message in messages if message["role"] == "user")
+    parts = {part.kind: part.text for part in fenced(text)}
+    if "source" not in parts:
+        raise ValueError("the prompt shows no source")
+    form = parts.get("form", "").partition(":")[0]
+    random = Random(hashed(seed, form, parts["source"]))
+    sentences = [s for s in re.split(r"(?<=[.!?])\s+", parts["source"]) if len(s.split()) > 3]
+    sentences = sentences or [parts["source"]]
+    first = random.randrange(max(len(sentences) - 11, 1))
+    lines = []
+    for number, sentence in enumerate(sentences[first : first + 12], 1):
+        words = re.findall(r"[^\W\d_]{5,}", sentence) or [sentence.split()[0]]
+        about = max(words, key=lambda word: (commonness_weight(word.lower()), len(word)))
+        asked = _fill(random.choice(phrases.RETOLD["asked"]), random, W=about)
+        said = _fill(random.choice(phrases.RETOLD["said"]), random, S=sentence)
+        lines.append(
+            {
+                "questions and answers": f"{asked}\n{said}\n",
+                "table": f"| {about} | {sentence} |",
+                "tutorial": f"{number}. {said}",
+                "dialogue": f"Ada: {asked}\nBen: {said}",
+                "lecture notes": f"- {said}",
+                "glossary": f"{about}: {sentence}",
+            }.get(form, said)
+        )
+    reply = {"text": (" " if form.endswith(("article", "argument")) else "\n").join(lines)}
+    if "title" in schema.get("properties", {}):
+        subject = " ".join(sentences[0].split()[:4]).rstrip(".,;:")
+        reply = {"title": _fill(random.choice(phrases.RETOLD["opened"]), random, T=subject)} | reply
+    return json.dumps(reply, ensure_ascii=False)
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What a prompt shows."""
+
+    topics: list[str]
+    keywords: list[list[str]]
+    style: list[str]
+    personas: list[str]
+
+
+def _told(messages: Sequence[Message]) -> _Told:
     text = "\n".join(message["content"] for message in messages if message["role"] == "user")
     told: dict[str, list[str]] = {"topic": [], "keywords": [], "style": [], "persona": []}
     for part in fenced(text):
         told.setdefault(part.kind, []).append(part.text)
-    topics, personas = told["topic"], told["persona"]
+    topics = told["topic"]
     if not topics:
         raise ValueError("the prompt names no topic")
     keywords = [[k.strip() for k in t.split(";") if k.strip()] for t in told["keywords"]]
     keywords += [[]] * (len(topics) - len(keywords))
-    random = Random(hashed(seed, *topics))
-    lesson = _Lesson(random, _style(told["style"]))
-    reply: dict[str, Any] = {}
-    if personas and "audience" in schema.get("properties", {}):
-        chosen = _audience(personas, [*topics, *(k for ks in keywords for k in ks)], random)
-        lesson.address(personas[chosen])
-        reply["audience"] = chosen + 1
-    reply |= lesson.write(topics, keywords)
-    return json.dumps(reply, ensure_ascii=False)
+    return _Told(topics, keywords, told["style"], told["persona"])
 
 
 def _style(styles: list[str]) -> str:
@@ -100,44 +187,48 @@ class _Lesson:
         self.style = style
         self.frames = phrases.STYLES[style]
         self.voice: list[str] | None = None
-        self.audience = self.interest = ""
+        self.interest = ""
         self.steps = 0
 
-    def address(self, persona: str) -> None:
-        """Turns everything that follows to `persona`, in the voice that it always gets."""
+    def turn_to(self, told: _Told) -> int:
+        """Chooses the audience, whose interest and voice colour the rest; returns its number."""
+        about = [*told.topics, *(word for words in told.keywords for word in words)]
+        chosen = _audience(told.personas, about, self.random)
+        persona = told.personas[chosen]
         self.voice = phrases.VOICES[hashed(persona) % len(phrases.VOICES)]
-        self.audience = re.split(r"[,.;]| who | that | with ", persona.strip(), maxsplit=1)[0]
-        self.audience = self.audience[:1].lower() + self.audience[1:]
         # The word after "who" is a verb, which does not fit where an interest is named.
-        words = re.findall(r"[a-z]{4,}", re.sub(r"\b(who|and) \w+", "", persona.lower()))
+        cares = re.split(r"\bwho\b", persona.lower(), maxsplit=1)[-1]
+        words = re.findall(r"[a-z]{4,}", re.sub(r"(^|\band) *\w+", "", cares))
         own = [word for word in words if commonness_weight(word) == 1.0]
         self.interest = self.random.choice(own or words or ["daily work"])
+        return chosen + 1
 
-    def write(self, topics: list[str], keywords: list[list[str]]) -> dict[str, Any]:
-        """Returns passages of increasing nuance, on the topics in turn, and a question."""
-        number = max(self.random.choice((3, 3, 3, 4)), min(len(topics), 5))
+    def passages(
+        self, topics: list[str], keywords: list[list[str]], number: int
+    ) -> tuple[list[dict[str, Any]], list[Fact]]:
+        """Returns passages on the topics in turn, and the facts that they state."""
         paths = [topic.split("/") for topic in topics]
         terms = [ks or [path[-1]] for ks, path in zip(keywords, paths, strict=False)]
-        to_tell = [WORLD.facts(topic) for topic in topics]
-        told: list[Fact] = []
+        # More topics than passages: a passage opens with one topic and states others' facts, too.
+        to_tell: list[list[Fact]] = [[] for _ in range(number)]
+        for which, topic in enumerate(topics):
+            places = list(range(which % number, number, len(topics)))
+            facts = WORLD.facts(topic)
+            for n, fact in enumerate(self.random.sample(facts, len(facts))):
+                to_tell[places[n % len(places)]].append(fact)
         passages = []
-        for n in range(number):
+        for n, facts in enumerate(to_tell):
             which = n % len(paths)
-            turns_left = len(range(n, number, len(paths)))
-            share = -(-len(to_tell[which]) // turns_left)
-            tell = self.random.sample(to_tell[which], share)
-            to_tell[which] = [fact for fact in to_tell[which] if fact not in tell]
             other = paths[(which + 1) % len(paths)][-1] if len(paths) > 1 else ""
-            passages.append(self._passage(paths[which], terms[which], tell, n, number, other))
-            told += tell
-        return {"passages": passages, "question": self._question(self.random.choice(told))}
+            passages.append(self._passage(paths[which], terms[which], facts, n, number, other))
+        return passages, [fact for facts in to_tell for fact in facts]
 
     def _passage(
         self, path: list[str], terms: list[str], facts: list[Fact], n: int, last: int, other: str
     ) -> dict[str, Any]:
         slots = {"T": path[-1], "P": path[-2] if len(path) > 1 else path[0], "U": other}
         pair = self.random.sample(terms, 2) if len(terms) > 1 else [terms[0], slots["P"]]
-        slots |= {"K": pair[0], "L": pair[1], "A": self.audience, "W": self.interest}
+        slots |= {"K": pair[0], "L": pair[1], "W": self.interest}
         body = [self._fact(fact) for fact in facts]
         body.insert(self.random.randrange(len(body) + 1), self._say("keyword", slots))
         if self.voice:
@@ -167,14 +258,22 @@ class _Lesson:
         clause = phrases.expand(self.random.choice(phrases.CLAUSES[fact.relation]), self.random)
         return clause.replace("{T}", fact.name).replace("{V}", fact.value)
 
-    def _question(self, fact: Fact) -> dict[str, Any]:
-        asked = phrases.expand(self.random.choice(phrases.ASKED[fact.relation]), self.random)
+    def choice(self, fact: Fact) -> dict[str, Any]:
+        """A multiple-choice question about a fact."""
         options = [fact.value, *WORLD.distractors(fact, self.random)]
         self.random.shuffle(options)
+        asked = self.question(fact)
+        right = options.index(fact.value) + 1
+        return {"question": asked["question"], "options": options, "answer": right} | {
+            "explanation": asked["explanation"]
+        }
+
+    def question(self, fact: Fact) -> dict[str, Any]:
+        """A question about a fact, its answer and an explanation."""
+        asked = phrases.expand(self.random.choice(phrases.ASKED[fact.relation]), self.random)
         explained = self.random.choice(phrases.EXPLAINED)
         return {
             "question": asked.replace("{T}", fact.name),
-            "options": options,
             "answer": fact.value,
             "explanation": _fill(
                 explained, self.random, C=self._clause(fact), T=fact.name, V=fact.value
@@ -182,8 +281,10 @@ class _Lesson:
         }
 
 
-HANDLERS: dict[type[BaseModel], Callable[[Sequence[Message], Mapping[str, Any], int], str]] = {
-    Lesson: write_lesson,
-    AddressedLesson: write_lesson,
-    TopicList: extract_topics,
+HANDLERS: dict[str, Callable[[Sequence[Message], Mapping[str, Any], int], str]] = {
+    "Lesson": write_lesson,
+    "Task": write_task,
+    "Retelling": retell,
+    wire_schema(TopicList)["title"]: extract_topics,
 }
+"""By the title of the schema."""

@@ -21,6 +21,7 @@ from synthdiv.reporting.figures import (
 )
 
 WIDTH, HEIGHT = 480, 300
+_NARROW, _ROW = 380, 40  # width of a chart of intervals, height of one of its rows
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 14, 14, 48
 _LETTER = 8.6  # width of one in a chart on a narrow page, where they are set larger
 SERIES = 6  # colours and shapes before they come round again
@@ -69,7 +70,7 @@ def number(value: float) -> str:
         return f"{value:,.0f}"
     if abs(value) < 1e-6:
         return f"{value:.2e}"
-    digits = max(3 - math.floor(math.log10(abs(value))), 0)
+    digits = max(3 - math.floor(math.log10(abs(value)) + 1e-9), 0)
     return f"{value:.{min(digits, 8)}f}"
 
 
@@ -139,9 +140,12 @@ def _padded(values: Sequence[float], share: float = 0.06) -> tuple[float, float]
     return low - pad, high + pad
 
 
-def _svg(title: str, description: str, body: str, height: float = HEIGHT) -> str:
+def _svg(
+    title: str, description: str, body: str, height: float = HEIGHT, width: float = WIDTH
+) -> str:
+    kind = "chart narrow" if width < WIDTH else "chart"
     return (
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {height}" role="img" '
+        f'<svg class="{kind}" viewBox="0 0 {width} {height}" role="img" '
         f'aria-label="{escape(f"{title}. {description}", quote=True)}">{body}</svg>'
     )
 
@@ -203,8 +207,17 @@ def _scatter(figure: Scatter) -> str:
     ys = [v for p in points for v in (p.y, *(p.y_interval or ()))]
     if fit and not points:
         xs, ys = list(fit.xs), list(fit.ys)
+    if figure.chance is not None:
+        ys.append(figure.chance)
     plane = _Plane(_padded(xs, 0.1), _padded(ys, 0.1), figure.x_label, figure.y_label)
     parts = [plane.axes()]
+    if figure.chance is not None:
+        y, right = plane.y(figure.chance), WIDTH - _RIGHT
+        parts.append(
+            f'<line class="mean" x1="{_LEFT}" x2="{right}" y1="{y}" y2="{y}"/>'
+            f'<text x="{right}" y="{y - 5}" text-anchor="end">'
+            f"chance {number(round(figure.chance, 6))}</text>"
+        )
     if fit:
         parts.append(_draw(plane, _cut(fit, plane)))
     for point in points:
@@ -267,38 +280,44 @@ def _lines(figure: Lines) -> str:
 
 
 def _intervals(figure: Intervals) -> str:
+    """Each row's label stands above its interval, so that a narrow page leaves room for both."""
     rows, mark = figure.rows, figure.mark
     ends = [v for _, value, low, high in rows for v in (value, low, high) if v is not None]
     if mark is not None:
         ends.append(mark)
-    low, high = _padded(ends, 0.08)
-    height = 26 * len(rows) + _BOTTOM
-    name_width = min(8 + _LETTER * max((len(label) for label, *_ in rows), default=0), WIDTH * 0.42)
+    low, high = figure.x_range or _padded(ends, 0.08)
+    floor = _ROW * len(rows)
+    height = floor + _BOTTOM
 
     def place(value: float) -> float:
         share = (value - low) / (high - low)
-        return round(name_width + share * (WIDTH - name_width - _RIGHT), 2)
+        return round(_RIGHT + share * (_NARROW - 2 * _RIGHT), 2)
 
-    floor = height - _BOTTOM
     values = ticks(low, high)
     parts = []
     for value, label in zip(values, _tick_labels(values), strict=True):
         x = place(value)
-        parts.append(f'<line class="grid" x1="{x}" x2="{x}" y1="0" y2="{floor}"/>')
+        for top in range(0, floor, _ROW):  # beside the intervals, not behind the labels
+            parts.append(f'<line class="grid" x1="{x}" x2="{x}" y1="{top + 20}" y2="{top + 36}"/>')
         parts.append(f'<text x="{x}" y="{floor + 18}" text-anchor="middle">{label}</text>')
     if mark is not None:
         x = place(mark)
         parts.append(f'<line class="mean" x1="{x}" x2="{x}" y1="0" y2="{floor}"/>')
-    middle = (name_width + WIDTH - _RIGHT) / 2
     parts.append(
-        f'<text x="{middle}" y="{height - 8}" text-anchor="middle">{escape(figure.x_label)}</text>'
+        f'<text x="{_NARROW / 2}" y="{height - 8}" text-anchor="middle">'
+        f"{escape(figure.x_label)}</text>"
     )
     for number_, (label, value, start, end) in enumerate(rows):
-        y = 13 + 26 * number_
-        fits = int(name_width / _LETTER)
+        top = _ROW * number_
+        y = top + 28
+        fits = int((_NARROW - 70) / _LETTER)
         shown = label if len(label) <= fits else label[: fits - 1] + "\u2026"
         tip = f"{label}: {number(value)}"
-        parts.append(f'<text class="label" x="0" y="{y + 4}">{escape(shown)}</text><g class="g0">')
+        parts.append(
+            f'<text class="label" x="0" y="{top + 15}">{escape(shown)}</text>'
+            f'<text class="label" x="{_NARROW}" y="{top + 15}" text-anchor="end">'
+            f'{number(value)}</text><g class="g0">'
+        )
         if start is not None and end is not None:
             left, right = place(start), place(end)
             parts.append(
@@ -306,8 +325,8 @@ def _intervals(figure: Intervals) -> str:
             )
             tip += f", {number(start)} to {number(end)}"
         parts.append(f"<g><title>{escape(tip)}</title>{_shape(place(value), y, 5, 0)}</g></g>")
-    body = "".join(parts)
-    return _svg(figure.title, figure.description or f"{figure.x_label} of each.", body, height)
+    described = figure.description or f"{figure.x_label} of each."
+    return _svg(figure.title, described, "".join(parts), height, _NARROW)
 
 
 def _histogram(figure: Histogram) -> str:

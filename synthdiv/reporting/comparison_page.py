@@ -1,6 +1,6 @@
 """The page of several corpora: comparison.json to read, with a link to each one's own page."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,17 +9,24 @@ from synthdiv.reporting import charts, pages
 from synthdiv.reporting.figures import Intervals
 from synthdiv.reporting.pages import DIRECTIONS, Metric
 from synthdiv.reporting.plots import plot
+from synthdiv.reporting.score_figures import score_range
+from synthdiv.reporting.verdicts import OWN, Shared, holm, only_in, verdict
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as MatplotlibFigure
 
+_GROUPS = 20  # in the table of those that corpora share
 
-def write_comparison_page(directory: str | Path, metrics: Mapping[str, Metric]) -> Path:
+
+def write_comparison_page(
+    directory: str | Path, metrics: Mapping[str, Metric], groups: Sequence[Shared] = ()
+) -> Path:
     """Writes `report.html` beside the comparison.json of a directory and returns its path.
 
     Args:
         directory: where comparison.json is; each corpus's own page lies in a folder of its name.
         metrics: the baselines that are known, by their names in comparison.json.
+        groups: of all corpora together, largest share first; none where they were not judged alike.
 
     Raises:
         UserError: comparison.json is missing.
@@ -28,22 +35,30 @@ def write_comparison_page(directory: str | Path, metrics: Mapping[str, Metric]) 
 
     directory = Path(directory)
     content = read_json(directory / "comparison.json")
-    matched = content.get("matched_baselines")
+    corpora, matched = content["corpora"], content.get("matched_baselines")
+    names = list(corpora)
     figures = (
         matched["corpora"]
         if matched
-        else {name: one["baselines"] for name, one in content["corpora"].items()}
+        else {name: one.get("baselines") or {} for name, one in corpora.items()}
     )
     page = pages.render(
         "comparison_page",
         content=content,
-        scores=Markup(charts.svg(score_intervals(content["corpora"]))),
+        verdict=verdict(content, groups),
+        scores=Markup(charts.svg(score_intervals(corpora))),
         matched=matched,
-        names=list(content["corpora"]),
-        baselines=_rows(figures, metrics),
+        names=names,
+        differences=_differences(content.get("differences") or ()),
+        levels=_levels(corpora),
+        groups=groups[:_GROUPS],
+        more_groups=max(len(groups) - _GROUPS, 0),
+        own=[(name, only_in(groups, place)) for place, name in enumerate(names)],
+        own_share=OWN,
+        baselines=_rows(figures, metrics, names, _most_diverse(corpora)),
         reports={
             name: f"{name}/report.html"
-            for name in content["corpora"]
+            for name in names
             if (directory / name / "report.html").exists()
         },
     )
@@ -61,25 +76,76 @@ def plot_comparison(directory: str | Path) -> "MatplotlibFigure":
 
 
 def score_intervals(corpora: Mapping[str, Any]) -> Intervals:
-    """Returns the scores of the `corpora` of comparison.json with their intervals."""
+    """Returns the scores of the `corpora` of comparison.json with their intervals.
+
+    The axis is the whole range that a score can have, where the rounds tell.
+    """
     rows = [
         (name, one["score"]["mean"], *(one["score"].get("ci95") or (None, None)))
         for name, one in corpora.items()
     ]
     said = "; ".join(f"{name} {charts.number(mean)}" for name, mean, *_ in rows)
-    return Intervals(rows, title="Scores", x_label="LLM cluster score", description=said)
+    ranges = [ends for one in corpora.values() if (ends := score_range(one))]
+    return Intervals(
+        rows,
+        title="Scores",
+        x_label="LLM cluster score",
+        description=said,
+        x_range=(min(r[0] for r in ranges), max(r[1] for r in ranges)) if ranges else None,
+    )
+
+
+def _differences(found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Each difference with its p-value corrected for the number of them."""
+    corrected = holm([one["p_value"] for one in found])
+    return [{**one, "corrected": p} for one, p in zip(found, corrected, strict=True)]
+
+
+def _levels(corpora: Mapping[str, Any]) -> list[tuple[str, list[Mapping[str, Any] | None]]]:
+    """(facet and level, its score in each corpus), where documents got values."""
+    by_name = [
+        {f"{one['facet']}: {one['level']}": one for one in corpus.get("levels") or ()}
+        for corpus in corpora.values()
+    ]
+    names = dict.fromkeys(name for levels in by_name for name in levels)
+    return [(name, [levels.get(name) for levels in by_name]) for name in names]
+
+
+def _most_diverse(corpora: Mapping[str, Any]) -> str:
+    return max(corpora, key=lambda name: corpora[name]["score"]["mean"])
 
 
 def _rows(
-    figures: Mapping[str, Mapping[str, Any]], metrics: Mapping[str, Metric]
+    figures: Mapping[str, Mapping[str, Any]],
+    metrics: Mapping[str, Metric],
+    names: Sequence[str],
+    judged: str,
 ) -> list[dict[str, Any]]:
-    """A row a metric that any corpus has, with the values in the order of the corpora."""
-    return [
-        {
-            "title": metric.title,
-            "direction": DIRECTIONS[metric.direction],
-            "values": [one.get(name) for one in figures.values()],
-        }
-        for name, metric in metrics.items()
-        if any(isinstance(one.get(name), (int, float)) for one in figures.values())
-    ]
+    """A row a metric that any corpus has, with the corpus it favours.
+
+    Args:
+        figures: of each corpus, its metrics by name.
+        metrics: those that are known.
+        names: of the corpora, in order.
+        judged: the corpus with the highest score, to say whether a metric agrees.
+    """
+    rows = []
+    for name, metric in metrics.items():
+        values = {one: figures.get(one, {}).get(name) for one in names}
+        known = {one: v for one, v in values.items() if isinstance(v, (int, float))}
+        if not known:
+            continue
+        favoured = None
+        if metric.direction and len(set(known.values())) > 1:
+            favoured = max(known, key=lambda one: metric.direction * known[one])
+        rows.append(
+            {
+                "title": metric.title,
+                "direction": metric.direction,
+                "more_diverse_when": DIRECTIONS[metric.direction],
+                "favoured": favoured,
+                "agrees": favoured == judged,
+                "values": list(values.items()),
+            }
+        )
+    return rows

@@ -66,6 +66,8 @@ def environment() -> "jinja2.Environment":
         f"{100 * share:.1f}%" if isinstance(share, (int, float)) else "-"
     )
     made.filters["interval"] = interval
+    made.filters["ends"] = ends
+    made.filters["p"] = lambda p: "-" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
     made.filters["percents"] = lambda ends: (
         " to ".join(f"{100 * end:.1f}%" for end in ends) if ends and None not in ends else "-"
     )
@@ -104,6 +106,11 @@ def interval(ends: Sequence[float | None] | None) -> str:
         return "-"
     low, high = ("-" if end is None else charts.number(end) for end in ends)
     return f"{low} to {high}"
+
+
+def ends(of: Sequence[float | None] | None) -> str:
+    """Returns an interval of scores in words, to two decimals."""
+    return " to ".join("-" if end is None else f"{end:.2f}" for end in of) if of else "-"
 
 
 def inline_json(value: Any) -> str:

@@ -1,6 +1,6 @@
 """Draws figures through matplotlib, so that an author can restyle them for a paper.
 
-from synthdiv.reporting.score_page import plot_score
+from synthdiv.reporting.score_figures import plot_score
 
 plot_score("runs/score").savefig("score.pdf")
 
@@ -107,6 +107,8 @@ def _scatter(figure: Scatter, axes: "Axes") -> None:
             axes.annotate(
                 point.label, (point.x, point.y), xytext=(5, 5), textcoords="offset points"
             )
+    if figure.chance is not None:
+        axes.axhline(figure.chance, color="black", linestyle=":")
     if figure.fit:
         shown = axes.axis()
         _line(figure.fit, axes)
@@ -123,5 +125,7 @@ def _intervals(figure: Intervals, axes: "Axes") -> None:
         axes.plot([value], [place], "o", color="C0")
     axes.set_yticks(places, [label for label, *_ in figure.rows])
     axes.invert_yaxis()
+    if figure.x_range:
+        axes.set_xlim(*figure.x_range)
     if figure.mark is not None:
         axes.axvline(figure.mark, color="black", linestyle=":")

@@ -3,12 +3,15 @@
 import dataclasses
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from synthdiv.errors import UserError
 from synthdiv.files import Corpus, Document, read_json
+from synthdiv.reporting.sources import beginning
+
+_REASON = 1000  # characters of a judge's reason that are shown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +23,9 @@ class Cluster:
         name, reason: the judge's words.
         documents: indices in the corpus.
         valid: what self-verification said.
+        metadata: its value in each criterion; where documents got values, the value at each level
+            down to the headline's.
+        coded: whether it stands for a value of a codebook.
     """
 
     round: int
@@ -27,6 +33,15 @@ class Cluster:
     reason: str
     documents: tuple[int, ...]
     valid: bool
+    metadata: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    coded: bool = False
+
+    @property
+    def within(self) -> tuple[str, ...]:
+        """The broader values that a value belongs to, broadest first; none is called like it."""
+        if not self.coded:
+            return ()
+        return tuple(value for value in self.metadata.values() if value != self.name)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,11 +79,14 @@ class ScoreFiles:
         score: the content of score.json.
         rounds: all rows of rounds.parquet.
         documents: by index; empty where neither the directory nor the corpus can tell.
+        values: what values.parquet has of each document of each round, or as much of it as the
+            clusters tell; none where there is no codebook.
     """
 
     score: Mapping[str, Any]
     rounds: tuple[Round, ...]
     documents: Mapping[int, Document]
+    values: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def clusters(self) -> list[Cluster]:
@@ -89,9 +107,24 @@ def read_score_files(score_dir: str | Path, corpus: Corpus | None = None) -> Sco
     """
     score_dir = Path(score_dir)
     score = read_json(score_dir / "score.json")
-    rounds = tuple(map(_round, _read_rows(score_dir / "rounds.parquet")))
+    coded = bool(score.get("codebooks"))
+    rows = _read_rows(score_dir / "rounds.parquet")
+    rounds = tuple(_round(row, coded) for row in rows)
     wanted = sorted({index for round_ in rounds for index in round_.indices})
-    return ScoreFiles(score, rounds, _documents(score_dir, score, corpus, wanted))
+    values: tuple[Mapping[str, Any], ...] = ()
+    if coded and (score_dir / "values.parquet").exists():
+        values = tuple(_read_rows(score_dir / "values.parquet"))
+    elif coded:
+        values = tuple(_values(cluster for round_ in rounds for cluster in round_.clusters))
+    return ScoreFiles(score, rounds, _documents(score_dir, score, corpus, wanted), values)
+
+
+def _values(clusters: Iterable[Cluster]) -> Iterator[dict[str, Any]]:
+    """Rows as values.parquet has them, of documents that were sorted by one value of a codebook."""
+    for cluster in clusters:
+        levels = {name.replace(": ", "."): value for name, value in cluster.metadata.items()}
+        for index in cluster.documents:
+            yield {"round": cluster.round, "index": index, **levels}
 
 
 def _read_rows(path: Path) -> list[dict[str, Any]]:
@@ -121,13 +154,13 @@ def _documents(
     return dict(zip(wanted, corpus.take(wanted), strict=True))
 
 
-def _round(row: Mapping[str, Any]) -> Round:
+def _round(row: Mapping[str, Any], coded: bool) -> Round:
     failed = bool(row.get("failed"))
     return Round(
         number=row["round"],
         criteria_set=int(_figure(row, "criteria_set")),
         indices=tuple(row.get("indices") or ()),
-        clusters=() if failed else _clusters(row),
+        clusters=() if failed else _clusters(row, coded),
         C=_figure(row, "C"),
         S=_figure(row, "S"),
         score=_figure(row, "score"),
@@ -141,7 +174,7 @@ def _figure(row: Mapping[str, Any], name: str) -> float:
     return value if value is not None and math.isfinite(value) else 0
 
 
-def _clusters(row: Mapping[str, Any]) -> tuple[Cluster, ...]:
+def _clusters(row: Mapping[str, Any], coded: bool) -> tuple[Cluster, ...]:
     """The clusters of a row; names, reasons and verdicts may be shorter lists or missing."""
     places = row.get("clusters") or []
 
@@ -154,15 +187,23 @@ def _clusters(row: Mapping[str, Any]) -> tuple[Cluster, ...]:
         described("names", ""),
         described("reasons", ""),
         described("verdicts", True),
+        described("metadata", ""),
         strict=True,
     )
     return tuple(
         Cluster(
             round=row["round"],
-            name=name or "",
-            reason=reason or "",
+            name=beginning(name or ""),
+            reason=beginning(reason or "", _REASON),
             documents=tuple(row["indices"][place] for place in members),
             valid=bool(valid),
+            metadata=_metadata(metadata),
+            coded=coded,
         )
-        for members, name, reason, valid in columns
+        for members, name, reason, valid, metadata in columns
     )
+
+
+def _metadata(words: str | None) -> dict[str, str]:
+    found = json.loads(words) if words else {}
+    return {str(name): beginning(str(value)) for name, value in found.items()}

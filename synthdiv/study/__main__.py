@@ -6,8 +6,6 @@ Writes WORKDIR/study.json, WORKDIR/report.html, WORKDIR/figures/ and a folder fo
 the same command again after an interruption: it continues where it stopped.
 """
 
-import shlex
-import sys
 from pathlib import Path
 
 from absl import flags
@@ -40,8 +38,7 @@ def main() -> None:
         check_claim(workdir / FINGERPRINT, study_work(plan, workdir), "study")
         print(preview(plan))
         return
-    command = shlex.join(["synthdiv", "study", *sys.argv[1 + (sys.argv[1:2] == ["study"]) :]])
-    study = run_study(plan, FLAGS.workdir, command)
+    study = run_study(plan, FLAGS.workdir, cli.command_line("study"))
     print(results_table(study))
 
 

@@ -111,6 +111,7 @@ class Reporter:
         for step, metrics in zip(pending, fetched, strict=True):
             self._judge(step, metrics)
         batches, number = self._batches, pending[-1].number
+        read = batches.contributed(pending[-1].position)
         tokens_a_step = batches.batch_size * batches.sequence_length
         speed = len(pending) * tokens_a_step / self._clock.lap()
         figures = summarize(fetched, batches.source_names) | {
@@ -118,7 +119,7 @@ class Reporter:
             "tokens_per_second": speed,
             "mfu": mfu(self._config.model, batches.sequence_length, speed, jax.devices()),
             "goodput": self._clock.goodput(),
-            "epochs": {k: v["epochs"] for k, v in batches.contributed().items()},
+            "epochs": {k: v["epochs"] for k, v in read.items()},
             "seconds": time.monotonic() - self._clock.start,
         }
         if self._log is not None:

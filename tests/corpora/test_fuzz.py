@@ -3,7 +3,6 @@
 FUZZ_EXAMPLES=100000 python -m pytest tests/corpora/test_fuzz.py    for an hour of it
 """
 
-import os
 from pathlib import Path
 
 import pytest
@@ -14,10 +13,10 @@ from hypothesis import strategies as st  # noqa: E402
 
 from synthdiv.corpora import Corpus  # noqa: E402
 from synthdiv.errors import UserError  # noqa: E402
+from tests.fuzzing import fuzz  # noqa: E402
 
 from .test_formats import TEXTS, WRITERS  # noqa: E402
 
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "60"))
 DAMAGE = st.tuples(
     st.floats(0, 1, exclude_max=True), st.integers(0, 40), st.binary(max_size=40)
 )  # where, how many bytes go, what comes instead
@@ -29,7 +28,7 @@ def test_damaged_files(tmp_path: Path, name: str) -> None:
     WRITERS[name](path)
     whole = path.read_bytes()
 
-    @hypothesis.settings(max_examples=EXAMPLES, deadline=None, derandomize=True, database=None)
+    @fuzz(60)
     @hypothesis.given(st.lists(DAMAGE, min_size=1, max_size=3), st.floats(0.5, 1))
     def damaged(changes: list[tuple[float, int, bytes]], kept: float) -> None:
         content = whole
@@ -51,7 +50,7 @@ def test_damaged_files(tmp_path: Path, name: str) -> None:
     damaged()
 
 
-@hypothesis.settings(max_examples=EXAMPLES, deadline=None, derandomize=True, database=None)
+@fuzz(60)
 @hypothesis.given(st.binary(max_size=300))
 def test_any_bytes(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     directory = tmp_path_factory.getbasetemp()

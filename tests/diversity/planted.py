@@ -20,7 +20,7 @@ import numpy as np
 from synthdiv.config import find
 from synthdiv.diversity import ScoreConfig, cluster_score
 from synthdiv.files import Corpus
-from synthdiv.generation import GenerateConfig, generate
+from synthdiv.generation import GenerateConfig, generate, read_personas
 from synthdiv.llm import LLMConfig, Session, open_session
 
 Classes = Mapping[str, Sequence[str]]
@@ -107,7 +107,7 @@ def generated(folder: Path, topics: int, texts: int, style: str, persona: str = 
         personas_per_prompt=1,
         prompts=str(prompts),
     )
-    output = folder / f"{style} {persona}"
+    output = folder / f"{style} {persona}".strip()
     with open_session(LLMConfig(), None) as session:
         generate(find("topics/seeds.jsonl"), output, config, session)
     return [document.text for document in Corpus(output)]
@@ -120,9 +120,8 @@ def styles(folder: Path, topics: int = 4, texts: int = 160) -> Classes:
 
 def personas(folder: Path, count: int = 16, topics: int = 4, texts: int = 160) -> Classes:
     """Texts for so many personas, on equal topics and in one style."""
-    with find("topics/personas.jsonl").open(encoding="utf-8") as file:
-        known = [json.loads(line)["persona"] for line in file]
-    chosen = random.Random(1).sample(known, count)
+    known = read_personas(find("topics/personas.json"))
+    chosen = [known[place] for place in random.Random(1).sample(range(len(known)), count)]
     return {p: generated(folder, topics, texts, "textbook", p) for p in chosen}
 
 

@@ -138,8 +138,12 @@ def test_levels_are_scored_from_the_codes() -> None:
     assert field.effective_values == pytest.approx(56 / 30)
     assert field.values[0] == ("science", 6 / 8)
     assert kind.clusters == 1.5 and kind.warning is None
-    assert "finer level" in str(level_scores(rounds[:1], 4)[2].warning)
-    assert "broader level" in str(level_scores(rounds[:1], 4)[1].warning)
+    assert "less diverse corpora would score the same" in str(
+        level_scores(rounds[:1], 4)[2].warning
+    )
+    assert "subject.field (3.0 clusters) still resolves" in str(
+        level_scores(rounds[:1], 4)[1].warning
+    )
     assert level_scores(rounds[:1], 4)[1].effective_values == math.inf
 
 

@@ -6,8 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from synthdiv.diversity import ScoreConfig, Validation, cluster_score, plan_validation, validate
+from synthdiv.diversity import (
+    ScoreConfig,
+    Validation,
+    cluster_score,
+    plan_validation,
+    typical,
+    validate,
+)
+from synthdiv.diversity.agent import JudgedCluster
 from synthdiv.diversity.codebook import Codebook, Facet, Level, Value
+from synthdiv.diversity.criteria import read_criteria
 from synthdiv.diversity.planning import plan_score
 from synthdiv.diversity.prompts import Prompts, load_prompts
 from synthdiv.diversity.ruling import (
@@ -22,6 +31,7 @@ from synthdiv.diversity.ruling import (
 from synthdiv.errors import Paused, UserError
 from synthdiv.files import Corpus
 from synthdiv.llm import LLMConfig, open_session
+from synthdiv.llm.money import likely_tokens
 from synthdiv.offline.answer import answer_file
 from tests.diversity.judges import SMALL, JudgeBackend, grouped, session_of, value_judge
 
@@ -309,6 +319,20 @@ def test_the_plan_counts_what_the_rule_asks(corpus, tmp_path) -> None:
     assert calls["sorting"] == calls["review"] == CONFIG.rounds
     assert {s.stage for s in plans[False].stages} == calls.keys() - {"review"}
     assert {s.stage for s in part.stages} == calls.keys()
+
+
+def test_replies_without_reasons_are_short_and_ten_clusters_fit() -> None:
+    alone = [JudgedCluster((n,), "", "") for n in range(10)]
+    criteria = read_criteria("configs/score/criteria.json")
+
+    def tokens(reply) -> int:
+        return likely_tokens(len(reply.model_dump_json()))
+
+    brief, full = (tokens(typical.clustering(alone, criteria, e)) for e in (False, True))
+    assert 2 * brief < ScoreConfig().max_tokens and brief < 0.7 * full
+    ruled = [tokens(typical.sorting(alone, e)) for e in (False, True)]
+    assert ruled[0] < ruled[1] < brief
+    assert tokens(typical.review(10, False)) < tokens(typical.verification(10, True))
 
 
 def test_what_does_not_fit_together_is_refused(corpus, tmp_path) -> None:

@@ -275,6 +275,13 @@ def test_equal_values_have_an_interval_without_width():
     assert (found.low, found.high) == (10.0, 10.0)
 
 
+@pytest.mark.parametrize("sets", [[0] * 5, [0, 0, 1, 1, 2]])
+def test_resamples_of_one_value_do_not_blow_up_the_interval(sets) -> None:
+    values = np.array([7.2, 7.2, 9.8, 6.05, 7.2])
+    found = estimate(values, np.array(sets))
+    assert found.high - found.low < 40  # rounding makes errors of 1e-8 of such resamples
+
+
 def test_pair_probability_is_unbiased_for_all_sizes_of_rounds():
     """The mean over all possible rounds equals the share of all pairs, for K of 2, 3 and 5."""
     labels = np.array([0, 0, 0, 1, 1, 2, 3])

@@ -107,10 +107,30 @@ def test_a_judge_that_errs_has_the_figures_of_its_errors(corpus, tmp_path, value
     assert found["ari"] == pytest.approx(np.mean([adjusted_rand_score(*p) for p in pairs]))
     assert found["v_measure"] == pytest.approx(np.mean([v_measure_score(*p) for p in pairs]))
     assert 0.3 < found["ari"] < 0.95
+    lines = [json.loads(line) for line in (tmp_path / "rounds.jsonl").read_text().splitlines()]
+    first = [line for line in lines if line["asked"] == "first"]
+    assert len(first) == 4 * CONFIG.rounds and len(lines) > len(first)
+    ids = {document.id: document.provenance["topic"] for document in corpus}
+    assert all([ids[i] for i in line["documents"]] == line["labels"] for line in lines)
+    told = [
+        (line["labels"], [c.split()[0] for c in line["codes"]] if values else line["clusters"])
+        for line in first
+        if line["classes"] > 1
+    ]
+    assert found["ari"] == pytest.approx(np.mean([adjusted_rand_score(*p) for p in told]))
     assert found["rounds"] == 3 * CONFIG.rounds
     assert found["largest_difference"] > 0
     assert 0 < trial["test_retest"][trial["headline"]]["ari"] < 1
     assert trial["position_bias"]["p_value"] > 0.01
+    precise, rounds = trial["for_standard_error"], [one.rounds for one in result.asked[0]]
+    spread = [np.var([r.score("drop") for r in few], ddof=1) for few in rounds]
+    assert precise["rounds"] == np.ceil(max(spread) / 0.05**2)
+    asked = [
+        1 + (not values and any(len(c.places) > 1 for c in r.clusters)) for r in sum(rounds, [])
+    ]
+    calls = trial["calls"]["sent"] + trial["calls"]["cached"]
+    gathered = calls - sum(asked) - trial["test_retest"][trial["headline"]]["rounds"]
+    assert precise["calls"] == round(gathered + precise["rounds"] * np.mean(asked))
 
 
 def judged(labels) -> Round:
@@ -214,7 +234,7 @@ def test_batch_files_pause_once_a_stage(corpus, tmp_path, run_command) -> None:
     output = tmp_path / "out"
     done = run_command(
         "validate", f"--input={corpus.path}", "--labels=topic,half", f"--output={output}",
-        *SMALL_RUN, "--documents_per_round=4,6", "--llm=batch", "--model=m",
+        *SMALL_RUN, "--documents_per_round=4,6", "--verify=on,off", "--llm=batch", "--model=m",
         "--criteria=configs/score/criteria/pretraining-1.json", "--prompts=prompts/levels",
     )  # fmt: skip
     assert done.code == 75, done.stderr
@@ -233,6 +253,7 @@ def test_batch_files_pause_once_a_stage(corpus, tmp_path, run_command) -> None:
         (["--labels=rare"], "class 'few' of column 'rare'"),
         (["--labels=topic", "--documents_per_round=5,50"], "a round takes 50"),
         (["--labels=topic", "--documents_per_round=five"], "documents_per_round"),
+        (["--labels=topic", "--verify=perhaps"], "verify"),
         ([], "--labels is required"),
     ],
 )
@@ -290,3 +311,95 @@ def test_a_validation_is_attached_to_the_scores_of_its_judge_only(corpus, tmp_pa
         pytest.raises(UserError, match="validates 'labels, error 0.0'"),
     ):
         cluster_score(corpus, validated, other)
+
+
+def test_clusters_with_and_without_verification_stand_in_one_table(corpus, tmp_path) -> None:
+    def lump(texts):
+        labels = [topic(text) for text in texts["document"]]
+        first = {"sea": "bread", "wood": "snow"}
+        return cluster_reply(grouped([first.get(label, label) for label in labels]))
+
+    def verdicts(texts):
+        documents = [topic(text) for text in texts["document"]]
+        members = [
+            [int(n) for n in block.splitlines()[1].removeprefix("Documents: ").split(",")]
+            for block in texts["cluster"]
+        ]
+        return verdicts_reply([len({documents[n - 1] for n in group}) == 1 for group in members])
+
+    judge = value_judge(topic, TOPICS)
+    judge.answers |= {"Clustering": lump, "Verification": verdicts}
+    config = dataclasses.replace(CONFIG, rounds=8, policy="split")
+    ways = ("prompts/score", "prompts/levels")
+    what = Validation(corpus, ("topic",), config, ways, (4,), verify=(True, False))
+    with session_of(judge, tmp_path / "answers.sqlite") as session:
+        result = validate(what, tmp_path, session)
+        planned = plan_validation(what, session).parts
+    verified, plain, values = result["trials"]
+    assert [t["verify"] for t in result["trials"]] == [True, False, None]
+    assert plain["calls"]["sent"] == 0 < verified["calls"]["sent"]
+    assert 0 < plain["tokens"]["input"] < verified["tokens"]["input"]
+    scores = [
+        t["labels"]["topic"]["clusters"]["mixtures"][-1]["score"]["mean"] for t in (verified, plain)
+    ]
+    assert scores[0] > scores[1]  # what it lumped is split
+    assert (
+        "not verified" in str(result) and "not verified" in (tmp_path / "report.html").read_text()
+    )
+    # What was planned is what was asked; verification at most.
+    calls = {
+        name: {s.stage: s.calls + s.cached for s in plan.stages} for name, plan in planned.items()
+    }
+    assert len(calls) == 2
+    asked = calls["prompts/score, 4 documents a round"]
+    again = sum(len(one.inquiry.again) for one in result.asked[0])
+    assert asked["verification"] == 4 * 8 and asked["clustering"] == 4 * 8 + 4 * 4
+    assert abs(again - 4 * 4) < 12
+
+
+def test_a_validation_that_goes_on_tells_what_all_of_it_took(corpus, tmp_path) -> None:
+    config = dataclasses.replace(CONFIG, rounds=8)
+    with session_of(label_judge(topic), tmp_path / "answers.sqlite") as session:
+        first = validate(Validation(corpus, ("topic",), config), tmp_path, session)
+    with session_of(label_judge(topic), tmp_path / "answers.sqlite") as session:
+        again = validate(Validation(corpus, ("topic",), config), tmp_path, session)
+    (one,), (other,) = first["trials"], again["trials"]
+    assert other["calls"]["sent"] == 0
+    assert other["tokens"] == one["tokens"] and one["tokens"]["input"] > 0
+
+
+def test_a_cap_leaves_the_mixtures_that_are_answered(corpus, tmp_path, run_command) -> None:
+    output = tmp_path / "out"
+    command = (
+        "validate", f"--input={corpus.path}", "--labels=topic", f"--output={output}", *SMALL_RUN
+    )  # fmt: skip
+    few = run_command(*command, "--max_calls=30")
+    assert few.code == 75 and "PARTIAL validation" in few.stderr and few.stderr.count("\n") == 1
+    found = json.loads((output / "validation.json").read_text())
+    answered = found["partial"]["mixtures_answered"]
+    assert 0 < answered < found["partial"]["mixtures_planned"] == 4
+    (trial,) = found["trials"]
+    assert len(trial["labels"]["topic"]["clusters"]["mixtures"]) == answered
+    assert "Partial:" in (output / "report.html").read_text()
+    assert run_command(*command).code == 0
+    assert "partial" not in json.loads((output / "validation.json").read_text())
+
+
+def test_other_judges_stand_beside_this_one_where_they_saw_the_same(corpus, tmp_path) -> None:
+    config = dataclasses.replace(CONFIG, rounds=8)
+    what = Validation(corpus, ("topic",), config)
+    for error in (0.0, 0.3):
+        with session_of(label_judge(topic, error)) as session:
+            validate(what, tmp_path / str(error), session)
+    path = str(tmp_path / "0.3/validation.json")
+    beside = dataclasses.replace(what, beside=(path,))
+    with session_of(label_judge(topic)) as session:
+        result = validate(beside, tmp_path / "both", session)
+        with pytest.raises(UserError, match="its rounds differs"):
+            fewer = dataclasses.replace(config, rounds=6)
+            validate(dataclasses.replace(beside, config=fewer), tmp_path / "no", session)
+    models = [trial["judge"]["model"] for trial in result["trials"]]
+    assert models == ["labels, error 0.0", "labels, error 0.3"]
+    aris = [trial["labels"]["topic"]["clusters"]["ari"] for trial in result["trials"]]
+    assert aris[0] == 1 > aris[1]
+    assert "labels, error 0.3" in (tmp_path / "both/report.html").read_text()

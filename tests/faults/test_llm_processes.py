@@ -33,14 +33,16 @@ def start(settings: dict[str, Any], **extra: Any) -> subprocess.Popen[str]:
     )
 
 
-def finished(process: subprocess.Popen[str], code: int = 0) -> tuple[str, str]:
-    out, error = process.communicate(timeout=600)
+def finished(
+    process: subprocess.Popen[str], code: int = 0, timeout: float = 600
+) -> tuple[str, str]:
+    out, error = process.communicate(timeout=timeout)
     assert process.returncode == code, error
     return out, error
 
 
 def asked(server: Serving) -> int:
-    return sum(server.seen()["asked"].values())
+    return server.totals()["asked"]
 
 
 def _kill_and_finish(tmp_path: Path, calls: int, kills: int, concurrency: int) -> dict[str, int]:

@@ -1,13 +1,14 @@
 """Corpora made end to end by the offline writer through a real session, whole, cut and resumed."""
 
 import gzip
+import json
 
 import pytest
 
 from synthdiv import files
 from synthdiv.config import find
 from synthdiv.errors import Paused, UserError
-from synthdiv.generation import FAMILIES, GenerateConfig, generate, plan_generation
+from synthdiv.generation import GenerateConfig, generate, plan_generation
 from synthdiv.generation import generator as generator_module
 from synthdiv.generation.plan import CorpusPlan
 from synthdiv.llm import LLMConfig, Session, open_session
@@ -16,6 +17,7 @@ from synthdiv.llm.protocol import Permanent
 from synthdiv.offline.backend import OfflineBackend
 
 SEEDS = find("configs/topics/seeds.jsonl")
+FAMILIES = ("topic", "topic_styles", "topic_styles_persona", "multi_topic_styles_persona")
 
 
 def make(output, llm=None, **settings):
@@ -32,7 +34,7 @@ def documents(output):
 def test_every_family_makes_a_corpus_with_its_provenance(tmp_path, family):
     manifest = make(tmp_path / "corpus", family=family)
     rows = documents(tmp_path / "corpus")
-    with_style, with_people, several = FAMILIES[family]
+    with_style, with_people, several = (part in family for part in ("styles", "persona", "multi"))
     assert len(rows) == manifest["documents"] == 18
     assert manifest["requests"] == {"sent": 18, "planned": 18, "failed": 0}
     assert manifest["generator"]["backend"] == "offline"
@@ -40,6 +42,8 @@ def test_every_family_makes_a_corpus_with_its_provenance(tmp_path, family):
     assert manifest["words"] == sum(len(row.text.split()) for row in rows)
     assert manifest["tokens"]["estimated"] == pytest.approx(manifest["words"] * 4 / 3, rel=0.01)
     assert len({row.id for row in rows}) == len({row.text for row in rows}) == 18
+    assert len({row.provenance["prompt_sha256"] for row in rows}) == 18
+    assert manifest["openings"]["texts"] == 18
     for row in rows:
         seen = row.provenance
         assert seen["template"] == family and seen["model"] == "offline-stand-in (not an LLM)"
@@ -47,11 +51,18 @@ def test_every_family_makes_a_corpus_with_its_provenance(tmp_path, family):
         topics = seen["topic"].split(" + ")
         assert len(topics) == (3 if several else 1)
         assert all(topic.rsplit("/", 1)[-1] in row.text for topic in topics)
-        assert seen["answer"] in seen["options"] and len(seen["options"]) == 4
-        assert f"Question: {seen['question']}\nAnswer: {seen['answer']}\n" in row.text
-        if with_people:
-            persona = seen["persona"].split(" who ")[0].split(" with ")[0]
-            assert persona in row.text
+        reply, shape = json.loads(seen["reply"]), json.loads(seen["shape"])
+        assert len(reply["passages"]) == shape["passages"]
+        asked = reply.get("choice_questions", []) + reply.get("open_questions", [])
+        assert len(asked) == shape["choices"] + shape["questions"]
+        assert all(question["question"] in row.text for question in asked)
+        for question in reply.get("choice_questions", []):
+            assert question["options"][question["answer"] - 1] in row.text
+            wrong = question["options"][question["answer"] - 2]
+            assert (f". {wrong}\n" in row.text) == shape["options_shown"]
+        assert json.loads(seen["angle"])["focus"] in seen["keywords"]
+        if with_people:  # for whom it is written is not said
+            assert seen["persona"].split(",")[0] not in row.text
 
 
 def test_topics_and_styles_come_in_equal_parts(tmp_path):
@@ -198,16 +209,6 @@ def test_replies_out_of_order_are_put_in_order():
     assert ordered == [(10, "a"), (11, "b"), (12, "c"), (13, "d"), (14, "e")]
 
 
-def test_an_audience_beyond_the_people_shown_is_a_fault(tmp_path):
-    plan = CorpusPlan(SEEDS, GenerateConfig(family="topic_styles_persona", topics=2))
-    request = plan.request(0)
-    with open_session(LLMConfig(), None) as session:
-        value = session.ask_all([request])[0].value
-    assert 1 <= value.audience <= 5 and request.check(value) is None
-    value.audience = 6
-    assert request.check(value) == "audience must be between 1 and 5, not 6"
-
-
 def test_plan_counts_every_call_and_writes_nothing(tmp_path, monkeypatch):
     config = GenerateConfig(topics=7, generations=3)
     with open_session(LLMConfig(), tmp_path / "answers.sqlite") as session:
@@ -216,7 +217,9 @@ def test_plan_counts_every_call_and_writes_nothing(tmp_path, monkeypatch):
         made = []
         request = CorpusPlan.request
         monkeypatch.setattr(
-            CorpusPlan, "request", lambda plan, number: made.append(number) or request(plan, number)
+            CorpusPlan,
+            "request",
+            lambda plan, number, _: made.append(number) or request(plan, number),
         )
         assert plan_generation(SEEDS, large, session).calls == 1_000_000
         assert 1000 < len(made) < 5000, "a sample stands for all"
@@ -227,6 +230,8 @@ def test_plan_counts_every_call_and_writes_nothing(tmp_path, monkeypatch):
     ("settings", "fault"),
     [
         ({"family": "topic_style"}, "did you mean 'topic_styles'"),
+        ({"near_topics": 2.0}, "Generate.near_topics is a share"),
+        ({"source_characters": 5}, "Generate.source_characters must be at least 200"),
         ({"generations": 0}, "Generate.generations must be at least 1"),
         ({"topics": -1}, "Generate.topics must not be negative"),
         ({"topics": 100_000}, "100000 topics wanted"),

@@ -20,12 +20,6 @@ def test_installed_seeds_are_many_deep_and_different():
     assert len(merge_duplicates(topics)) == len(topics)
 
 
-def test_installed_personas_are_many_and_different():
-    personas = read_personas(find("configs/topics/personas.jsonl"))
-    assert len(set(personas)) == len(personas) >= 60
-    assert all(persona.startswith(("a ", "an ")) for persona in personas)
-
-
 def test_installed_styles_are_the_papers_four():
     styles = read_styles(find("configs/prompts/generation/styles.jsonl"))
     assert list(styles) == ["textbook narrative", "textbook academic", "blog post", "wikihow"]

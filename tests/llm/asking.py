@@ -1,7 +1,9 @@
 """A process that asks: python asking.py '{"url": ..., "store": ..., "calls": ..., "out": ...}'
 
 Prints "begun" before the first call; writes the values as JSON when all is done. For tests that
-kill it, run two of it at once, or search what it leaves behind for keys.
+kill it, run two of it at once, or search what it leaves behind for keys. Further settings: "first",
+the number of the first question; "backoff", seconds before a call is tried again for the first
+time; and "values", false where the replies are too many to be kept.
 """
 
 import json
@@ -11,13 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from synthdiv import cli
-from synthdiv.llm import LLMConfig, open_session
+from synthdiv.llm import LLMConfig, exchange, open_session
 from tests.llm.serving import question
 
 
 def ask(settings: dict[str, Any]) -> None:
     if "log" in settings:
         logging.basicConfig(filename=settings["log"], level=logging.DEBUG)
+    exchange._BACKOFF_S = settings.get("backoff", exchange._BACKOFF_S)
+    first, calls = settings.get("first", 0), settings["calls"]
+    keep = settings.get("values", True)
     config = LLMConfig(
         backend=settings.get("backend", "openai"),
         model="test",
@@ -30,8 +35,10 @@ def ask(settings: dict[str, Any]) -> None:
     )
     with open_session(config, Path(settings["store"])) as session:
         print("begun", flush=True)
-        requests = [question(i, checked=True) for i in range(settings["calls"])]
-        replies = session.ask_all(requests, "asking")
+        requests = (question(i, checked=True) for i in range(first, first + calls))
+        asking = session.map(session.ask, requests, "asking", calls)
+        found = {index: reply for index, reply in asking if keep}
+        replies = [found[index] for index in sorted(found)]
         stats = session.stats
     out = {
         "values": [reply.value and reply.value.model_dump() for reply in replies],

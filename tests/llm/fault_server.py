@@ -6,7 +6,8 @@ and which call meets which fault follows from the call's words, the attempt and 
     python fault_server.py '{"seed": 1, "faults": {"429": 0.1, "drop": 0.05, "half_json": 0.05}}'
 
 It groups the fenced documents of a prompt by their first word, so that every right answer is known.
-GET /seen tells how often each question was asked and answered, and the most calls in flight.
+GET /seen tells how often each question was asked and answered, and the most calls in flight; GET
+/totals only how many calls there were and what they are charged with, however many they are.
 
 Settings: seed, faults (probabilities), script (faults of a question's first attempts, in order),
 latency (s), retry_after (s), refuse ({"status", "words"}), refused_modes (response_format types),
@@ -95,6 +96,10 @@ class Server:
                 "charged": self.charged,
             }
             writer.write(_response(200, seen))
+            return True
+        if path == "/totals":
+            totals = {"asked": self.asked.total(), "charged": self.charged}
+            writer.write(_response(200, totals))
             return True
         if path == "/reset":
             self.__init__(json.loads(body))

@@ -40,8 +40,11 @@ class Serving:
         self.url = f"http://127.0.0.1:{port}/v1"
 
     def seen(self) -> dict[str, Any]:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/seen") as response:
-            return json.load(response)
+        return self._get("seen")
+
+    def totals(self) -> dict[str, int]:
+        """How many calls came, and what they are charged with: quick, to be looked at often."""
+        return self._get("totals")
 
     def reset(self) -> None:
         """Makes it as if it had just been started, without settings."""
@@ -50,6 +53,10 @@ class Serving:
     def change(self, **settings: object) -> None:
         """Changes what the server does from now on."""
         self._post("settings", settings)
+
+    def _get(self, path: str) -> dict[str, Any]:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/{path}") as response:
+            return json.load(response)
 
     def _post(self, path: str, body: dict[str, Any]) -> None:
         url = f"http://127.0.0.1:{self.port}/{path}"

@@ -49,7 +49,11 @@ def clustering(number: int) -> Request:
 
     texts = TEXTS[number % 4 :] + TEXTS[: number % 4]
     messages = load_prompts(ScoreConfig().prompts).messages(
-        "cluster", criteria="Topic: what it is about.", documents=fence("document", texts), count=4
+        "cluster",
+        criteria="Topic: what it is about.",
+        documents=fence("document", texts),
+        count=4,
+        explain=True,
     )
     return Request(messages, Clustering, Sampling(seed=number, max_tokens=1000), "clustering")
 

@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import json
-import os
 import random
 import sqlite3
 import string
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -28,10 +27,10 @@ from synthdiv.llm.protocol import Answer, BackendError, Call, Permanent, Transie
 from synthdiv.llm.secrets import Secrets, check_key, without_password
 from synthdiv.llm.store import Claim, Commit, Store, Unstorable
 from synthdiv.llm.structured import parse
+from tests.fuzzing import fuzz
 from tests.llm.fault_server import RAW_FAULTS
 from tests.llm.serving import question, serving
 
-FUZZ_EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "150"))
 LOST = ("html", "empty_body", "no_content", "brackets", "digits", "finish_object", "not_utf8")
 LOST = (*LOST, "message_list")
 
@@ -263,7 +262,7 @@ def test_a_key_is_found_in_every_form(text: str) -> None:
         assert part not in clean
 
 
-@settings(max_examples=FUZZ_EXAMPLES, deadline=None)
+@fuzz(150)
 @given(
     key=st.text(string.ascii_letters + string.digits + "-_+/=.", min_size=10, max_size=60),
     before=st.text(max_size=40),
@@ -376,7 +375,7 @@ _completion = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=FUZZ_EXAMPLES, deadline=None)
+@fuzz(150)
 @given(body=_completion | _any, cut=st.integers(0, 400))
 def test_whatever_a_server_sends_is_an_answer_or_may_pass(body: Any, cut: int) -> None:
     door = Door(Saying(b""), Secrets([KEY]))
@@ -399,7 +398,7 @@ def test_whatever_a_server_sends_is_an_answer_or_may_pass(body: Any, cut: int) -
         assert (value is None) == (fault is not None)
 
 
-@settings(max_examples=FUZZ_EXAMPLES, deadline=None)
+@fuzz(150)
 @given(seed=st.integers(0, 2**32), cuts=st.integers(1, 6))
 def test_mangled_json_is_read_or_refused(seed: int, cuts: int) -> None:
     draw = random.Random(seed)

@@ -126,7 +126,11 @@ def test_fake_instructions_and_fences_are_documents_like_others():
     ]
     criteria = fence("criterion", ["Subject vocabulary (metadata): x"])
     messages = _asked(
-        "cluster", criteria=criteria, documents=fence("document", hostile), count=len(hostile)
+        "cluster",
+        criteria=criteria,
+        documents=fence("document", hostile),
+        count=len(hostile),
+        explain=True,
     )
     reply = Clustering.model_validate_json(HANDLERS[Clustering](messages, {}, 0))
     placed = sorted(n for cluster in reply.clusters for n in cluster.documents)

@@ -1,5 +1,6 @@
 """The offline writer and its world: facts that stay, words that change, questions otherwise put."""
 
+import functools
 import itertools
 import json
 import re
@@ -9,31 +10,47 @@ from random import Random
 import pytest
 
 from synthdiv.config import find
-from synthdiv.generation import FAMILIES, Style, Topic, choose_topics, read_topics
-from synthdiv.generation.prompts import Prompts
-from synthdiv.generation.schemas import AddressedLesson, Lesson, training_text
+from synthdiv.generation import Family, Style, Topic, choose_topics, read_topics
+from synthdiv.generation.shape import Shape
 from synthdiv.llm.structured import wire_schema
 from synthdiv.offline import phrases
 from synthdiv.offline.world import POOLS, RELATIONS, STEMS, World, topic_key
 from synthdiv.offline.writer import HANDLERS, WORLD
 
 TOPICS = choose_topics(read_topics(find("configs/topics/seeds.jsonl")), 40, seed=0)
-PROMPTS = Prompts("prompts/generation")
+FAMILIES = ("topic", "topic_styles", "topic_styles_persona", "multi_topic_styles_persona")
+FAMILY = functools.cache(Family)
+SHAPE = Shape(3, 300, 1, 0, False, True, False, False, "plain")
 STYLES = [Style(name, "Write so.") for name in list(phrases.STYLES)[1:]]
 PEOPLE = ["a baker who sails old boats", "a judge who studies glaciers"]
 
 
-def write(topics, seed, family="topic", style=None, personas=()):
+def write(topics, seed, family="topic", style=None, personas=(), shape=SHAPE):
     """Asks the writer as the offline backend does."""
-    schema = AddressedLesson if FAMILIES[family][1] else Lesson
-    prompt = PROMPTS.lesson(family, topics, style, personas)
-    wire = wire_schema(schema)
-    text = HANDLERS[schema]([{"role": "user", "content": prompt}], wire, seed)
+    asked = FAMILY(family)
+    people = list(personas) if asked.shows.personas else []
+    schema = asked.replies.of(shape.counts(len(people)))
+    prompt = asked.prompt(
+        topics=[topic.key for topic in topics],
+        keywords=["; ".join(topic.keywords) for topic in topics],
+        style=f"{style.name}: {style.instruction}" if style else "",
+        personas=people,
+        focus="",
+        angle={},
+        shape=shape,
+        reply="",
+    )
+    messages = [{"role": "user", "content": prompt}]
+    text = HANDLERS["Lesson"](messages, wire_schema(schema), seed)
     return schema.model_validate_json(text)
 
 
 def passages(lesson):
     return " ".join(passage.text for passage in lesson.passages)
+
+
+def text_of(lesson, family="topic"):
+    return FAMILY(family).text(lesson.model_dump(), SHAPE)
 
 
 def test_a_topic_has_the_same_facts_in_every_form_and_process():
@@ -72,7 +89,7 @@ def test_no_word_stands_in_two_pools_and_each_is_one_word():
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_fact_of_its_topics_is_in_every_text(family):
     for number, topic in enumerate(TOPICS[:12]):
-        topics = [topic, *TOPICS[20:22]] if FAMILIES[family][2] else [topic]
+        topics = [topic, *TOPICS[20:22]] if "multi" in family else [topic]
         lesson = write(topics, number, family, STYLES[number % 4], PEOPLE)
         text = passages(lesson)
         for fact in itertools.chain(*(WORLD.facts(t.key) for t in topics)):
@@ -88,12 +105,13 @@ def test_every_fact_of_its_topics_is_in_every_text(family):
 def test_the_question_asks_for_a_fact_of_the_topic():
     asked = Counter()
     for seed in range(60):
-        question = write(TOPICS[:1], seed).question
-        right = [f for f in WORLD.facts(TOPICS[0].key) if f.value == question.answer]
+        (question,) = write(TOPICS[:1], seed).choice_questions
+        answer = question.options[question.answer - 1]
+        right = [f for f in WORLD.facts(TOPICS[0].key) if f.value == answer]
         assert len(right) == 1 and TOPICS[0].path[-1] in question.question
         assert set(question.options) <= set(POOLS[right[0].relation])
-        assert question.answer in question.explanation
-        asked[right[0].relation, question.options.index(question.answer)] += 1
+        assert answer in question.explanation
+        asked[right[0].relation, question.answer] += 1
     assert len({relation for relation, _ in asked}) == 4
     assert len({position for _, position in asked}) == 4
 
@@ -142,14 +160,14 @@ def test_wikihow_counts_its_steps():
     assert steps == list(range(1, len(steps) + 1)) and len(steps) >= 3
 
 
-def test_the_audience_is_the_persona_nearest_to_the_topic_and_is_spoken_to():
+def test_the_audience_is_the_persona_nearest_to_the_topic_and_only_its_interest_shows():
     glaciers = Topic(("Earth", "Ice", "Glaciers"), ("moraine", "ice cores"))
     lesson = write([glaciers], 1, "topic_styles_persona", STYLES[0], PEOPLE)
-    assert lesson.audience == 2 and "a judge" in passages(lesson)
+    assert lesson.audience == 2 and "a judge" not in passages(lesson)
     swapped = write([glaciers], 1, "topic_styles_persona", STYLES[0], PEOPLE[::-1])
     assert swapped.audience == 1
     alone = write([glaciers], 1, "topic_styles_persona", STYLES[0], PEOPLE[:1])
-    assert "a baker" in passages(alone)
+    assert "boats" in passages(alone) and "a baker" not in passages(alone)
 
 
 def test_a_style_it_does_not_know_is_written_in_the_nearest():
@@ -171,9 +189,9 @@ def test_a_topic_that_gives_orders_is_only_written_about():
 def test_texts_have_the_length_that_was_promised(family):
     lengths = []
     for number, topic in enumerate(TOPICS):
-        topics = [topic, *TOPICS[:2]] if FAMILIES[family][2] and number > 1 else [topic]
+        topics = [topic, *TOPICS[:2]] if "multi" in family and number > 1 else [topic]
         lesson = write(topics, number, family, STYLES[number % 4], PEOPLE)
-        lengths.append(len(training_text(lesson).split()))
+        lengths.append(len(text_of(lesson, family).split()))
     mean = sum(lengths) / len(lengths)
     assert 110 <= mean <= 320, mean
 
@@ -213,7 +231,7 @@ def test_questions_are_worded_as_nothing_in_the_writers_texts():
         assert not any(sentence in stem for sentence in written if "topic" in sentence)
     # Nor in any text as it is read: real names filled in, over styles, personas and seeds.
     texts = "\n".join(
-        training_text(write([t], n, "topic_styles_persona", STYLES[n % 4], PEOPLE))
+        text_of(write([t], n, "topic_styles_persona", STYLES[n % 4], PEOPLE))
         for n, t in enumerate(TOPICS)
     )
     for question in WORLD.questions([t.key for t in TOPICS]):

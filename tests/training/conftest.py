@@ -1,6 +1,8 @@
 """Real tokens, made once: pages of Python's own reference, a small tokenizer, short sequences."""
 
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -9,7 +11,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from synthdiv.model import ModelConfig
-from synthdiv.training import OptimizerConfig, PretrainConfig
+from synthdiv.training import OptimizerConfig, PretrainConfig, pretrain
 
 LENGTH = 32  # of the packed sequences
 TINY = ModelConfig(
@@ -43,17 +45,42 @@ def write_tokens(directory: Path) -> tuple[Path, Path]:
     return directory / sources[0].name, directory / sources[1].name
 
 
+@contextlib.contextmanager
+def _quick_to_compile() -> Iterator[None]:
+    before = jax.config.values["jax_disable_most_optimizations"]
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
 @pytest.fixture(autouse=True, scope="module")
 def quick_to_compile():
     """Small programs that run a few times are compiled without most optimizations."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+    with _quick_to_compile():
+        yield
 
 
 @pytest.fixture(scope="session")
 def tokens(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return write_tokens(tmp_path_factory.mktemp("tokens"))
+
+
+@pytest.fixture(scope="session")
+def run(tokens, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a run of four steps with two checkpoints; to be copied."""
+    from synthdiv.data import MixtureConfig
+
+    config = PretrainConfig(
+        batch_size=8,
+        tokens=4 * 8 * LENGTH,
+        checkpoint_every=2,
+        tensorboard=False,
+        compile_cache="",
+        model=TINY,
+        mixture=MixtureConfig(sources=((str(tokens[0]), None),)),
+    )
+    with _quick_to_compile():
+        return pretrain(config, tmp_path_factory.mktemp("run")).parents[1]
 
 
 @pytest.fixture

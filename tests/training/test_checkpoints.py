@@ -10,31 +10,15 @@ import jax
 import numpy as np
 import pytest
 
-from synthdiv.data import MixtureConfig
 from synthdiv.errors import UserError
 from synthdiv.model.weights import load_params, read_about
-from synthdiv.training import MeshConfig, OptimizerConfig, PretrainConfig, export, pretrain
+from synthdiv.training import MeshConfig, OptimizerConfig, export
 from synthdiv.training.checkpoints import Checkpoints
 from synthdiv.training.mesh import make_mesh
 from synthdiv.training.step import StepConfig, abstract_state
 from tests.training.conftest import TINY, state_of
 
 FLIPS = 24
-
-
-@pytest.fixture(scope="module")
-def run(tokens, tmp_path_factory) -> Path:
-    """Two checkpoints of a run of four steps."""
-    config = PretrainConfig(
-        batch_size=8,
-        tokens=4 * 8 * 32,
-        checkpoint_every=2,
-        tensorboard=False,
-        compile_cache="",
-        model=TINY,
-        mixture=MixtureConfig(sources=((str(tokens[0]), None),)),
-    )
-    return pretrain(config, tmp_path_factory.mktemp("run")).parents[1]
 
 
 def flip_a_bit(directory: Path, draw: random.Random) -> None:
@@ -90,7 +74,7 @@ def test_a_changed_number_is_noticed_by_whoever_reads_weights(run, tmp_path) -> 
             read(workdir)
 
 
-@pytest.mark.parametrize("changed", ["about", "tokenizer"])
+@pytest.mark.parametrize("changed", ["about", "missing", "tokenizer"])
 def test_descriptions_are_checked_too(run, tmp_path, changed) -> None:
     workdir = tmp_path / "run"
     shutil.copytree(run, workdir)
@@ -99,6 +83,8 @@ def test_descriptions_are_checked_too(run, tmp_path, changed) -> None:
         about = json.loads((checkpoint / "about/metadata").read_text())
         about["model"]["rope_theta"] = 10001.0
         (checkpoint / "about/metadata").write_text(json.dumps(about))
+    elif changed == "missing":
+        (checkpoint / "about/metadata").unlink()
     else:
         file = checkpoint / "tokenizer/tokenizer_config.json"
         file.write_text(file.read_text() + " ")

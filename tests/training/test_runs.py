@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import struct
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -46,7 +47,13 @@ def test_a_run_learns_and_says_what_it_did(config, tmp_path) -> None:
     bits = log[0]["bits_per_byte"] * 1.0
     assert 1 < bits < log[0]["loss"] / np.log(2)  # a token is more than a byte
     assert 0 < log[-1]["goodput"] < 1 and log[-1]["mfu"] is None
-    assert set(log[-1]["epochs"]) == {"even", "odd"}
+    sizes = {
+        Path(d).name: json.loads((Path(d) / "manifest.json").read_text())["sequences"]
+        for d, _ in config.mixture.sources
+    }
+    for line in log:  # what has been read up to that step, and no batch more
+        read = sum(epochs * sizes[name] for name, epochs in line["epochs"].items())
+        assert read == pytest.approx(8 * line["step"])
     done = json.loads((tmp_path / "done.json").read_text())
     assert done["step"] == 12 and done["checkpoint"] == str(checkpoint)
     about = json.loads((checkpoint / "about/metadata").read_text())

@@ -60,9 +60,10 @@ class BatchBackend:
         self._written.add(call.key)
         if stage not in self._files:
             self._files[stage] = RequestFiles(self._directory, stage, self._lines)
-        # Both OpenAI and vLLM take max_completion_tokens; vLLM wants the temperature said.
+        # Both OpenAI and vLLM take max_completion_tokens. The temperature is said even where it is
+        # 1: a server may have a default of its own, which a model's files bring along.
         body = chat_body(call, self.model, self._mode, True, self._extra)
-        body |= {"temperature": call.temperature} if call.temperature != 1.0 else {}
+        body.setdefault("temperature", call.temperature)
         line = {"custom_id": call.key.hex(), "method": "POST", "url": _URL, "body": body}
         self._files[stage].write(json.dumps(line, ensure_ascii=False))
         raise Deferred(f"waits for the answers of the {stage} batch")

@@ -1,0 +1,101 @@
+"""An angle of its own for every text on a topic, so that ten texts are not one told ten times.
+
+An angle is one value of each of several lists: a question to answer, a depth, an order, an opening
+and, as its focus, one of the topic's keywords. The lists are data (angles.json). Which angle a text
+gets follows from the topic and the text's number alone, and no angle comes twice until all were
+had.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from synthdiv.errors import UserError, closest
+from synthdiv.json_lines import parse_json
+
+FOCUS = "focus"  # the list that every topic has of its own: its keywords
+
+
+def read_angles(path: Path) -> dict[str, list[str]]:
+    """Reads the lists that angles are made of, by name.
+
+    Raises:
+        UserError: the file is no JSON object of lists of texts, or names a value twice.
+    """
+    try:
+        lists = parse_json(path.read_text(encoding="utf-8"), path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    if not isinstance(lists, dict) or FOCUS in lists:
+        raise UserError(f"{path}: angles are lists of texts by name, and {FOCUS!r} is none of them")
+    for name, values in lists.items():
+        if not isinstance(values, list) or not values or len(set(map(str, values))) < len(values):
+            raise UserError(f"{path}: {name!r} is no list of texts that differ")
+    return lists
+
+
+class Angles:
+    """The angles of one family.
+
+    Args:
+        lists: what there is to choose from, by name.
+        names: the lists that the family uses; `FOCUS` is the keywords'.
+
+    Raises:
+        UserError: there is no list of such a name.
+    """
+
+    def __init__(self, lists: Mapping[str, Sequence[str]], names: Sequence[str]) -> None:
+        for name in names:
+            if name not in (known := (*lists, FOCUS)):
+                raise UserError(f"there is no list of angles {name!r}{closest(name, known)}")
+        self._lists = {name: lists.get(name, ()) for name in names}
+
+    def __len__(self) -> int:
+        """How many angles there are, but for the focus."""
+        return math.prod(len(values) for name, values in self._lists.items() if name != FOCUS)
+
+    def of(self, key: str, number: int, keywords: Sequence[str] = ()) -> dict[str, str]:
+        """Returns the angle of a text: the value of each list, by name.
+
+        Args:
+            key: the topic, and whatever else another order of its angles hangs on.
+            number: how many texts on the topic came before.
+            keywords: the topic's, one of which is the focus.
+        """
+        chosen = {n: keywords if n == FOCUS else v for n, v in self._lists.items()}
+        chosen = {name: values for name, values in chosen.items() if values}
+        sizes = tuple(len(values) for values in chosen.values())
+        places = _places(number, sizes)
+        draw = int.from_bytes(hashlib.blake2b(key.encode()).digest(), "big")
+        angle = {}
+        for (name, values), place in zip(chosen.items(), places, strict=True):
+            # An order of the list that is the topic's own: every so-manieth value, from some place.
+            steps = _steps(len(values))
+            draw, step = divmod(draw, len(steps))
+            draw, start = divmod(draw, len(values))
+            angle[name] = values[(start + place * steps[step]) % len(values)]
+        return angle
+
+
+def _places(number: int, sizes: Sequence[int]) -> list[int]:
+    """Place in each list: all move on with every number, and no places come together twice.
+
+    With sizes that have a factor in common, walking through all lists at once would come round too
+    early; so a list is moved on by one more whenever it and those before it come round.
+    """
+    places, whole = [], 1
+    for size in sizes:
+        turn = number % (whole * size)
+        places.append((turn + turn // math.lcm(whole, size)) % size)
+        whole *= size
+    return places
+
+
+@functools.cache
+def _steps(size: int) -> tuple[int, ...]:
+    return tuple(step for step in range(1, size + 1) if math.gcd(step, size) == 1)

@@ -1,0 +1,78 @@
+"""Which passage of real text a topic stands on: the ones that use its name and keywords most.
+
+Every part of every source is read once. A topic's words count by how few topics have them; a part
+is ground for a topic if it has at least half of what the topic's words count together.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from synthdiv.errors import UserError
+from synthdiv.generation.seeds import Topic
+from synthdiv.generation.sources import Sources
+from synthdiv.progress import say
+
+_ENOUGH = 0.5  # of the weight of a topic's words
+_KEPT = 8  # parts for each topic
+
+
+class Grounds:
+    """For each topic, the parts of the sources that are about it, best first.
+
+    Args:
+        topics: what to find ground for.
+        sources: where.
+
+    Raises:
+        UserError: there is ground for none of them.
+    """
+
+    def __init__(self, topics: Sequence[Topic], sources: Sources) -> None:
+        having: dict[str, list[int]] = defaultdict(list)
+        for place, topic in enumerate(topics):
+            for word in _words((topic.path[-1], *topic.keywords)):
+                having[word].append(place)
+        weight = {word: math.log(1 + len(topics) / len(found)) for word, found in having.items()}
+        whole = [0.0] * len(topics)
+        for word, found in having.items():
+            for place in found:
+                whole[place] += weight[word]
+        best: dict[int, list[tuple[float, int, int]]] = defaultdict(list)
+        for number in range(len(sources)):
+            for part in range(sources.parts(number)):
+                met: dict[int, float] = defaultdict(float)
+                for word in _words([sources.part(number, part).text]) & having.keys():
+                    for place in having[word]:
+                        met[place] += weight[word]
+                for place, worth in met.items():
+                    if worth >= _ENOUGH * whole[place]:
+                        heapq.heappush(best[place], (worth, -number, -part))
+                        if len(best[place]) > _KEPT:
+                            heapq.heappop(best[place])
+        self._parts = {
+            topics[place].key: [(-number, -part) for _, number, part in sorted(found)[::-1]]
+            for place, found in best.items()
+        }
+        if not self._parts:
+            raise UserError(f"no passage of the sources is about any of {len(topics):,} topics")
+        if lacking := len(topics) - len(self._parts):
+            say(f"{lacking:,} of {len(topics):,} topics have no passage in the sources: left out")
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._parts
+
+    def of(self, key: str, generation: int) -> tuple[int, int]:
+        """Number of the document, and part of it, that a text on the topic stands on."""
+        parts = self._parts[key]
+        return parts[generation % len(parts)]
+
+
+def _words(texts: Iterable[str]) -> set[str]:
+    """Words of four letters and more, without plural endings."""
+    found = re.findall(r"[^\W\d_]{4,}", " ".join(texts).casefold())
+    return {word.removesuffix("s") for word in found}

@@ -1,0 +1,214 @@
+"""What was found, in sentences that a reader can repeat: of one corpus, and of several compared.
+
+Every sentence is computed, and says by which rule where a word such as "narrow" is a judgement.
+"""
+
+import itertools
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from synthdiv.reporting.values import FacetValues
+
+NARROW, WIDE = 3.0, 8.0  # effective values below and from which a facet is called so
+ALIKE, DIFFERENT = 0.3, 0.7  # pairs that differ: shares below and from which a criterion is
+_NEARLY_ALL, _HALF, _TELLING = 0.9, 0.5, 0.25
+_RIGHT_TO_LEFT = ("R", "AL", "RLE", "RLO", "RLI", "LRO")
+_NAMED = 4  # of a list that a sentence names
+
+
+class Called(Protocol):
+    """Something with a name."""
+
+    @property
+    def name(self) -> str: ...
+
+
+class Named(Called, Protocol):
+    """A group as sentences need it: what it is called, and its share of what was read."""
+
+    @property
+    def share(self) -> float: ...
+
+
+def rule_of_words(by_values: bool) -> str:
+    """Says when a facet is called narrow and when wide."""
+    if by_values:
+        return (
+            f"Narrow: as varied as fewer than {NARROW:g} equally common values would be; "
+            f"wide: as {WIDE:g} or more."
+        )
+    return (
+        f"Mostly alike: under {ALIKE:.0%} of pairs of documents differ; mostly different: "
+        f"{DIFFERENT:.0%} or more."
+    )
+
+
+def found(
+    score: Mapping[str, Any], facets: Sequence[FacetValues], groups: Sequence[Named]
+) -> list[str]:
+    """What a corpus is made of, most telling first.
+
+    Args:
+        score: the content of score.json.
+        facets: its values, where documents got some.
+        groups: its groups, largest first.
+    """
+    if facets:
+        facet, depth = _headline(score, facets)
+        said = [_made_of(facet.at(depth), _plural(facet.levels[depth]))]
+        said += _widths(score, facets, facet.name)
+        said += _missing(facet, depth, len(score.get("codebooks") or ()))
+    else:
+        said = [_made_of(groups, "groups")] if groups else []
+        said += _criteria(score.get("facets") or ())
+    return said
+
+
+def in_a_round(score: Mapping[str, Any]) -> str:
+    """The score in terms of what is in a round; "" where nothing tells."""
+    size = (score.get("rounds") or {}).get("documents_per_round")
+    clusters = (score.get("clusters") or {}).get("mean")
+    if not size or clusters is None:
+        return ""
+    what = "fall into {:.1f} groups"
+    if score.get("codebooks"):
+        level = str((score.get("config") or {}).get("level", "")).partition(".")[2]
+        what = "are of {:.1f} different " + _plural(level)
+    return f"On average, {size} documents drawn at random {what.format(clusters)}."
+
+
+def _headline(score: Mapping[str, Any], facets: Sequence[FacetValues]) -> tuple[FacetValues, int]:
+    name, _, level = str(score.get("config", {}).get("level", "")).partition(".")
+    for facet in facets:
+        if facet.name == name and level in facet.levels:
+            return facet, facet.levels.index(level)
+    return facets[0], 0
+
+
+def _made_of(groups: Sequence[Named], what: str) -> str:
+    """Which groups hold half of what was read."""
+    first = groups[0]
+    if first.share >= _NEARLY_ALL:
+        return f"Nearly all of what was read ({first.share:.0%}) is {quoted_name(first)}."
+    if first.share >= _HALF:
+        others = _listed(groups[1:3])
+        words = f"More than half of what was read ({first.share:.0%}) is {quoted_name(first)}"
+        return f"{words}; next come {others}." if others else f"{words}."
+    held = list(itertools.accumulate(group.share for group in groups))
+    needed = next((n for n, share in enumerate(held, 1) if share >= _HALF), None)
+    if needed is None:
+        return (
+            f"The {len(groups)} largest {what} hold {held[-1]:.0%} of what was read: "
+            f"no few of them make it up. The largest are {_listed(groups[:_NAMED])}."
+        )
+    if needed <= _NAMED:
+        return f"Half of what was read is {_listed(groups[:needed])}."
+    return (
+        f"It takes the {needed} largest {what} to make up half of what was read; "
+        f"first come {_listed(groups[:_NAMED])}."
+    )
+
+
+def _widths(score: Mapping[str, Any], facets: Sequence[FacetValues], headline: str) -> list[str]:
+    """One sentence a facet, at the headline's level of its own and the finest of the others."""
+    known = {(one["facet"], one["level"]): one for one in score.get("levels") or ()}
+    said = []
+    for facet in facets:
+        depth = len(facet.levels) - 1
+        if facet.name == headline:
+            depth = _headline(score, facets)[1]
+        one = known.get((facet.name, facet.levels[depth]))
+        if one is None:
+            continue
+        effective, largest = one["effective_values"], facet.at(depth)[0]
+        words = f"{facet.name.capitalize()} is {_width(effective)}: "
+        most = f"{largest.share:.0%} is {quoted_name(largest)}"
+        if effective is None:
+            words += "no two documents have the same value"
+        elif largest.share >= _NEARLY_ALL:
+            words += most
+        else:
+            words += f"as varied as {effective:.1f} equally common {_plural(facet.levels[depth])}"
+            if facet.name != headline and largest.share >= _TELLING:
+                words += f"; {most}"
+        said.append(words + ".")
+    return said
+
+
+def _width(effective: float | None) -> str:
+    if effective is None or effective >= WIDE:
+        return "wide"
+    return "narrow" if effective < NARROW else "neither narrow nor wide"
+
+
+def _missing(facet: FacetValues, depth: int, codebooks: int) -> list[str]:
+    """The broadest values of a facet that no document has, down to the headline's level."""
+    who = "the codebook knows" if codebooks == 1 else f"the {codebooks} codebooks know"
+    for level in facet.unread[: depth + 1]:
+        if level.missing:
+            names = [quoted(name) for name, _ in level.missing]
+            return [
+                f"Nothing was read in {len(names)} of the {level.known} {_plural(level.level)} "
+                f"that {who}: {listed_words(names)}."
+            ]
+    known = [level for level in facet.unread[: depth + 1] if level.known]
+    if not known:
+        return []
+    finest = known[-1]
+    what = f"{finest.known} {_plural(finest.level)}"
+    return [f"Something was read in every one of the {what} that {who}."]
+
+
+def _criteria(facets: Sequence[Mapping[str, Any]]) -> list[str]:
+    """In which criteria documents differ and in which they are alike."""
+    told = [facet for facet in facets if isinstance(facet.get("different"), (int, float))]
+    different = [f for f in told if f["different"] >= DIFFERENT]
+    alike = [f for f in told if f["different"] < ALIKE]
+    said = []
+    if different:
+        said.append(f"Two documents mostly differ in {_shares(different)}.")
+    if alike:
+        said.append(f"They are mostly alike in {_shares(alike)}.")
+    return said
+
+
+def _shares(facets: Sequence[Mapping[str, Any]]) -> str:
+    return listed_words([f"{f['name']} ({f['different']:.0%} of pairs differ)" for f in facets])
+
+
+def quoted_name(one: Called) -> str:
+    """A group's name in quotation marks."""
+    return quoted(one.name or "no name")
+
+
+def quoted(name: str) -> str:
+    """A name in quotation marks; one that is written from right to left stays in them."""
+    if any(unicodedata.bidirectional(letter) in _RIGHT_TO_LEFT for letter in name):
+        name = f"\u2068{name}\u2069"
+    return f"\u201c{name}\u201d"
+
+
+def _listed(groups: Sequence[Named]) -> str:
+    return listed_words(
+        [f"{quoted_name(group)} ({group.share:.0%})" for group in groups], len(groups)
+    )
+
+
+def listed_words(names: Sequence[str], most: int = _NAMED) -> str:
+    """A list in words: the first names, and how many more there are."""
+    if not names:
+        return ""
+    shown = list(names[:most])
+    if len(names) > most:
+        return f"{', '.join(shown)} and {len(names) - most} more"
+    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
+
+
+def _plural(noun: str) -> str:
+    """The plural of a level's name, as English mostly forms it."""
+    if noun.endswith("s"):
+        return noun
+    if noun.endswith("y") and noun[-2:-1] not in "aeiou":
+        return noun[:-1] + "ies"
+    return noun + "s"
