@@ -83,7 +83,8 @@ def test_commands(
     monkeypatch: pytest.MonkeyPatch,
     run_command: Callable[..., Ended],
 ) -> None:
-    command, *arguments = shlex.split(line.replace("http://localhost:8000", server))[1:]
+    line = line.replace("http://localhost:8000", server)
+    command, *arguments = shlex.split(line)[1:]
     monkeypatch.chdir(folders[page])
     monkeypatch.setenv("OPENAI_BASE_URL", f"{server}/v1")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-of-this-test")
