@@ -1,5 +1,6 @@
 """The five steps: what is asked, what becomes of faulty replies, and what is counted."""
 
+import dataclasses
 import json
 from collections.abc import Mapping
 
@@ -218,6 +219,75 @@ def test_criteria_sets_are_gathered_from_proposals_of_their_own():
     ]
     assert [c.name for c in sets[1] if c.kind == "metadata"] == ["Name 2", "Name 3"]
     assert backend.calls["CriteriaSummary"] == 3
+
+
+def test_gathering_is_told_plainly_what_was_proposed():
+    seen = []
+
+    def propose(texts: Mapping[str, list[str]]):
+        rubric = ["1: none", "2 - some", "Score 3: as much", "4) more", "1 or 5 of all"]
+        return {
+            "metadata": [{"name": texts["document"][0][-15:], "definition": "d", "values": []}],
+            "metrics": [{"name": "Same", "definition": "d", "rubric": rubric}],
+        }
+
+    def gather(texts: Mapping[str, list[str]]):
+        seen.extend(texts["proposal"])
+        return "no"
+
+    backend = JudgeBackend("m", CriteriaProposal=propose, GatheredMetrics=gather)
+    backend.answers["GatheredMetadata"] = gather
+    gather_all(backend, [[DOCUMENTS[0]], [DOCUMENTS[1]]], 1)
+    same = next(block for block in seen if block.startswith("Same"))
+    assert "proposed 2 times" in same
+    assert "1: none; 2: some; 3: as much; 4: more; 5: 1 or 5 of all" in same
+    assert all("proposed once" in block for block in seen if not block.startswith("Same"))
+
+
+def test_documents_that_were_cut_are_marked_in_every_step():
+    messages: list[str] = []
+
+    class Listening(JudgeBackend):
+        async def complete(self, call):
+            messages.extend(m["content"] for m in call.messages if m["role"] == "user")
+            return await super().complete(call)
+
+    cut = Shown("x", "a first line\nand a second", {}, 6, True, False)
+    backend = Listening("m", Clustering=lambda texts: cluster_reply([[1, 2]]))
+    with session_of(backend) as session:
+        prompts = load_prompts(CONFIG.prompts)
+        gather_sets(session, [Share(0, [[cut]])], prompts, CONFIG)
+        agent = Agent(session, {0: cut, 1: DOCUMENTS[1]}, prompts, CONFIG)
+        list(session.map(agent.judge, [DrawnRound(0, CriteriaSet(0, CRITERIA), (0, 1))]))
+    shown_to = [text for text in messages if "a first line" in text]
+    assert len(shown_to) == 3  # the proposal, clustering and verification
+    for text in shown_to:
+        assert "<document 1 of" in text and 'cut="yes"' in text.splitlines()[0]
+        assert "a first line\nand a second" in text and text.count('cut="yes"') == 1
+
+
+def test_replies_without_reasons_are_asked_for_and_taken():
+    brief = dataclasses.replace(CONFIG, explain=False)
+
+    def clustering(texts: Mapping[str, list[str]]):
+        (one,) = cluster_reply([[1, 2, 3, 4]])["clusters"]
+        del one["reason"]
+        return {"clusters": [one | {"metrics": [{"name": "Depth", "score": 4}]}]}
+
+    def verification(texts: Mapping[str, list[str]]):
+        assert "Reason" not in texts["cluster"][0]
+        return {"verdicts": [{"cluster": 1, "valid": False}]}
+
+    backend = JudgeBackend("m", BriefClustering=clustering, BriefVerification=verification)
+    (found,) = run(backend, config=brief)
+    assert places(found) == [[0, 1, 2, 3]] and verdicts(found) == [False]
+    assert found.clusters[0].metrics == {"Depth": 4} and not found.clusters[0].reason
+    assert not found.repaired
+    # The stand-in sorts alike, with reasons and without.
+    with_reasons, without = (run(JudgeBackend("m"), 3, c) for c in (CONFIG, brief))
+    assert list(map(places, with_reasons)) == list(map(places, without))
+    assert all(c.reason for r in with_reasons for c in r.clusters)
+    assert not any(c.reason for r in without for c in r.clusters)
 
 
 def test_gathering_falls_back_on_the_commonest_proposals():

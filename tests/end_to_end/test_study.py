@@ -1,10 +1,12 @@
 """The smoke study end to end: its results, its page in a browser, kills, and README's commands."""
 
+import gzip
 import json
 import os
 import random
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,8 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.test_documented_commands import commands
+
 pytest.importorskip("jax")
 pytest.importorskip("lm_eval")
+
+from tests.evaluation.small import write_suite  # noqa: E402  it needs JAX
 
 ROOT = Path(__file__).resolve().parents[2]
 SMOKE = ["--config=configs/study/smoke.gin"]
@@ -76,6 +82,8 @@ def test_what_study_json_holds(finished):
             assert 0 <= outcome["accuracy"] <= 1 and outcome["stderr"] > 0
             assert 0 < outcome["bits_per_byte"] < 9
             assert outcome["tasks"]["world_facts"]["questions"] > 0
+            assert outcome["chance"] == outcome["measures"]["probability"]["chance"] == 0.25
+            assert 0 < outcome["measures"]["brier"]["value"] < 2
     for phase in ("pretrain", "sft"):
         assert set(found["regression"]["tiny"][phase]) >= {
             *("slope", "ci95", "pearson", "spearman", "n")
@@ -98,7 +106,8 @@ def test_the_page_opens_without_an_error_and_its_links_lead_somewhere(finished):
         window.open(finished / "report.html")
         assert window.faults == []
         assert [url for url in window.requests if not url.startswith(("file:", "data:"))] == []
-        assert window.run("document.querySelectorAll('svg.chart').length") == 2
+        # Accuracy, four measures of answers and held-out text, of two phases.
+        assert window.run("document.querySelectorAll('svg.chart').length") == 12
         links = window.run("[...document.querySelectorAll('a[href]')].map(a => a.href)")
         paths = [Path(url.removeprefix("file://").split("#")[0]) for url in links]
         assert len(paths) > 1 and all(path.exists() for path in paths)
@@ -109,22 +118,24 @@ def test_a_finished_study_is_not_done_again(finished, home):
     run = study(finished, home)
     _, err = run.communicate(timeout=120)
     assert run.returncode == 0 and "[" not in err, err
-    changed = {p.name for p, t in before.items() if p.stat().st_mtime_ns != t}
-    assert changed <= {"study.json", "report.html", "tiny_fine_tuned.svg", "tiny_pre_trained.svg"}
+    changed = {p for p, t in before.items() if p.stat().st_mtime_ns != t}
+    kept = {p for p in changed if p.parent != finished / "figures"}
+    assert {p.name for p in kept} <= {"study.json", "report.html"}
 
 
 @pytest.mark.parametrize(
     ("other", "named"),
     [
         (["--bind=Study.seed=1"], "Study.seed was None and is now '1'"),
-        (["--input=configs/topics/seeds.jsonl", "--dry_run"], "Study.real was None and is now "),
+        (["--input={home}/real.txt", "--dry_run"], "Study.real was None and is now "),
     ],
     ids=["run", "dry_run"],
 )
-def test_another_study_is_refused_the_directory(finished, home, other, named):
-    run = study(finished, home, *other)
-    _, err = run.communicate(timeout=60)
-    assert run.returncode == 2 and err.count("\n") == 1 and named in err
+def test_another_study_is_refused_the_directory(finished, home, run_command, other, named):
+    (home / "real.txt").write_text("A text that is not the standard library's.\n")
+    other = [flag.format(home=home) for flag in other]
+    done = run_command("study", *SMOKE, f"--workdir={finished}", *other)
+    assert done.code == 2 and done.stderr.count("\n") == 1 and named in done.stderr
 
 
 @pytest.mark.slow
@@ -213,6 +224,38 @@ def test_readme(clone, home, line):
     assert "of-this-test" not in done.stdout + done.stderr
 
 
+PAGES = ("training.md", "evaluation.md", "launch.md", "study.md")
+RUN_HERE = ("synthdiv ", "python launch/local.py")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", [c for page, c in commands(*RUN_HERE) if page in PAGES])
+def test_the_pages_on_training_and_evaluation(clone, home, line):
+    """Each command as it stands there; studies, and the 350M, are planned and not run."""
+    folder, _ = clone
+    (folder / "runs/350m").unlink(missing_ok=True)
+    (folder / "runs/350m").symlink_to(folder / "tuned")
+    for name in "abc":
+        shutil.copy(folder / "results.json", folder / f"{name}.json")
+    for name in ("heldout", "wikipedia"):
+        with gzip.open(folder / f"{name}.jsonl.gz", "wt") as file:
+            file.write('{"text": "A river carries silt to the sea."}\n' * 50)
+    if not (folder / "DATA").exists():
+        write_suite(folder / "DATA")
+    words = shlex.split(line)
+    if words[0] == "synthdiv":
+        words = [sys.executable, "-m", "synthdiv.cli", *words[1:]]
+    else:
+        words[0] = sys.executable
+    if "study" in words:
+        words += ["--dry_run", f"--workdir={folder}/runs/new"]
+    done = subprocess.run(
+        words, cwd=folder, env=environment(home), capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() or done.stderr.strip()
+
+
 def test_readme_python(clone, home):
     folder, _ = clone
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
@@ -229,6 +272,7 @@ def test_readme_python(clone, home):
     assert 0.1 <= float(mean) <= 10
 
 
+@pytest.mark.slow  # tests/training/test_runs.py exports a smaller one
 def test_an_export_is_a_llama_that_transformers_loads(clone):
     """After README's `export`: the logits of both are the same."""
     torch = pytest.importorskip("torch")
