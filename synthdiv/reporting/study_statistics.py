@@ -75,7 +75,7 @@ def _slopes(study: Mapping[str, Any]) -> Table:
         "share of the scores' variance that is not error). p is that of no slope, corrected by "
         "Holm's method for all rows. The last columns are standard deviations: of one training "
         "run, of the sample of questions or documents, and of what else corpora do. Spearman has "
-        "an interval from eight corpora on.",
+        "an interval from ten corpora on.",
         ["Outcome", "Slope", "95% interval", "p, Holm", "Pearson", "95% interval"]
         + ["Spearman", "95% interval", "Reliability", "Training", "Questions", "Corpora"],
         rows,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 _Z = 1.959963984540054  # 97.5% of the standard normal
-_RANKED = 8  # corpora from which the interval of a rank correlation covers what it says
+_RANKED = 10  # corpora from which the interval of a rank correlation covers what it says
 _ONE = 1 - 1e-12  # Fisher's z of a perfect correlation would be infinite
 
 Values = Sequence[float] | np.ndarray
@@ -29,7 +29,7 @@ def pearson(x: Values, y: Values) -> Correlation:
 
 
 def spearman(x: Values, y: Values) -> Correlation:
-    """Spearman's correlation; the interval is that of Bonett and Wright, from eight on."""
+    """Spearman's correlation; the interval is that of Bonett and Wright, from ten on."""
     from scipy import stats
 
     rho = _r(stats.rankdata(x), stats.rankdata(y))

@@ -3,8 +3,8 @@
 import numpy as np
 
 from synthdiv.study.correlations import difference, partial, pearson, spearman
-from synthdiv.study.power import Noise, power
 from synthdiv.study.regression import regress, slope_difference
+from synthdiv.study.sample_size import Noise, power
 
 
 def study(rng, corpora, seeds, slope, noise, confound=0.0):
@@ -67,7 +67,7 @@ def confounded(studies, rng, corpora=12):
     return plain / studies, given / studies, held / studies
 
 
-def correlations(studies, rng, corpora=8):
+def correlations(studies, rng, corpora=10):
     """Shares of intervals that hold Pearson's and Spearman's correlation, and their difference."""
     truth = np.array([[1, 0.8, 0.4], [0.8, 1, 0.5], [0.4, 0.5, 1]])
     factor = np.linalg.cholesky(truth)
