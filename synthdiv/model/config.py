@@ -11,6 +11,33 @@ BACKENDS = ("auto", "xla", "cudnn", "splash")
 DTYPES = ("float32", "bfloat16", "float16")
 _LARGEST = 2**31 - 1  # size of an array's dimension
 
+# What two models must agree in for one to take the other's weights.
+ARCHITECTURE = (
+    "vocab_size",
+    "hidden",
+    "mlp",
+    "layers",
+    "heads",
+    "kv_heads",
+    "head_dim",
+    "tie_embeddings",
+)
+# And for equal weights to be the same function.
+FUNCTION = (
+    *ARCHITECTURE,
+    "norm_eps",
+    "rope_theta",
+    "rope_scaling",
+    "rope_factor",
+    "rope_low_freq_factor",
+    "rope_high_freq_factor",
+    "rope_beta_fast",
+    "rope_beta_slow",
+    "rope_attention_factor",
+    "rope_truncate",
+    "rope_original_length",
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:

@@ -21,6 +21,7 @@ import orbax.checkpoint as ocp
 
 from synthdiv.errors import UserError
 from synthdiv.model import digests
+from synthdiv.model.config import ARCHITECTURE
 from synthdiv.model.weights import CHECKPOINTS, read_about, seal, steps_in, tokenizer_digests
 from synthdiv.progress import say
 from synthdiv.training.step import TrainState
@@ -197,16 +198,3 @@ class Checkpoints:
     def close(self) -> None:
         """Waits, and releases the threads."""
         self._manager.close()
-
-
-# What two models must agree in for one to take the other's weights.
-ARCHITECTURE = (
-    "vocab_size",
-    "hidden",
-    "mlp",
-    "layers",
-    "heads",
-    "kv_heads",
-    "head_dim",
-    "tie_embeddings",
-)

@@ -54,6 +54,7 @@ class Run:
         tokenizer: directory of the tokenizer's files, copied into every checkpoint.
         first_params: given the shardings of the parameters, returns the weights that a new run
             starts from; None: random ones.
+        init_from: the checkpoint that has those weights; "": none.
         operative: the gin text that the settings were made from, kept in the checkpoints.
         profile_steps: (first, last) steps that the profiler records into workdir/profile.
 
@@ -68,6 +69,7 @@ class Run:
     mesh: Mesh
     tokenizer: Path
     first_params: Callable[[Any], Any] | None = None
+    init_from: str = ""
     operative: str = ""
     profile_steps: tuple[int, int] | None = None
 
@@ -100,6 +102,7 @@ class Run:
             "run": dataclasses.asdict(self.config),
             "gin": self.operative,
             "steps": self.steps,
+            "init_from": self.init_from,
             "sources": self.data.plan(),
             "tokenizer_sha256": self.data.tokenizer_sha256,
             "versions": {"synthdiv": synthdiv.__version__, "jax": jax.__version__},

@@ -40,10 +40,17 @@ _UPKEEP = (
 Work = dict[str, Any]
 
 
-def pretraining(config: PretrainConfig, data: Batches, steps: int) -> Work:
-    """Returns what decides the result of pre-training."""
+def pretraining(
+    config: PretrainConfig, data: Batches, steps: int, checkpoint: Path | None = None
+) -> Work:
+    """Returns what decides the result of pre-training, from `checkpoint` on if there is one."""
+    start: Work = {"command": "pretrain"}
+    if checkpoint:
+        digest = weights.content_digest(checkpoint)
+        start = {"command": "pretrain --init_from", "init_from": digest}
     return (
-        {"command": "pretrain", "steps": steps}
+        start
+        | {"steps": steps}
         | _settings("Pretrain", dataclasses.asdict(config))
         | _named("Model", dataclasses.asdict(config.model), _HOW_A_STEP_IS_COMPUTED)
         | {"tokenizer": data.tokenizer_sha256, "sequence_length": data.sequence_length}
