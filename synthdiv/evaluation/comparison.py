@@ -12,6 +12,9 @@ from synthdiv.corpora.names import tell_apart
 from synthdiv.errors import UserError
 from synthdiv.plans import text_table
 from synthdiv.reporting.checkpoints_page import write_checkpoints_page
+from synthdiv.reporting.outcomes import OUTCOMES, Outcome
+
+_AT_ONCE = 10_000_000  # counts of questions that are held in memory while drawing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,9 +38,11 @@ class Comparison:
 
     Attributes:
         names: of the results; the others are compared with the first.
-        rows: one per task, then "average": task, metric, questions, values (one per name), and
-            differences (one per name but the first): difference, ci (lo, hi), and `against`, the
-            share of draws in which the difference has the other sign (a one-sided p-value).
+        rows: one per task and then "average", of accuracy and then of every measure of
+            `OUTCOMES` that all results have: task, measure, metric, questions, chance (what
+            guessing gives, or None), values (one per name), and differences (one per name but the
+            first): difference, ci (lo, hi), and `against`, the share of draws in which the
+            difference has the other sign (a one-sided p-value).
         confidence: of the intervals.
     """
 
@@ -46,15 +51,22 @@ class Comparison:
     confidence: float
 
     def table(self) -> str:
-        """Returns a plain-text table, in per cent."""
-        head = ["task", "metric", "n", self.names[0]]
+        """Returns a plain-text table."""
+        head = ["task", "metric", "n", "chance", self.names[0]]
         head += [f"{name} (difference)" for name in self.names[1:]]
         lines = []
         for row in self.rows:
-            cells = [row["task"], row["metric"], str(row["questions"]), f"{row['values'][0]:.2%}"]
+            outcome = OUTCOMES[row["measure"]]
+
+            def text(value: float, sign: str = "", outcome: Outcome = outcome) -> str:
+                return outcome.text(value, sign) + outcome.unit
+
+            chance = "" if row["chance"] is None else text(row["chance"])
+            cells = [row["task"], row["metric"], str(row["questions"]), chance]
+            cells.append(text(row["values"][0]))
             for value, d in zip(row["values"][1:], row["differences"], strict=True):
-                lo, hi = d["ci"]
-                cells.append(f"{value:.2%} ({d['difference']:+.2%} [{lo:+.2%}, {hi:+.2%}])")
+                lo, hi = (text(end, "+") for end in d["ci"])
+                cells.append(f"{text(value)} ({text(d['difference'], '+')} [{lo}, {hi}])")
             lines.append(cells)
         return text_table(head, lines, left=2)
 
@@ -88,25 +100,21 @@ def compare(
     if not common:
         raise UserError("the results have no task in common")
     random = np.random.default_rng(config.seed)
-    rows, means, draws = [], [], []
+    compared: dict[str, list[_Compared]] = {}
     for task in common:
-        first = read[0][task]
-        for path, other in zip(results, read, strict=True):
-            if other[task]["metric"] != first["metric"]:
-                raise UserError(f"{path}: task {task!r} has metric {other[task]['metric']!r}")
-            if other[task]["hashes"] != first["hashes"]:
+        asked = [other[task] for other in read]
+        for path, other in zip(results, asked, strict=True):
+            if other["metric"] != asked[0]["metric"]:
+                raise UserError(f"{path}: task {task!r} has metric {other['metric']!r}")
+            if other["hashes"] != asked[0]["hashes"]:
                 raise UserError(
                     f"{path}: task {task!r} was asked other questions than in {results[0]}"
                 )
-        scores = np.array([other[task]["scores"] for other in read])
-        drawn = _draw(scores, config.draws, random)
-        means.append(scores.mean(axis=1))
-        draws.append(drawn)
-        rows.append(_row(task, first["metric"], scores.shape[1], means[-1], drawn, config))
-    if len(common) > 1:
-        total = sum(row["questions"] for row in rows)
-        mean, drawn = np.mean(means, axis=0), np.mean(draws, axis=0)
-        rows.append(_row("average", "mean of tasks", total, mean, drawn, config))
+        for one in _compare_task(task, asked, config.draws, random):
+            compared.setdefault(one.measure, []).append(one)
+    rows = []
+    for measure, each in compared.items():
+        rows += [_row(one, config) for one in (*each, *_mean_of_tasks(measure, each))]
     named = [Path(path).with_suffix("") for path in results]
     comparison = Comparison(tuple(tell_apart(named)), tuple(rows), config.confidence)
     if output is not None:
@@ -128,20 +136,82 @@ def _questions(path: Path) -> dict[str, Any]:
     return found["questions"]
 
 
+@dataclasses.dataclass(frozen=True)
+class _Compared:
+    """One measure of one task: its mean of each checkpoint, [n], and of each draw, [draws, n]."""
+
+    task: str
+    measure: str
+    metric: str
+    questions: int
+    chance: float | None
+    means: np.ndarray
+    drawn: np.ndarray
+
+
+def _compare_task(
+    task: str, asked: Sequence[dict[str, Any]], draws: int, random: np.random.Generator
+) -> list[_Compared]:
+    """Accuracy and the measures that all have, each drawn with the same questions."""
+    first = asked[0]
+    columns = {"accuracy": [one["scores"] for one in asked]}
+    # Results of earlier versions have scores alone.
+    for name in first.get("measures", {}):
+        if all(name in one.get("measures", {}) for one in asked):
+            columns[name] = [one["measures"][name] for one in asked]
+    values = np.array(list(columns.values()))  # [measures, checkpoints, questions]
+    flat = values.reshape(-1, values.shape[-1])
+    drawn = _draw(flat, draws, random).reshape(draws, *values.shape[:2])
+    return [
+        _Compared(
+            task,
+            name,
+            first["metric"] if name == "accuracy" else name,
+            values.shape[-1],
+            first.get("chance", {}).get(name),
+            values[place].mean(axis=-1),
+            drawn[:, place],
+        )
+        for place, name in enumerate(columns)
+    ]
+
+
+def _mean_of_tasks(measure: str, each: Sequence[_Compared]) -> list[_Compared]:
+    """The average over tasks, where there are several."""
+    if len(each) < 2:
+        return []
+    levels = [one.chance for one in each if one.chance is not None]
+    return [
+        _Compared(
+            "average",
+            measure,
+            "mean of tasks" if measure == "accuracy" else measure,
+            sum(one.questions for one in each),
+            float(np.mean(levels)) if len(levels) == len(each) else None,
+            np.mean([one.means for one in each], axis=0),
+            np.mean([one.drawn for one in each], axis=0),
+        )
+    ]
+
+
 def _draw(scores: np.ndarray, draws: int, random: np.random.Generator) -> np.ndarray:
-    """Returns bootstrap means, (draws, checkpoints).
+    """Returns bootstrap means, (draws, rows of `scores`).
 
     Questions with the same scores everywhere are one kind; a draw is how many of each kind.
     """
     kinds, count = np.unique(scores, axis=1, return_counts=True)
     n = scores.shape[1]
-    return random.multinomial(n, count / n, size=draws) @ kinds.T / n
+    at_once = max(_AT_ONCE // len(count), 1)
+    parts = [
+        random.multinomial(n, count / n, size=min(at_once, draws - start)) @ kinds.T / n
+        for start in range(0, draws, at_once)
+    ]
+    return np.concatenate(parts)
 
 
-def _row(
-    task: str, metric: str, n: int, mean: np.ndarray, drawn: np.ndarray, config: CompareConfig
-) -> dict[str, Any]:
+def _row(one: _Compared, config: CompareConfig) -> dict[str, Any]:
     tail = (1 - config.confidence) / 2
+    mean, drawn = one.means, one.drawn
     differences = []
     for i in range(1, len(mean)):
         d = drawn[:, i] - drawn[:, 0]
@@ -155,9 +225,11 @@ def _row(
             }
         )
     return {
-        "task": task,
-        "metric": metric,
-        "questions": n,
+        "task": one.task,
+        "measure": one.measure,
+        "metric": one.metric,
+        "questions": one.questions,
+        "chance": one.chance,
         "values": [float(v) for v in mean],
         "differences": differences,
     }

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,11 @@ from synthdiv import files
 from synthdiv.config import settle
 from synthdiv.data.chat import ChatTemplate
 from synthdiv.errors import UserError, closest
+from synthdiv.evaluation import measures
 from synthdiv.evaluation.tasks import PAPER, PAPER_METRICS, Tasks, load_tasks, quiet
 from synthdiv.evaluation.text_loss import TextLossConfig, text_loss
 from synthdiv.files import Corpus
+from synthdiv.reporting.outcomes import OUTCOMES, Outcome
 
 _CHAT = ("auto", "on", "off")
 
@@ -85,9 +87,12 @@ def evaluate(
 
     Returns:
         lm-eval's results, and: `accuracy`, `stderr` and `tasks` (the mean over tasks of the metric
-        that the paper reports, its standard error, and each task's), `bits_per_byte` of the first
-        corpus (None without one), `corpora` (all that is measured on each), `questions` (each
-        question's hash and score, for paired comparison), `truncated` (requests cut on the left).
+        that the paper reports, its standard error, and each task's), `chance` (the accuracy of
+        guessing, None where a task is not multiple choice), `measures` (probability of the right
+        answer and more, see `measures.py`, over multiple-choice tasks), `bits_per_byte` of the
+        first corpus (None without one), `corpora` (all that is measured on each), `questions` (each
+        question's hash, score and measures, for paired comparison), `truncated` (requests cut on
+        the left).
 
     Raises:
         UserError: see `load_tasks`, `load_checkpoint`, `text_loss`; `output` cannot be written.
@@ -129,7 +134,8 @@ def evaluate(
     finally:
         lm.store.close()
     first = next(iter(measured.values()), None)
-    results = {"accuracy": None, "stderr": None, "tasks": {}, "questions": {}} | results
+    empty = {"accuracy": None, "stderr": None, "chance": None}
+    results = empty | {"measures": {}, "tasks": {}, "questions": {}} | results
     results |= {
         "bits_per_byte": first and first["bits_per_byte"],
         "corpora": measured,
@@ -164,10 +170,18 @@ def _run_tasks(
         )
     samples = found.pop("samples")
     metrics = {name: _main_metric(name, found["higher_is_better"][name]) for name in loaded.names}
-    summary = {
-        name: _task_summary(found["results"][name], metric)
+    questions = {
+        name: _questions(loaded.loaded["tasks"][name], samples[name], metric)
         for name, metric in metrics.items()
         if metric is not None
+    }
+    summary = {
+        name: _task_summary(found["results"][name], asked["metric"])
+        | {
+            "chance": asked["chance"].get("accuracy"),
+            "measures": measures.summarize(asked["measures"], asked["chance"]),
+        }
+        for name, asked in questions.items()
     }
     results = _plain(dict(found)) | {
         "lm_eval_version": lm_eval.__version__,
@@ -175,6 +189,9 @@ def _run_tasks(
         "chat": _chat(lm.template) if chat else None,
     }
     results |= _average(list(summary.values()))
+    results["measures"] = measures.average(
+        [one["measures"] for one in summary.values() if one["measures"]]
+    )
     if PAPER in loaded.loaded["groups"]:
         paper = _average([summary[name] for name in PAPER_METRICS])
         entry = {
@@ -184,11 +201,7 @@ def _run_tasks(
         }
         results["results"][PAPER] = entry
         results.setdefault("groups", {})[PAPER] = entry
-    results["questions"] = {
-        name: _questions(samples[name], metric)
-        for name, metric in metrics.items()
-        if metric is not None
-    }
+    results["questions"] = questions
     results["data_files"] = {
         name: {"path": str(path), "sha256": files.sha256_file(path)}
         for name, path in loaded.files.items()
@@ -222,49 +235,62 @@ def _task_summary(found: dict[str, Any], metric: str) -> dict[str, Any]:
 def _average(summaries: list[dict[str, Any]]) -> dict[str, float | None]:
     """The unweighted mean over tasks; its standard error takes the tasks as independent."""
     if not summaries:
-        return {"accuracy": None, "stderr": None}
-    errors = [s["stderr"] for s in summaries]
+        return {"accuracy": None, "stderr": None, "chance": None}
+    errors, levels = ([s[key] for s in summaries] for key in ("stderr", "chance"))
     n = len(summaries)
     stderr = None if None in errors else math.sqrt(sum(e * e for e in errors)) / n
-    return {"accuracy": sum(s["value"] for s in summaries) / n, "stderr": stderr}
+    chance = None if None in levels else sum(levels) / n
+    return {"accuracy": sum(s["value"] for s in summaries) / n, "stderr": stderr, "chance": chance}
 
 
-def _questions(samples: list[dict[str, Any]], metric: str) -> dict[str, Any]:
-    """Each question's hash (of its content) and score, in order; of the task's first filter."""
+def _questions(task: Any, samples: list[dict[str, Any]], metric: str) -> dict[str, Any]:
+    """Each question's hash (of its content), score and measures; of the task's first filter."""
     kept = [s for s in samples if s["filter"] == samples[0]["filter"] and metric in s]
     kept.sort(key=lambda s: s["doc_id"])
+    options = measures.read_options(task, kept)
+    level = measures.chance(options) if options else {}
+    if metric not in measures.CHOSEN:
+        level.pop("accuracy", None)
     return {
         "metric": metric,
         "hashes": [s["doc_hash"][:16] for s in kept],
         "scores": [float(s[metric]) for s in kept],
+        "measures": measures.measure(options) if options else {},
+        "chance": level,
     }
 
 
 def table(results: dict[str, Any]) -> str:
     """Returns the results' main figures as lines of text."""
-    rows = [("task", "metric", "value", "std. error", "of")]
+    rows: list[tuple[str, ...]] = [("task", "metric", "value", "std. error", "chance", "of")]
 
-    def add(name: str, metric: str, value: float, error: float | None, form: str, of: str) -> None:
-        rows.append(
-            (name, metric, f"{value:{form}}", "" if error is None else f"{error:{form}}", of)
-        )
+    def add(name: str, metric: str, outcome: Outcome, found: Mapping[str, Any], of: str) -> None:
+        figures = (found[key] for key in ("value", "stderr", "chance"))
+        shown = ("" if f is None else outcome.text(f) + outcome.unit for f in figures)
+        rows.append((name, metric, *shown, of))
 
     for name, task in results["tasks"].items():
-        questions = f"{task['questions']:,} questions"
-        add(name, task["metric"], task["value"], task["stderr"], ".2%", questions)
+        add(name, task["metric"], OUTCOMES["accuracy"], task, f"{task['questions']:,} questions")
+    over = next(iter(results["tasks"]), "")
     if len(results["tasks"]) > 1:
+        over = "average"
+        whole = {key: results[key] for key in ("stderr", "chance")}
         of = f"{len(results['tasks'])} tasks"
-        add("average", "", results["accuracy"], results["stderr"], ".2%", of)
+        add(over, "", OUTCOMES["accuracy"], whole | {"value": results["accuracy"]}, of)
+    for measure, found in results["measures"].items():
+        of = f"{sum(measure in task['measures'] for task in results['tasks'].values())} tasks"
+        add(over, measure, OUTCOMES[measure], found, of if over == "average" else "")
     for name, found in results.get("results", {}).items():
         for key, value in found.items() if name not in (*results["tasks"], PAPER) else ():
             metric, _, filtered = key.partition(",")
             if filtered and not metric.endswith("_stderr"):
-                rows.append((name, metric, str(value), "", ""))
+                rows.append((name, metric, str(value), "", "", ""))
     for name, found in results["corpora"].items():
-        documents = f"{found['documents']:,} documents"
-        add(name, "bits/byte", found["bits_per_byte"], found["standard_error"], ".4f", documents)
+        whole = {"value": found["bits_per_byte"], "stderr": found["standard_error"]}
+        of = f"{found['documents']:,} documents"
+        add(name, "bits/byte", OUTCOMES["bits_per_byte"], whole | {"chance": None}, of)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    sides = "<<>><"  # words on the left, numbers on the right
+    sides = "<<>>><"  # words on the left, numbers on the right
     lines = [
         "  ".join(
             f"{cell:{side}{width}}" for cell, side, width in zip(row, sides, widths, strict=True)

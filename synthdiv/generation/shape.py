@@ -31,7 +31,7 @@ class ShapeConfig:
     """
 
     passages: dict[int, float] = _shares({2: 1, 3: 2, 4: 2, 5: 1})
-    words: dict[int, float] = _shares({150: 1, 300: 2, 500: 2, 800: 1})  # about, in all passages
+    words: dict[int, float] = _shares({50: 1, 90: 2, 130: 2, 200: 1})  # a passage, about
     questions: dict[int, float] = _shares({0: 2, 1: 2, 2: 1})
     kinds: dict[str, float] = _shares(
         {"multiple choice": 1, "open": 1}
@@ -78,7 +78,8 @@ class Shape:
     """One document's shape.
 
     Attributes:
-        passages: how many; also how many words they have in all, about.
+        passages: how many.
+        words: how many the passages have in all, about.
         choices: multiple-choice questions.
         questions: open questions.
         options_shown: whether the document lists the options.
@@ -138,7 +139,7 @@ class Shapes:
         kind, shown, explained = one("kinds"), one("options"), one("explanations")
         return Shape(
             passages=passages,
-            words=words,
+            words=passages * words,
             choices=asked if kind == CHOICE else 0,
             questions=asked if kind == OPEN else 0,
             options_shown=asked > 0 and kind == CHOICE and shown == "shown",

@@ -207,8 +207,17 @@ def _scatter(figure: Scatter) -> str:
     ys = [v for p in points for v in (p.y, *(p.y_interval or ()))]
     if fit and not points:
         xs, ys = list(fit.xs), list(fit.ys)
+    if figure.chance is not None:
+        ys.append(figure.chance)
     plane = _Plane(_padded(xs, 0.1), _padded(ys, 0.1), figure.x_label, figure.y_label)
     parts = [plane.axes()]
+    if figure.chance is not None:
+        y, right = plane.y(figure.chance), WIDTH - _RIGHT
+        parts.append(
+            f'<line class="mean" x1="{_LEFT}" x2="{right}" y1="{y}" y2="{y}"/>'
+            f'<text x="{right}" y="{y - 5}" text-anchor="end">'
+            f"chance {number(round(figure.chance, 6))}</text>"
+        )
     if fit:
         parts.append(_draw(plane, _cut(fit, plane)))
     for point in points:

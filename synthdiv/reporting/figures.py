@@ -69,12 +69,14 @@ class Scatter(_Figure):
         points: what is drawn, in this order.
         y_label: of the upright axis.
         fit: a regression line with its band, or nothing.
+        chance: what guessing gives, drawn as a level line, or None.
         groups: names of the groups 0, 1, ...; more than one makes a legend.
     """
 
     points: Sequence[Point]
     y_label: str = dataclasses.field(kw_only=True)
     fit: Series | None = dataclasses.field(default=None, kw_only=True)
+    chance: float | None = dataclasses.field(default=None, kw_only=True)
     groups: Sequence[str] = dataclasses.field(default=(), kw_only=True)
 
 

@@ -107,6 +107,8 @@ def _scatter(figure: Scatter, axes: "Axes") -> None:
             axes.annotate(
                 point.label, (point.x, point.y), xytext=(5, 5), textcoords="offset points"
             )
+    if figure.chance is not None:
+        axes.axhline(figure.chance, color="black", linestyle=":")
     if figure.fit:
         shown = axes.axis()
         _line(figure.fit, axes)

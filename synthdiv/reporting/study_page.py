@@ -1,5 +1,6 @@
 """The page of a study and its figures, made of `study.json` and the fitted lines."""
 
+import re
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
@@ -8,10 +9,11 @@ from typing import Any
 from synthdiv import files
 from synthdiv.reporting import charts, pages
 from synthdiv.reporting.figures import Point, Scatter, Series
+from synthdiv.reporting.outcomes import Outcome, outcome_named
 from synthdiv.reporting.pages import Metric
 
 PHASES = {"pretrain": "pre-trained", "sft": "fine-tuned"}
-Fits = Mapping[tuple[str, str], Series]
+Fits = Mapping[tuple[str, str, str], Series]
 
 
 def write_study_page(
@@ -22,7 +24,7 @@ def write_study_page(
     Args:
         workdir: the study's directory.
         study: the content of `study.json`.
-        fits: the fitted line, in per cent of accuracy, of each (model, phase) that has one.
+        fits: the fitted line, as shown, of each (model, phase, outcome) that has one.
         metrics: the baselines that are known, by their names in `study.json`.
 
     Returns:
@@ -30,20 +32,21 @@ def write_study_page(
     """
     from markupsafe import Markup
 
-    panels = study_panels(study, fits)
     figures = files.output_dir(workdir / "figures")
-    shown = []
-    for (model, phase), panel in panels.items():
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for (model, phase, name), panel in study_panels(study, fits).items():
         svg = charts.svg(panel)
-        name = f"{model}_{PHASES[phase]}".replace(" ", "_").replace("-", "_")
-        files.write_text(figures / f"{name}.svg", _standalone(svg))
-        shown.append({"title": panel.title, "svg": Markup(svg), "says": panel.description})
+        file = re.sub(r"[^A-Za-z0-9.]+", "_", f"{model} {PHASES[phase]} {name}")
+        files.write_text(figures / f"{file}.svg", _standalone(svg))
+        shown = {"title": panel.title, "svg": Markup(svg), "says": panel.description}
+        groups.setdefault(name, []).append(shown)
     page = pages.render(
         "study_page",
         study=study,
         models=list(study["regression"]),
-        panels=shown,
+        groups=[(outcome_named(name), panels) for name, panels in groups.items()],
         table=study_table(study),
+        outcomes=_outcomes(study),
         baselines=_baselines(study, metrics),
         notices=study["notices"],
     )
@@ -60,62 +63,71 @@ def _standalone(svg: str) -> str:
     return f"{root}{head}><style>{escape(pages.stylesheet(), quote=False)}</style>{body}\n"
 
 
-def study_panels(study: Mapping[str, Any], fits: Fits) -> dict[tuple[str, str], Scatter]:
-    """Returns the panels of Figure 1 by (model, phase): all corpora, score against accuracy."""
+def study_panels(study: Mapping[str, Any], fits: Fits) -> dict[tuple[str, str, str], Scatter]:
+    """Returns the panels of Figure 1 by (model, phase, outcome): score against outcome."""
+    outcomes = study["outcomes"]
+    names = {name: None for phases in outcomes.values() for fit in phases.values() for name in fit}
     return {
-        (model, phase): _panel(study, model, phase, fits.get((model, phase)))
-        for model in study["regression"]
-        for phase in PHASES
+        (model, phase, name): _panel(study, model, phase, name, fits.get((model, phase, name)))
+        for name in names
+        for model, phases in outcomes.items()
+        for phase in phases
+        if name in phases[phase]
     }
 
 
-def _panel(study: Mapping[str, Any], model: str, phase: str, fit: Series | None) -> Scatter:
+def _panel(
+    study: Mapping[str, Any], model: str, phase: str, name: str, fit: Series | None
+) -> Scatter:
+    outcome = outcome_named(name)
+    found = study["outcomes"][model][phase][name]
     points = []
     tokens = [cell["corpus"]["tokens"] for cell in study["cells"]]
-    for cell in study["cells"]:
-        outcome = cell["models"][model][phase]
-        accuracy, error = 100 * outcome["accuracy"], outcome["stderr"]
+    for cell, figure in zip(study["cells"], found["figures"], strict=True):
+        value, error = outcome.times * figure["value"], figure["stderr"]
+        half = None if error is None else 1.96 * outcome.times * error
         low, high = cell["score"]["ci95"]
         points.append(
             Point(
                 x=cell["score"]["mean"],
-                y=accuracy,
+                y=value,
                 label=cell["corpus"]["name"],
                 x_interval=None if low is None or high is None else (low, high),
-                y_interval=None
-                if error is None
-                else (accuracy - 196 * error, accuracy + 196 * error),
+                y_interval=None if half is None else (value - half, value + half),
                 size=cell["corpus"]["tokens"] / (sum(tokens) / len(tokens)),
             )
         )
+    chance = found["chance"]
     return Scatter(
         points,
         title=f"{model}, {PHASES[phase]}",
         x_label="LLM cluster score",
-        y_label="accuracy, %",
-        description=_says(study["regression"][model][phase]),
+        y_label=outcome.title + (f", {outcome.unit}" if outcome.unit else ""),
+        description=_says(found, outcome),
         fit=fit,
+        chance=None if chance is None else outcome.times * chance,
     )
 
 
-def _says(fit: Mapping[str, Any]) -> str:
+def _says(fit: Mapping[str, Any], outcome: Outcome) -> str:
     """The regression in a sentence that claims no more than the interval allows."""
     if fit["slope"] is None:
         return f"No line can be fitted through {fit['n']} corpora of these scores."
     if fit["pearson"] is None:
-        return f"All {fit['n']} corpora led to the same accuracy."
-    slope = f"{100 * fit['slope']:+.2f} points of accuracy per unit of score"
+        return f"All {fit['n']} corpora led to the same {outcome.title}."
+    of = f"points of {outcome.title}" if outcome.unit == "%" else outcome.title
+    slope = f"{outcome.text(fit['slope'], '+')} {of} per unit of score"
     if fit["ci95"] is None:
         return f"{slope}, over {fit['n']} corpora: too few for an interval."
-    low, high = (100 * bound for bound in fit["ci95"])
+    low, high = fit["ci95"]
     verdict = (
         "The interval holds zero: these corpora do not show that the two go together."
         if low <= 0 <= high
         else "The interval excludes zero."
     )
     return (
-        f"{slope}, 95% interval {low:+.2f} to {high:+.2f}; Pearson {fit['pearson']:.2f}, "
-        f"{fit['n']} corpora. {verdict}"
+        f"{slope}, 95% interval {outcome.text(low, '+')} to {outcome.text(high, '+')}; "
+        f"Pearson {fit['pearson']:.2f}, {fit['n']} corpora. {verdict}"
     )
 
 
@@ -139,6 +151,38 @@ def study_table(study: Mapping[str, Any]) -> dict[str, list[Any]]:
                 row.append(f"{accuracy} \u00b1 {_figure(outcome['stderr'], 1, 100)}")
                 row.append(_figure(outcome["bits_per_byte"], 3))
         rows.append(row)
+    return {"head": head, "rows": rows + _chance_row(study, len(head))}
+
+
+def _chance_row(study: Mapping[str, Any], columns: int) -> list[list[Any]]:
+    """What guessing gives of accuracy, below the corpora, where that is known."""
+    levels = [
+        phases[phase].get("accuracy", {}).get("chance")
+        for phases in study["outcomes"].values()
+        for phase in PHASES
+    ]
+    if set(levels) <= {None}:
+        return []
+    ends = [text for level in levels for text in (_figure(level, 1, 100), "")]
+    return [["chance", *[""] * (columns - 1 - len(ends)), *ends]]
+
+
+def _outcomes(study: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """One corpus a row, every outcome of every model a column, and what guessing gives."""
+    head, columns = ["Corpus"], []
+    names = [cell["corpus"]["name"] for cell in study["cells"]]
+    for model, phases in study["outcomes"].items():
+        for phase, found in phases.items():
+            for name, fit in found.items():
+                outcome = outcome_named(name)
+                unit = f", {outcome.unit}" if outcome.unit else ""
+                head.append(f"{model} {PHASES[phase]}: {outcome.title}{unit}")
+                values = [
+                    f"{outcome.text(one['value'])} \u00b1 {outcome.text(one['stderr'])}"
+                    for one in fit["figures"]
+                ]
+                columns.append([*values, outcome.text(fit["chance"])])
+    rows = [list(row) for row in zip([*names, "chance"], *columns, strict=True)]
     return {"head": head, "rows": rows}
 
 

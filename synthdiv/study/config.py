@@ -44,7 +44,8 @@ class StudyConfig:
     models: tuple[str, ...] = ()  # names; each is a gin scope of Model, Pretrain, SFT, ...
     topics: PathName = "configs/topics/seeds.jsonl"
     real: tuple[str, ...] = ("stdlib",)  # corpora mixed into every cell; stdlib: Python's own docs
-    heldout: PathName = "stdlib"  # corpus for bits per byte; stdlib: modules that `real` leaves out
+    # Corpora for bits per byte, the first first; stdlib: modules that `real` leaves out.
+    heldout: tuple[str, ...] = ("stdlib",)
     instructions: PathName = "stdlib"  # a file of conversations; stdlib: made of Python's docs
     max_instructions: int = 2000  # conversations made of Python's docs at most
     real_tokens: int = 200_000  # effective tokens of real text per model (paper section 3)
@@ -57,6 +58,8 @@ class StudyConfig:
 
     def __post_init__(self) -> None:
         settle(self)
+        if isinstance(self.heldout, str):  # one by itself
+            object.__setattr__(self, "heldout", (self.heldout,))
         if self.seed < 0:
             raise UserError(f"Study.seed must not be negative, as {self.seed} is")
         for field in ("cells", "models"):
@@ -113,7 +116,7 @@ def inputs_of(plan: Plan) -> dict[str, str]:
     """
     made, config = "stdlib", plan.config
     found = {str(config.topics): sha256_file(plan.topics)}
-    for name in (*config.real, config.heldout):
+    for name in (*config.real, *config.heldout):
         if name != made:
             found[str(name)] = Corpus(name).bytes_sha256
     for cell in plan.cells:

@@ -8,8 +8,9 @@ import numpy as np
 from synthdiv.baselines.catalogue import METRICS
 from synthdiv.plans import text_table
 from synthdiv.reporting.figures import Series
+from synthdiv.reporting.outcomes import outcome_named
 from synthdiv.reporting.plots import plot
-from synthdiv.reporting.study_page import PHASES, study_panels, study_table, write_study_page
+from synthdiv.reporting.study_page import study_panels, study_table, write_study_page
 from synthdiv.study.regression import line_band
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def write_report(workdir: Path, study: dict[str, Any]) -> Path:
 
 
 def plot_study(study: dict[str, Any]) -> "MatplotlibFigure":
-    """Returns Figure 1, accuracy against score for each model and phase, through matplotlib.
+    """Returns Figure 1, each outcome against score by model and phase, through matplotlib.
 
     Args:
         study: the content of `study.json`.
@@ -38,22 +39,24 @@ def plot_study(study: dict[str, Any]) -> "MatplotlibFigure":
     return plot(list(study_panels(study, _fits(study)).values()))
 
 
-def _fits(study: dict[str, Any]) -> dict[tuple[str, str], Series]:
-    """The fitted line of each (model, phase) that has an interval."""
+def _fits(study: dict[str, Any]) -> dict[tuple[str, str, str], Series]:
+    """The fitted line of each (model, phase, outcome) that has an interval."""
     return {
-        (model, phase): _fitted_line(study, model, phase)
-        for model in study["regression"]
-        for phase in PHASES
-        if study["regression"][model][phase]["ci95"] is not None
+        (model, phase, name): _fitted_line(study, fit, name)
+        for model, phases in study["outcomes"].items()
+        for phase, fits in phases.items()
+        for name, fit in fits.items()
+        if fit["ci95"] is not None
     }
 
 
-def _fitted_line(study: dict[str, Any], model: str, phase: str) -> Series:
-    """The regression line and its band in per cent, a little beyond the scores on both sides."""
+def _fitted_line(study: dict[str, Any], fit: dict[str, Any], name: str) -> Series:
+    """The regression line and its band as shown, a little beyond the scores on both sides."""
+    times = outcome_named(name).times
     scores = [cell["score"]["mean"] for cell in study["cells"]]
     grid = np.linspace(min(scores) - 0.5, max(scores) + 0.5, 60).tolist()
-    band = line_band(scores, study["regression"][model][phase], grid)
-    line, low, high = ([100 * value for value in values] for values in band)
+    band = line_band(scores, fit, grid)
+    line, low, high = ([times * value for value in values] for values in band)
     return Series("least squares", grid, line, low, high)
 
 

@@ -17,7 +17,8 @@ from synthdiv.data import MixtureConfig
 from synthdiv.errors import UserError
 from synthdiv.progress import say
 from synthdiv.study.config import Cell, Model, Plan, inputs_of
-from synthdiv.study.regression import rank_correlations, regress
+from synthdiv.study.outcomes import outcome_of, relate
+from synthdiv.study.regression import rank_correlations
 from synthdiv.study.report import write_report
 from synthdiv.study.stages import Stages, fingerprint, record_of
 
@@ -113,7 +114,7 @@ def _share(plan: Plan, workdir: Path, shared: Path) -> None:
     from synthdiv.data import load_tokenizer, stdlib_instructions, train_tokenizer
 
     real = _real_corpora(plan, shared)
-    _heldout_corpus(plan, shared)
+    _heldout_corpora(plan, shared)
     if plan.config.instructions == "stdlib":
         stdlib_instructions(
             shared / "instructions.jsonl", plan.config.max_instructions, plan.config.seed
@@ -139,12 +140,17 @@ def _real_corpora(plan: Plan, shared: Path) -> list[files.Corpus]:
     ]
 
 
-def _heldout_corpus(plan: Plan, shared: Path) -> files.Corpus:
+def _heldout_corpora(plan: Plan, shared: Path) -> list[files.Corpus]:
     from synthdiv.data import stdlib_corpus
 
-    if plan.config.heldout == "stdlib":
-        return files.Corpus(stdlib_corpus(shared / "real" / "stdlib_heldout", heldout=True))
-    return files.Corpus(plan.config.heldout)
+    return [
+        files.Corpus(
+            stdlib_corpus(shared / "real" / "stdlib_heldout", heldout=True)
+            if name == "stdlib"
+            else name
+        )
+        for name in plan.config.heldout
+    ]
 
 
 def _write_questions(plan: Plan, shared: Path) -> None:
@@ -212,24 +218,21 @@ def _evaluate(plan: Plan, phase: str, where: Path, shared: Path) -> None:
         where / f"{phase}.json",
         plan.config.data_dir or shared / "questions",
         plan.evaluate,
-        corpora=[_heldout_corpus(plan, shared)],
+        corpora=_heldout_corpora(plan, shared),
     )
 
 
 def collect(plan: Plan, workdir: Path) -> dict[str, Any]:
     """Gathers what the stages wrote into the content of `study.json`."""
     cells = [_collect_cell(plan, cell, workdir) for cell in plan.cells]
-    scores = [cell["score"]["mean"] for cell in cells]
-    regression = {
-        model.name: {
-            phase: regress(scores, [c["models"][model.name][phase]["accuracy"] for c in cells])
-            for phase in PHASES
-        }
-        for model in plan.models
-    }
+    outcomes = relate(cells)
     return {
         "cells": cells,
-        "regression": regression,
+        "regression": {
+            model: {phase: found["accuracy"] for phase, found in phases.items()}
+            for model, phases in outcomes.items()
+        },
+        "outcomes": outcomes,
         "rank_correlations": rank_correlations(cells),
         "seed": plan.config.seed,
         "notices": _notices(plan),
@@ -269,8 +272,7 @@ def _manifest(tokens: Path) -> dict[str, Any]:
 
 
 def _outcome(where: Path, phase: str) -> dict[str, Any]:
-    results = files.read_json(where / f"{phase}.json")
-    return {key: results[key] for key in ("accuracy", "stderr", "bits_per_byte", "tasks")}
+    return outcome_of(files.read_json(where / f"{phase}.json"))
 
 
 def _notices(plan: Plan) -> list[str]:

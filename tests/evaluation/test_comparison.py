@@ -72,6 +72,40 @@ def test_the_same_answers_differ_by_nothing(tmp_path, scores):
     assert row["differences"][0] == {"difference": 0.0, "ci": [0.0, 0.0], "against": 1.0}
 
 
+def test_measures_are_compared_on_the_same_questions_each_in_its_unit(tmp_path, scores):
+    random = np.random.default_rng(2)
+    first = random.random(300)
+    second = first + random.normal(0.02, 0.05, 300)
+    paths = []
+    for name, values, measures in (
+        ("a", scores[0][:300], {"brier": first, "probability": first}),
+        ("b", scores[1][:300], {"brier": second}),  # an older version: fewer measures
+    ):
+        path = tmp_path / f"{name}.json"
+        paths.append(_write(path, t=values, u=values))
+        found = json.loads(path.read_text())
+        for task in found["questions"].values():
+            task["measures"] = {key: list(value) for key, value in measures.items()}
+            task["chance"] = {"accuracy": 0.5, "brier": 0.5}
+        path.write_text(json.dumps(found))
+    comparison = compare(paths, tmp_path / "out", CompareConfig(draws=4000))
+    assert [(row["task"], row["measure"]) for row in comparison.rows] == [
+        *(("t", "accuracy"), ("u", "accuracy"), ("average", "accuracy")),
+        *(("t", "brier"), ("u", "brier"), ("average", "brier")),
+    ]
+    row = comparison.rows[3]
+    (found,) = row["differences"]
+    d = second - first
+    lo, hi = found["ci"]
+    assert found["difference"] == pytest.approx(d.mean()) and row["chance"] == 0.5
+    assert (hi - lo) / (2 * 1.96) == pytest.approx(d.std() / math.sqrt(300), rel=0.06)
+    lines = [line.split() for line in comparison.table().splitlines()]
+    (line,) = [line for line in lines if line[:2] == ["t", "brier"]]
+    assert line[2:5] == ["300", "0.5000", f"{first.mean():.4f}"]
+    page = (tmp_path / "out" / "comparison.html").read_text()
+    assert "Brier score</h3>" in page and f"{first.mean():.4f}" in page
+
+
 def test_ninety_five_of_a_hundred_intervals_hold_the_true_difference(tmp_path):
     random = np.random.default_rng(1)
     held = 0

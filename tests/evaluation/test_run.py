@@ -68,11 +68,17 @@ def test_samples_are_written_on_request(results):
 
 def test_the_table_says_what_the_results_say(results):
     found, _ = results
-    rows = {line.split()[0]: line.split()[1:] for line in table(found).splitlines()}
-    assert rows["average"] == [f"{found['accuracy']:.2%}", f"{found['stderr']:.2%}", "9", "tasks"]
-    value, error = (f"{found['tasks']['copa'][key]:.2%}" for key in ("value", "stderr"))
-    assert rows["copa"] == ["acc", value, error, "12", "questions"]
-    assert rows["pages"][:2] == ["bits/byte", f"{found['bits_per_byte']:.4f}"]
+    lines = [line.split() for line in table(found).splitlines()]
+    (average,) = [line for line in lines if line[0] == "average" and line[-1] == "tasks"][:1]
+    shares = [f"{found[key]:.2%}" for key in ("accuracy", "stderr", "chance")]
+    assert average == ["average", *shares, "9", "tasks"]
+    copa = [f"{found['tasks']['copa'][key]:.2%}" for key in ("value", "stderr")]
+    assert ["copa", "acc", *copa, "50.00%", "12", "questions"] in lines
+    brier = found["measures"]["brier"]
+    shown = [f"{brier[key]:.4f}" for key in ("value", "stderr", "chance")]
+    assert ["average", "brier", *shown, "9", "tasks"] in lines
+    (pages,) = [line for line in lines if line[0] == "pages"]
+    assert pages[1:3] == ["bits/byte", f"{found['bits_per_byte']:.4f}"]
 
 
 def test_an_evaluation_run_again_asks_the_model_nothing(checkpoint, suite, tmp_path, monkeypatch):

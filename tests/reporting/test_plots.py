@@ -40,8 +40,11 @@ def test_every_kind_of_figure_is_drawn_from_its_data(matplotlib):
 def test_a_study_has_a_panel_for_each_model_and_phase_with_its_line(matplotlib, tmp_path):
     study = made_up_study()
     whole = plot_study(study)
-    assert [axes.get_title() for axes in whole.axes] == ["tiny, pre-trained", "tiny, fine-tuned"]
-    (line,) = whole.axes[1].lines
+    titles = [axes.get_title() for axes in whole.axes]
+    assert titles[:2] == ["tiny, pre-trained", "tiny, fine-tuned"]
+    assert len(titles) == 2 * len(study["outcomes"]["tiny"]["sft"])
+    chance, line = whole.axes[1].lines
+    assert set(chance.get_ydata()) == {25}
     grid, fitted = line.get_xdata(), line.get_ydata()
     slope = (fitted[-1] - fitted[0]) / (grid[-1] - grid[0])
     assert slope == pytest.approx(100 * study["regression"]["tiny"]["sft"]["slope"])

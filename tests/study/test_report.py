@@ -5,6 +5,7 @@ import re
 import pytest
 
 from synthdiv import files
+from synthdiv.study.outcomes import figures, outcome_of, relate
 from synthdiv.study.regression import rank_correlations, regress
 from synthdiv.study.report import results_table, write_report
 
@@ -20,6 +21,15 @@ def made_up_study(names=("few", "some", "many", "more"), slope=0.05):
             "stderr": 0.0191,
             "bits_per_byte": 2.5 - 0.01 * i,
             "tasks": {},
+            "chance": 0.25,
+            "measures": {
+                "probability": {"value": 0.26 + 0.01 * i, "stderr": 0.004, "chance": 0.25},
+                "answer_bits_per_byte": {"value": 1.7 - noise[i], "stderr": 0.1, "chance": None},
+            },
+            "texts": {
+                "docs": {"bits_per_byte": 2.5 - 0.01 * i, "standard_error": 0.02},
+                "tales & more": {"bits_per_byte": 3.5 - 0.01 * i, "standard_error": 0.03},
+            },
         }
         cells.append(
             {
@@ -40,10 +50,10 @@ def made_up_study(names=("few", "some", "many", "more"), slope=0.05):
                 "models": {"tiny": {"pretrain": outcome, "sft": outcome}},
             }
         )
-    scores = [c["score"]["mean"] for c in cells]
-    accuracies = [c["models"]["tiny"]["sft"]["accuracy"] for c in cells]
-    fit = regress(scores, accuracies)
+    outcomes = relate(cells)
+    fit = outcomes["tiny"]["sft"]["accuracy"]
     return {
+        "outcomes": outcomes,
         "rank_correlations": rank_correlations(cells),
         "cells": cells,
         "regression": {"tiny": {"pretrain": fit, "sft": fit}},
@@ -69,10 +79,33 @@ def test_the_page_stands_alone_and_shows_what_is_measured(tmp_path):
     assert "<strong>tiny, fine-tuned.</strong>" in page
     assert "written by a stand-in" in page
     assert not re.search(r"(src|href)=\"(https?:)?//", page)
+    names = ["accuracy", "answer_bits_per_byte", "bits_per_byte", "bits_per_byte_tales_more"]
     assert sorted(p.name for p in (tmp_path / "figures").iterdir()) == [
-        "tiny_fine_tuned.svg",
-        "tiny_pre_trained.svg",
+        f"tiny_{phase}_{name}.svg"
+        for phase in ("fine_tuned", "pre_trained")
+        for name in (*names, "probability")
     ]
+
+
+def test_every_outcome_has_its_figure_and_chance_is_drawn_and_named(tmp_path):
+    page = write_report(tmp_path, made_up_study()).read_text()
+    for title in (
+        *("Accuracy", "Probability of the right answer", "Bits per byte of the right answer"),
+        *("Bits per byte of held-out text", "Bits per byte of tales &amp; more"),
+    ):
+        assert f"<h3>{title}</h3>" in page
+    assert page.count(">chance 25</text>") == 4, "accuracy and probability, of two phases"
+    row = next(line for line in page.splitlines() if 'scope="row">chance<' in line)
+    assert row.count(">25.0<") == 2
+    rows = [line for line in page.splitlines() if 'scope="row">chance<' in line]
+    assert rows[1].count(">25.00<") == 4 and rows[1].count(">-<") == 6
+    assert "+1.00 points of probability of the right answer per unit of score" in page
+
+
+def test_evaluations_of_an_earlier_version_have_accuracy_and_bits_per_byte():
+    old = {"accuracy": 0.5, "stderr": 0.1, "bits_per_byte": 2.0, "tasks": {}}
+    found = figures(outcome_of(old | {"corpora": {}}))
+    assert set(found) == {"accuracy", "bits_per_byte"} and found["accuracy"]["chance"] is None
 
 
 def test_what_is_not_known_is_a_dash_and_breaks_nothing(tmp_path):
@@ -80,17 +113,20 @@ def test_what_is_not_known_is_a_dash_and_breaks_nothing(tmp_path):
     few = study["cells"][0]
     few["score"] = {"mean": 1.5, "ci95": [None, None], "standard_error": None}
     outcome = few["models"]["tiny"]["sft"]
-    outcome |= {"stderr": None, "bits_per_byte": None}
+    outcome |= {"stderr": None, "bits_per_byte": None, "texts": {}}
+    study["outcomes"] = relate(study["cells"])
     page = write_report(tmp_path, study).read_text()
     row = next(line for line in page.splitlines() if 'scope="row">few<' in line)
     assert "- to -" in row and "26.0 \u00b1 -" in row and "None" not in row + results_table(study)
-    whole = write_report(tmp_path, made_up_study()).read_text()
-    assert whole.count('class="error"') - page.count('class="error"') == 4, "two in each chart"
+    charts = page.split("<h3>")[1].count('class="error"')
+    whole = write_report(tmp_path, made_up_study()).read_text().split("<h3>")[1]
+    assert whole.count('class="error"') - charts == 4, "two in each chart"
 
 
 def test_a_flat_result_is_called_flat(tmp_path):
     page = write_report(tmp_path, made_up_study(slope=0.0)).read_text()
-    assert "holds zero" in page and "excludes zero" not in page
+    accuracy = page.split("<h3>")[1]
+    assert "holds zero" in accuracy and "excludes zero" not in accuracy
 
 
 def test_two_corpora_get_no_interval(tmp_path):
@@ -115,7 +151,8 @@ def test_figures_are_svg_files_that_parse(tmp_path):
 
 def test_results_table_lines_up():
     lines = results_table(made_up_study()).splitlines()
-    assert len(lines) == 6 and len({len(line) for line in lines}) == 1
+    assert len(lines) == 7 and len({len(line) for line in lines[:-1]}) == 1
+    assert lines[-1].split() == ["chance", "25.0", "25.0"]
     assert lines[2].startswith("few")
 
 
@@ -131,7 +168,7 @@ def test_the_page_is_made_of_study_json_alone(tmp_path):
 @pytest.mark.parametrize("phase", ["pretrain", "sft"])
 def test_a_line_needs_different_scores(tmp_path, phase):
     study = made_up_study(names=("a", "b", "c"))
-    study["regression"]["tiny"][phase] = regress([1, 1, 1], [0.2, 0.3, 0.4])
+    study["outcomes"]["tiny"][phase]["accuracy"] |= regress([1, 1, 1], [0.2, 0.3, 0.4])
     assert "No line can be fitted" in write_report(tmp_path, study).read_text()
 
 
@@ -144,5 +181,5 @@ def test_baselines_are_rows_that_say_how_they_rank_the_corpora(tmp_path):
 
 def test_equal_accuracies_are_called_equal(tmp_path):
     study = made_up_study(names=("a", "b", "c"))
-    study["regression"]["tiny"]["sft"] = regress([1, 2, 3], [0.3, 0.3, 0.3])
+    study["outcomes"]["tiny"]["sft"]["accuracy"] |= regress([1, 2, 3], [0.3, 0.3, 0.3])
     assert "All 3 corpora led to the same accuracy." in write_report(tmp_path, study).read_text()
