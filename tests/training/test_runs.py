@@ -2,7 +2,10 @@
 
 import dataclasses
 import json
+import os
+import signal
 import struct
+import threading
 from pathlib import Path
 
 import jax
@@ -10,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from synthdiv.errors import UserError
+from synthdiv.errors import Paused, UserError
 from synthdiv.model import load_model
 from synthdiv.training import (
     MeshConfig,
@@ -35,6 +38,31 @@ def assert_same_state(a, b) -> None:
     a, b = state_of(a), state_of(b)
     assert jax.tree.structure(a) == jax.tree.structure(b)
     jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_a_termination_is_a_pause_with_all_saved(config, tmp_path) -> None:
+    """SIGTERM, which a process of its own would get from its scheduler, sent from a thread."""
+    log, ended = tmp_path / "metrics.jsonl", threading.Event()
+
+    def terminate() -> None:
+        while not (log.exists() and log.stat().st_size) and not ended.wait(0.01):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)  # where the run does not hear it
+    thread = threading.Thread(target=terminate)
+    thread.start()
+    try:
+        long = dataclasses.replace(config, tokens=10_000 * 8 * LENGTH, log_every=1)
+        with pytest.raises(Paused, match="asked to stop at step") as paused:
+            pretrain(long, tmp_path)
+    finally:
+        ended.set()
+        thread.join()
+        signal.signal(signal.SIGTERM, before)
+    stopped = int(str(paused.value).split("step ")[1].split()[0])
+    assert (tmp_path / "checkpoints" / str(stopped) / "about/metadata").exists()
+    assert lines(tmp_path)[-1]["step"] == stopped < 10_000
 
 
 def test_a_run_learns_and_says_what_it_did(config, tmp_path) -> None:
