@@ -22,7 +22,7 @@ import orbax.checkpoint as ocp
 
 from synthdiv.errors import UserError
 from synthdiv.model import digests
-from synthdiv.model.config import ARCHITECTURE
+from synthdiv.model.config import ARCHITECTURE, ModelConfig
 from synthdiv.model.weights import CHECKPOINTS, read_about, seal, steps_in, tokenizer_digests
 from synthdiv.progress import say
 from synthdiv.training.step import TrainState
@@ -184,11 +184,13 @@ class Checkpoints:
                 f"{self.path(step)} is of a version that used another AdamW beside Muon: finish "
                 "the run with that version, or begin it in another `workdir`"
             )
-        saved, wanted = about["model"], self._about["model"]
+        # What an earlier version did not know was as the defaults are.
+        saved = dataclasses.asdict(ModelConfig()) | about["model"]
+        wanted = self._about["model"]
         for name in ARCHITECTURE:
-            if saved.get(name) != wanted[name]:
+            if saved[name] != wanted[name]:
                 raise UserError(
-                    f"{self.path(step)} has Model.{name}={saved.get(name)!r} and this run "
+                    f"{self.path(step)} has Model.{name}={saved[name]!r} and this run "
                     f"{wanted[name]!r}: take another `workdir` or the same model"
                 )
 

@@ -81,6 +81,12 @@ class SFTConfig(RunConfig):
     sequence_length: int = 0  # 0: the model's context
     format: str = "auto"  # of the instruction file
     attention_dropout: float = 0.0
+    # How the model is computed, as Model.* of pre-training; "" and 0: as it was trained, which for
+    # a Hugging Face directory is float32 without recomputation.
+    dtype: str = ""
+    remat: str = ""
+    attention: str = ""
+    loss_chunk: int = 0
     checkpoint_every: int = 0
     template: ChatTemplate = ChatTemplate()
     optimizer: SFTOptimizerConfig = SFTOptimizerConfig()

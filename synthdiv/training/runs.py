@@ -249,7 +249,11 @@ def _open_sft(config: SFTConfig, checkpoint: Path, inputs: Sequence[Path]) -> Ru
     model, tokenizer = weights.describe(checkpoint)
     if tokenizer is None:
         raise UserError(f"{checkpoint} has no tokenizer, which fine-tuning needs")
-    model = dataclasses.replace(model, attention_dropout=config.attention_dropout)
+    computed = {
+        name: getattr(config, name) for name in ("dtype", "remat", "attention", "loss_chunk")
+    }
+    chosen = {name: value for name, value in computed.items() if value}
+    model = dataclasses.replace(model, attention_dropout=config.attention_dropout, **chosen)
     data = sft_batches(
         inputs,
         load_tokenizer(tokenizer),

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from synthdiv.errors import Paused, UserError
-from synthdiv.model import load_model
+from synthdiv.model import load_model, weights
 from synthdiv.training import (
     MeshConfig,
     OptimizerConfig,
@@ -23,8 +23,10 @@ from synthdiv.training import (
     export,
     plan_pretrain,
     pretrain,
+    runs,
     sft,
 )
+from synthdiv.training.work import fine_tuning
 from tests.training.conftest import LENGTH, TINY, lines, state_of
 
 
@@ -329,6 +331,28 @@ def test_fine_tuning_starts_from_the_model_and_learns(config, tmp_path, instruct
     jax.tree.map(
         np.testing.assert_array_equal, state_of(start)["params"], state_of(unmoved)["params"]
     )
+
+
+def test_fine_tuning_computes_the_model_as_it_is_told(run, instructions) -> None:
+    """And as it was trained where nothing is said; only the dtype makes it another run."""
+    start = weights.find_checkpoint(run)
+
+    def opened(**how):
+        return runs._open_sft(
+            SFTConfig(batch_size=8, compile_cache="", **how), start, [instructions]
+        )
+
+    def work(**how):
+        config = SFTConfig(batch_size=8, **how)
+        return fine_tuning(config, start, [instructions], config.template)
+
+    how = {"remat": "full", "attention": "xla", "loss_chunk": 32}
+    assert opened().model == dataclasses.replace(TINY, attention_dropout=0.0)
+    told = opened(**how, dtype="bfloat16").model
+    assert told == dataclasses.replace(TINY, **how, dtype="bfloat16")
+    assert work() == work(**how) != work(dtype="bfloat16")
+    with pytest.raises(UserError, match="Model.remat='ful' is not one of .*'full'"):
+        opened(remat="ful")
 
 
 def test_epochs_of_a_set_smaller_than_a_batch_are_those_asked_for(
