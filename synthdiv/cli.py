@@ -36,6 +36,7 @@ COMMANDS = {
     "pretrain": "a model out of a mixture of tokens",
     "sft": "a fine-tuned model out of a pre-trained one",
     "evaluate": "the accuracy of a checkpoint",
+    "sample": "text that a checkpoint writes",
     "export": "a Hugging Face Llama out of a checkpoint",
     "study": "all of these for several corpora, and how score relates to accuracy",
 }
@@ -329,8 +330,7 @@ def _parse(values: flags.FlagValues, argv: list[str]) -> None:
 def _with_flags(message: str, values: flags.FlagValues) -> str:
     """A message of the library, which names `parameters`, with the flags that set them.
 
-    `name` and `name=value` become the flag of that name, `Scope.name=value` becomes a binding.
-    What the command has no flag for stays as it is.
+    `name` and `name=value` become that flag, if there is one; `Scope.name=value` a binding.
     """
 
     def flag(found: re.Match[str]) -> str:

@@ -3,12 +3,19 @@
 HF_ENDPOINT names another server, HF_HOME the cache, HF_HUB_OFFLINE=1 leaves it at the cache.
 """
 
+import contextlib
+import os
 import re
-from collections.abc import Sequence
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from unittest import mock
 
 from synthdiv.errors import UserError, first_line
 
+_HUB = "https://huggingface.co"
+_PATIENCE_S = 5.0  # until a hub that says nothing is taken for one that is away
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _TOKENIZER = (
     "tokenizer.json",
@@ -48,12 +55,16 @@ def _find(name: str | Path, what: str, files: Sequence[str]) -> Path:
         import huggingface_hub
     except ImportError:
         return path
+    silent = why_silent()
     try:
-        return Path(huggingface_hub.snapshot_download(str(name), allow_patterns=list(files)))
+        return Path(
+            huggingface_hub.snapshot_download(
+                str(name), allow_patterns=list(files), local_files_only=silent is not None
+            )
+        )
     except Exception as error:
-        raise UserError(
-            f"no {what} {str(name)!r} here, and none from the hub: {first_line(error)}"
-        ) from error
+        reason = silent or first_line(error)
+        raise UserError(f"no {what} {str(name)!r} here, and none from the hub: {reason}") from error
 
 
 def _could_be_on_a_hub(name: str | Path) -> bool:
@@ -79,15 +90,52 @@ def fetch_file(repository: str, file: str, kind: str, revision: str | None = Non
     """
     try:
         import huggingface_hub
-
-        return Path(
-            huggingface_hub.hf_hub_download(repository, file, repo_type=kind, revision=revision)
-        )
     except ImportError:
         raise UserError(
             f"{repository} needs huggingface_hub: pip install 'synthdiv[hub]'"
         ) from None
+    silent = why_silent()
+    try:
+        return Path(
+            huggingface_hub.hf_hub_download(
+                repository,
+                file,
+                repo_type=kind,
+                revision=revision,
+                local_files_only=silent is not None,
+            )
+        )
     except Exception as error:
-        raise UserError(
-            f"no file {file!r} of {repository} from the hub: {first_line(error)}"
-        ) from error
+        reason = silent or first_line(error)
+        raise UserError(f"no file {file!r} of {repository} from the hub: {reason}") from error
+
+
+def why_silent() -> str | None:
+    """Returns in words why nothing but the hub's cache can be used; None where the hub answers.
+
+    The hub's libraries would find out themselves, in half a minute and with a line for every try.
+    """
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+        return "HF_HUB_OFFLINE leaves it at the cache, which has none"
+    address = os.environ.get("HF_ENDPOINT") or _HUB
+    asked = urllib.request.Request(address, method="HEAD")
+    try:
+        with urllib.request.urlopen(asked, timeout=_PATIENCE_S):
+            return None
+    except urllib.error.HTTPError:
+        return None  # whatever it says of its front page, it answers
+    except OSError:
+        return f"{address} does not answer, and its cache has none"
+
+
+@contextlib.contextmanager
+def from_cache() -> Iterator[None]:
+    """Lets `datasets` look nowhere but into its cache, as HF_HUB_OFFLINE=1 does from the start."""
+    import datasets
+    import huggingface_hub
+
+    with (
+        mock.patch.object(huggingface_hub.constants, "HF_HUB_OFFLINE", True),
+        mock.patch.object(datasets.config, "HF_HUB_OFFLINE", True),
+    ):
+        yield

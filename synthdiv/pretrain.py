@@ -1,12 +1,15 @@
 """Pre-trains a Llama on a mixture of tokens.
 
     synthdiv pretrain --config=configs/pretrain/350m.gin --workdir=DIR
+    synthdiv pretrain --init_from=CHECKPOINT --config=mine.gin --workdir=DIR
 
 The mixture is bound in the config or with --bind: Mixture.sources=(('TOKENS', 34e9), ...), each a
-directory that `synthdiv tokenize` wrote and its effective tokens. DIR gets checkpoints/,
-metrics.jsonl and tensorboard/. Interrupted (or sent SIGTERM: it saves first and exits with 75) and
-run again, it goes on where it was, on any number of devices. --dry_run prints parameters, FLOPs,
-memory a device and the largest batch that fits.
+directory that `synthdiv tokenize` wrote and its effective tokens. With --init_from training starts
+from the weights of CHECKPOINT (one of ours, a workdir, a Hugging Face Llama); where the config
+binds no sizes of the model, they are its. DIR gets checkpoints/, metrics.jsonl and tensorboard/.
+Interrupted (or sent SIGTERM: it saves first and exits with 75) and run again, it goes on where it
+was, on any number of devices. --dry_run prints parameters, FLOPs, memory a device and the largest
+batch that fits.
 """
 
 from absl import flags
@@ -14,7 +17,15 @@ from absl import flags
 from synthdiv import cli
 
 FLAGS = cli.command(__doc__)
+flags.DEFINE_string(
+    "init_from", None, "Weights to start from, instead of random ones.", flag_values=FLAGS
+)
 flags.DEFINE_string("workdir", None, "The run's directory.", flag_values=FLAGS)
+flags.DEFINE_integer(
+    "max_steps", None, "Stop there, saved, to go on later.", lower_bound=1, flag_values=FLAGS
+)
+flags.DEFINE_bool("tensorboard", None, "Write event files for TensorBoard.", flag_values=FLAGS)
+flags.DEFINE_string("wandb", None, "Project at Weights & Biases.", flag_values=FLAGS)
 flags.DEFINE_list(
     "profile_steps", None, "FIRST,LAST: steps to record for a profiler.", flag_values=FLAGS
 )
@@ -31,13 +42,19 @@ def main() -> None:
     config = cli.load(FLAGS, training.PretrainConfig)
     if FLAGS.distributed:
         training.join_processes()
-    settings = config.get(training.PretrainConfig)
+    settings = config.get(
+        training.PretrainConfig,
+        max_steps=FLAGS.max_steps,
+        tensorboard=FLAGS.tensorboard,
+        wandb=FLAGS.wandb,
+    )
     if FLAGS.dry_run:
-        print(training.plan_pretrain(settings, FLAGS.workdir))
+        print(training.plan_pretrain(settings, FLAGS.workdir, FLAGS.init_from))
         return
     cli.required(FLAGS, "workdir")
     span = training.step_span(FLAGS.profile_steps)
-    print(training.pretrain(settings, Path(FLAGS.workdir), config.text, span))
+    workdir = Path(FLAGS.workdir)
+    print(training.pretrain(settings, workdir, config.text, span, FLAGS.init_from))
 
 
 if __name__ == "__main__":

@@ -27,9 +27,10 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
-def test_evaluate_then_compare(folder):
+def test_evaluate_then_compare(folder, run_command):
     for seed in range(2):
-        ran = _run(
+        ran = run_command(
+            "evaluate",
             f"--checkpoint={folder}/model{seed}",
             "--tasks=world_facts,copa",
             f"--data_dir={folder}/suite",
@@ -37,16 +38,15 @@ def test_evaluate_then_compare(folder):
             "--bind=TextLoss.max_documents=3",
             f"--output={folder}/results{seed}.json",
         )
-        assert ran.returncode == 0, ran.stderr
+        assert ran.code == 0, ran.stderr
         results = json.loads((folder / f"results{seed}.json").read_text())
         said = {line.split()[0]: line.split() for line in ran.stdout.splitlines()}
         assert said["world_facts"][2] == f"{results['tasks']['world_facts']['value']:.2%}"
         assert said["pages"][2] == f"{results['bits_per_byte']:.4f}"
         assert ran.stdout.splitlines()[-1] == f"all of it is in {folder}/results{seed}.json"
-    ran = _run(
-        f"--compare={folder}/results0.json,{folder}/results1.json", f"--output={folder}/compared"
-    )
-    assert ran.returncode == 0, ran.stderr
+    compared = f"--compare={folder}/results0.json,{folder}/results1.json"
+    ran = run_command("evaluate", compared, f"--output={folder}/compared")
+    assert ran.code == 0, ran.stderr
     rows = json.loads((folder / "compared" / "comparison.json").read_text())["rows"]
     assert [row["task"] for row in rows] == ["world_facts", "copa", "average"]
     assert ran.stdout.splitlines()[-2].startswith("average")

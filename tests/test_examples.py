@@ -3,6 +3,7 @@
 python tests/test_examples.py     # writes their outputs anew
 """
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,19 @@ pytest.importorskip("matplotlib")
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "examples").glob("*.ipynb"))
 
 
-def executed(path: Path) -> "nbformat.NotebookNode":
-    """The notebook with fresh outputs, warnings of libraries left out."""
+def executed() -> "list[nbformat.NotebookNode]":
+    """The notebooks with fresh outputs, warnings of libraries left out; all run at once."""
+    return asyncio.run(_executed())
+
+
+async def _executed() -> "list[nbformat.NotebookNode]":
+    return await asyncio.gather(*map(_run, NOTEBOOKS))
+
+
+async def _run(path: Path) -> "nbformat.NotebookNode":
     notebook = nbformat.read(path, as_version=4)
-    nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3").execute(cwd=path.parent)
+    client = nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3")
+    await client.async_execute(cwd=path.parent)
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # when it ran
         if cell.cell_type == "code":
@@ -36,14 +46,13 @@ def printed(notebook: "nbformat.NotebookNode") -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebooks(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(path.parents[1]))
-    kept = printed(nbformat.read(path, as_version=4))
-    assert kept
-    assert printed(executed(path)) == kept
+def test_notebooks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(NOTEBOOKS[0].parents[1]))
+    for path, notebook in zip(NOTEBOOKS, executed(), strict=True):
+        kept = printed(nbformat.read(path, as_version=4))
+        assert kept and printed(notebook) == kept, path.name
 
 
 if __name__ == "__main__":
-    for path in NOTEBOOKS:
-        nbformat.write(executed(path), path)
+    for path, notebook in zip(NOTEBOOKS, executed(), strict=True):
+        nbformat.write(notebook, path)

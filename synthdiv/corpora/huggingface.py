@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from synthdiv import hub
 from synthdiv.corpora import formats
 from synthdiv.corpora.formats import Row
 from synthdiv.corpora.sources import Source, dataset_rows, split_query
@@ -37,8 +38,10 @@ def find(address: str) -> Source:
         import datasets
     except ImportError:
         raise UserError(f"{address} needs datasets: pip install 'synthdiv[hub]'") from None
+    silent = hub.why_silent()
+    source = hub.from_cache() if silent else contextlib.nullcontext()
     try:
-        with contextlib.redirect_stdout(sys.stderr):
+        with source, contextlib.redirect_stdout(sys.stderr):
             found = datasets.load_dataset(
                 parts["repository"],
                 within,
@@ -46,7 +49,8 @@ def find(address: str) -> Source:
                 revision=parts["revision"],
             )
     except Exception as error:  # of many kinds: the network's, the cache's, the data's own
-        raise UserError(f"{address}: {first_line(error)}") from error
+        away = silent if isinstance(error, OSError) else None  # and not a split that is none
+        raise UserError(f"{address}: {away or first_line(error)}") from error
     if isinstance(found, dict):
         if len(found) != 1:
             raise UserError(
@@ -62,8 +66,6 @@ def find(address: str) -> Source:
 
 
 def _one_file(address: str, repository: str, file: str, revision: str | None) -> Source:
-    from synthdiv import hub
-
     path = hub.fetch_file(repository, file, "dataset", revision)
     name = repository.split("/")[1]
     return Source(

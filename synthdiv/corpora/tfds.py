@@ -5,8 +5,9 @@ array_record file of `tf.train.Example`, with or without the description of its 
 """
 
 import contextlib
+import io
 import json
-import sys
+import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +16,7 @@ from typing import Any
 from synthdiv.corpora.formats import Row
 from synthdiv.corpora.sources import TFDS, Source, split_query
 from synthdiv.errors import UserError, first_line
+from synthdiv.progress import say
 
 JSON_COLUMNS = "json_columns"  # in metadata.json: columns that TFDS has no type for
 _FEATURES = "features.json"
@@ -46,16 +48,16 @@ def find(address: str) -> Source:
     named, asked = split_query(address, "split", "data_dir")
     name = named.removeprefix(TFDS)
     tfds = library(address)
-    # What it says while it builds a data set is not what a command prints.
-    with contextlib.redirect_stdout(sys.stderr):
+    with _silent(tfds):
         try:
             if (Path(name) / "dataset_info.json").exists():
                 builder = tfds.builder_from_directory(name)
                 found = builder.as_data_source(split=asked.get("split"))
             else:
-                found = tfds.data_source(
-                    name, split=asked.get("split"), data_dir=asked.get("data_dir")
-                )
+                where = {"data_dir": asked.get("data_dir")}
+                if not tfds.builder(name, file_format="array_record", **where).is_prepared():
+                    say(f"{address} is not there yet: it is downloaded and built first")
+                found = tfds.data_source(name, split=asked.get("split"), **where)
         except Exception as error:  # of a hundred kinds: the network's, the builder's own, ...
             raise UserError(f"{address}: {first_line(error)}") from error
     if isinstance(found, dict):
@@ -75,6 +77,23 @@ def find(address: str) -> Source:
 
     name = found.dataset_info.name
     return Source(address, name, rows, lambda number: f"{address} row {number}")
+
+
+@contextlib.contextmanager
+def _silent(tfds: ModuleType) -> Iterator[None]:
+    """Keeps what TFDS tells of its own doings out of what a command prints."""
+    loggers = [logging.getLogger(name) for name in ("absl", "urllib3")]
+    levels = [logger.level for logger in loggers]
+    tfds.disable_progress_bar()
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        tfds.enable_progress_bar()
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def file_rows(path: Path) -> Iterator[tuple[int, Row]]:

@@ -6,6 +6,12 @@ from .planning import plan as plan
 from .run import EvaluateConfig as EvaluateConfig
 from .run import evaluate as evaluate
 from .run import table as table
+from .sampling import Sample as Sample
+from .sampling import SampleConfig as SampleConfig
+from .sampling import plan_sample as plan_sample
+from .sampling import read_prompts as read_prompts
+from .sampling import sample as sample
+from .sampling import sample_file as sample_file
 from .tasks import load_tasks as load_tasks
 from .text_loss import TextLossConfig as TextLossConfig
 from .text_loss import bits_per_byte as bits_per_byte

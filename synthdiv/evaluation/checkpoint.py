@@ -71,11 +71,11 @@ def load_checkpoint(
     fingerprint = digest_of_json([dataclasses.asdict(config), loaded.sha256, digest(params)])
     batch_tokens = batch_tokens or (4096 if jax.default_backend() == "cpu" else 32_768)
     model = Model(params, config, batch_tokens, max_length or None)
-    template, tuned = _template(find_checkpoint(path), tokenizer_dir)
+    template, tuned = template_of(find_checkpoint(path), tokenizer_dir)
     return Checkpoint(Path(path), model, loaded, template, tuned, fingerprint)
 
 
-def _template(checkpoint: Path, tokenizer: Path | None) -> tuple[ChatTemplate | None, bool]:
+def template_of(checkpoint: Path, tokenizer: Path | None) -> tuple[ChatTemplate | None, bool]:
     """Returns the template that belongs to a checkpoint, and whether we fine-tuned with it."""
     about = read_about(checkpoint) if (checkpoint / ABOUT).exists() else {}
     used = about.get("run", {}).get("template")

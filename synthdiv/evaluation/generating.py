@@ -7,6 +7,7 @@ next. Tokens come in chunks of a few steps; between chunks the host looks for st
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,12 +30,19 @@ class Prompt:
         max_new_tokens: how many to generate at most.
         temperature: 0 takes the likeliest token; above 0, tokens are drawn.
         seed: of the draws.
+        top_p: draws come from the likeliest tokens whose probabilities reach this sum.
     """
 
     tokens: np.ndarray
     max_new_tokens: int
     temperature: float = 0.0
     seed: int = 0
+    top_p: float = 1.0
+
+
+class _Drawing(NamedTuple):
+    temperature: np.float32
+    top_p: np.float32
 
 
 def generate(
@@ -57,20 +65,23 @@ def generate(
         For each batch, (index into `prompts`, tokens int32). They end before `end_of_text`, and may
         run past a stop sequence by less than a chunk.
     """
-    shapes: dict[tuple[int, int, float], list[int]] = {}
+    shapes: dict[tuple[int, int, float, float], list[int]] = {}
     for index, prompt in enumerate(prompts):
         width = max(32, 1 << (len(prompt.tokens) - 1).bit_length())
-        shape = width, prompt.max_new_tokens, prompt.temperature
+        shape = width, prompt.max_new_tokens, prompt.temperature, prompt.top_p
         shapes.setdefault(shape, []).append(index)
-    for (width, new, temperature), indices in sorted(shapes.items(), reverse=True):
+    for (width, new, temperature, top_p), indices in sorted(shapes.items(), reverse=True):
         size = model.rows_a_batch(width + new, len(indices))
         for first in range(0, len(indices), size):
             batch = indices[first : first + size]
             if not all(map(done, batch)):
                 chosen = [prompts[index] for index in batch]
                 with model.exact():
+                    drawing = _Drawing(np.float32(temperature or 1.0), np.float32(top_p))
+                    how = "nucleus" if top_p < 1 else "all"
+                    how = how if temperature > 0 else "greedy"
                     texts = _run(
-                        model, chosen, batch, size, width, new, temperature, end_of_text, stopped
+                        model, chosen, batch, size, width, new, drawing, how, end_of_text, stopped
                     )
                 yield list(zip(batch, texts, strict=True))
 
@@ -82,7 +93,8 @@ def _run(
     size: int,
     width: int,
     new: int,
-    temperature: float,
+    drawing: _Drawing,
+    how: str,
     end_of_text: int,
     stopped: Callable[[int, np.ndarray], bool],
 ) -> list[np.ndarray]:
@@ -95,16 +107,15 @@ def _run(
         tokens_BT[row, padding_B[row] :] = prompt.tokens
         seeds_B[row] = prompt.seed % (1 << 32)
     tokens, padding, seeds = model.place(tokens_BT, padding_B, seeds_B)
-    settings = {"sampled": temperature > 0, "everywhere": model.everywhere}
-    heat = np.float32(temperature or 1.0)
+    settings = {"how": how, "everywhere": model.everywhere}
     cache, next_B = _prefill(
-        model.params, model.config, tokens, padding, seeds, heat, room=room, **settings
+        model.params, model.config, tokens, padding, seeds, drawing, room=room, **settings
     )
     texts = [np.empty(0, np.int32) for _ in prompts]
     open_rows = set(range(len(prompts)))
     for place in range(width, room, _STEPS):
         cache, next_B, chunk_BC = _advance(
-            model.params, model.config, cache, next_B, place, padding, seeds, heat, **settings
+            model.params, model.config, cache, next_B, place, padding, seeds, drawing, **settings
         )
         chunk_BC = jax.device_get(chunk_BC)
         for row in list(open_rows):
@@ -118,24 +129,36 @@ def _run(
     return texts
 
 
-def _next(params, x_BD, place, seeds_B, heat, sampled: bool):
+def _next(params, x_BD, place, seeds_B, drawing: _Drawing, how: str):
     """The token after a place: the likeliest, or one drawn with the row's own random numbers."""
     logits_BV = jnp.einsum(
         "BD,VD->BV", x_BD, head_table(params), preferred_element_type=jnp.float32
     )
-    if not sampled:
+    if how == "greedy":
         return jnp.argmax(logits_BV, axis=-1).astype(jnp.int32)
+    logits_BV = logits_BV / drawing.temperature
+    if how == "nucleus":
+        logits_BV = jnp.where(_likeliest(logits_BV, drawing.top_p), logits_BV, -jnp.inf)
     draw = jax.vmap(
         lambda seed, logits_V: jax.random.categorical(
-            jax.random.fold_in(jax.random.key(seed), place), logits_V / heat
+            jax.random.fold_in(jax.random.key(seed), place), logits_V
         )
     )
     return draw(seeds_B, logits_BV).astype(jnp.int32)
 
 
-@functools.partial(jax.jit, static_argnames=("config", "room", "sampled", "everywhere"))
+def _likeliest(logits_BV, top_p):
+    """Which tokens are the fewest whose probabilities reach `top_p`, or as likely as those."""
+    sorted_BV = -jnp.sort(-logits_BV, axis=-1)
+    weights_BV = jax.nn.softmax(sorted_BV, axis=-1)
+    likelier_BV = jnp.cumsum(weights_BV, axis=-1) - weights_BV  # the sum before each
+    least_B1 = jnp.min(jnp.where(likelier_BV < top_p, sorted_BV, jnp.inf), axis=-1, keepdims=True)
+    return logits_BV >= least_B1
+
+
+@functools.partial(jax.jit, static_argnames=("config", "room", "how", "everywhere"))
 def _prefill(
-    params, config: ModelConfig, tokens_BT, padding_B, seeds_B, heat, *, room, sampled, everywhere
+    params, config: ModelConfig, tokens_BT, padding_B, seeds_B, drawing, *, room, how, everywhere
 ):
     B, T = tokens_BT.shape
     positions_BT = jnp.maximum(jnp.arange(T)[None] - padding_B[:, None], 0)
@@ -145,11 +168,11 @@ def _prefill(
     )
     cache = decode.empty_cache(config, B, room)
     x_BTD, cache = decode.read_on(params, config, tokens_BT, positions_BT, visible_BTS, cache)
-    return cache, _next(params, x_BTD[:, -1], T, seeds_B, heat, sampled)
+    return cache, _next(params, x_BTD[:, -1], T, seeds_B, drawing, how)
 
 
 @functools.partial(
-    jax.jit, static_argnames=("config", "sampled", "everywhere"), donate_argnames=("cache",)
+    jax.jit, static_argnames=("config", "how", "everywhere"), donate_argnames=("cache",)
 )
 def _advance(
     params,
@@ -159,9 +182,9 @@ def _advance(
     place,
     padding_B,
     seeds_B,
-    heat,
+    drawing,
     *,
-    sampled,
+    how,
     everywhere,
 ):
     """Generates a chunk from `next_B` at `place`; also returns the tokens written, in order."""
@@ -179,7 +202,7 @@ def _advance(
             cache,
             slot,
         )
-        follower_B = _next(params, x_BTD[:, 0], slot + 1, seeds_B, heat, sampled)
+        follower_B = _next(params, x_BTD[:, 0], slot + 1, seeds_B, drawing, how)
         return (cache, follower_B), token_B
 
     (cache, next_B), chunk_CB = jax.lax.scan(step, (cache, next_B), place + jnp.arange(_STEPS))

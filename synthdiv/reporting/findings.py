@@ -4,6 +4,7 @@ Every sentence is computed, and says by which rule where a word such as "narrow"
 """
 
 import itertools
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -12,6 +13,7 @@ from synthdiv.reporting.values import FacetValues
 NARROW, WIDE = 3.0, 8.0  # effective values below and from which a facet is called so
 ALIKE, DIFFERENT = 0.3, 0.7  # pairs that differ: shares below and from which a criterion is
 _NEARLY_ALL, _HALF, _TELLING = 0.9, 0.5, 0.25
+_RIGHT_TO_LEFT = ("R", "AL", "RLE", "RLO", "RLI", "LRO")
 _NAMED = 4  # of a list that a sentence names
 
 
@@ -101,7 +103,7 @@ def _made_of(groups: Sequence[Named], what: str) -> str:
             f"no few of them make it up. The largest are {_listed(groups[:_NAMED])}."
         )
     if needed <= _NAMED:
-        return f"Half of what was read is {_listed(groups[:needed])}."
+        return f"{held[needed - 1]:.0%} of what was read is {_listed(groups[:needed])}."
     return (
         f"It takes the {needed} largest {what} to make up half of what was read; "
         f"first come {_listed(groups[:_NAMED])}."
@@ -145,15 +147,17 @@ def _missing(facet: FacetValues, depth: int, codebooks: int) -> list[str]:
     who = "the codebook knows" if codebooks == 1 else f"the {codebooks} codebooks know"
     for level in facet.unread[: depth + 1]:
         if level.missing:
-            names = [f"\u201c{name}\u201d" for name, _ in level.missing]
+            names = [quoted(name) for name, _ in level.missing]
             return [
                 f"Nothing was read in {len(names)} of the {level.known} {_plural(level.level)} "
                 f"that {who}: {listed_words(names)}."
             ]
-    level = facet.unread[depth]
-    return [
-        f"Something was read in every one of the {level.known} {_plural(level.level)} that {who}."
-    ]
+    known = [level for level in facet.unread[: depth + 1] if level.known]
+    if not known:
+        return []
+    finest = known[-1]
+    what = f"{finest.known} {_plural(finest.level)}"
+    return [f"Something was read in every one of the {what} that {who}."]
 
 
 def _criteria(facets: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -175,7 +179,14 @@ def _shares(facets: Sequence[Mapping[str, Any]]) -> str:
 
 def quoted_name(one: Called) -> str:
     """A group's name in quotation marks."""
-    return f"\u201c{one.name or 'no name'}\u201d"
+    return quoted(one.name or "no name")
+
+
+def quoted(name: str) -> str:
+    """A name in quotation marks; one that is written from right to left stays in them."""
+    if any(unicodedata.bidirectional(letter) in _RIGHT_TO_LEFT for letter in name):
+        name = f"\u2068{name}\u2069"
+    return f"\u201c{name}\u201d"
 
 
 def _listed(groups: Sequence[Named]) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from synthdiv.files import Document
 from synthdiv.reporting.score_files import Round, ScoreFiles
-from synthdiv.reporting.sources import constant, told
+from synthdiv.reporting.sources import beginning, constant, told
 from synthdiv.reporting.values import paths
 
 ROUNDS_IN_BLOCK = 100
@@ -82,6 +82,7 @@ def page_data(files: ScoreFiles, groups: Sequence[Grouped]) -> PageData:
         "columns": provenance.columns,
         "sets": len({round_.criteria_set for round_ in files.rounds}),
         "name": (files.score.get("corpus") or {}).get("name") or "corpus",
+        "policy": (files.score.get("score") or {}).get("policy"),
     }
     blocks: list[tuple[str, Any]] = [("about", about), ("groups", list(map(_group, groups)))]
     blocks.append(("score", files.score))
@@ -107,11 +108,6 @@ def memberships(files: ScoreFiles, groups: Sequence[Grouped]) -> dict[int, list[
         for index in cluster.documents:
             found.setdefault(index, []).append(of_cluster.get(place, -1 - place))
     return found
-
-
-def beginning(text: str, characters: int) -> str:
-    """The first characters of a text, marked where it goes on."""
-    return text if len(text) <= characters else text[:characters] + " \u2026"
 
 
 def _group(group: Grouped) -> dict[str, Any]:
@@ -175,7 +171,7 @@ class _Provenance:
     def __init__(self, files: ScoreFiles, indices: Sequence[int]) -> None:
         self._constant = constant(map(told, files.documents.values()))
         self._coded: dict[int, list[tuple[str, str]]] = {}
-        self.columns: list[str] = []
+        self._numbers: dict[str, int] = {}
         if files.values:
             facets = files.score["codebooks"][0]["facets"]
             levels = {f["name"]: [level["name"] for level in f["levels"]] for f in facets}
@@ -199,9 +195,12 @@ class _Provenance:
 
     def column(self, name: str) -> int:
         """The number of a column, a new one if it has none."""
-        if name not in self.columns:
-            self.columns.append(name)
-        return self.columns.index(name)
+        return self._numbers.setdefault(name, len(self._numbers))
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns that have a number, in order."""
+        return list(self._numbers)
 
 
 def _document(
@@ -212,7 +211,7 @@ def _document(
     for column, words in provenance.of(index, document):
         if left > 0 and (shown := beginning(words, _VALUE)).strip():
             told_of.append([provenance.column(column), shown])
-            left -= len(shown)
+            left -= len(column) + len(shown)
     if document is None:
         return [index, str(index), "", 0, told_of]
     text = document.text[:characters]

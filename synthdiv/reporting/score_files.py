@@ -9,6 +9,9 @@ from typing import Any
 
 from synthdiv.errors import UserError
 from synthdiv.files import Corpus, Document, read_json
+from synthdiv.reporting.sources import beginning
+
+_REASON = 1000  # characters of a judge's reason that are shown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,8 +38,10 @@ class Cluster:
 
     @property
     def within(self) -> tuple[str, ...]:
-        """The broader values that a value belongs to, broadest first."""
-        return tuple(self.metadata.values())[:-1] if self.coded else ()
+        """The broader values that a value belongs to, broadest first; none is called like it."""
+        if not self.coded:
+            return ()
+        return tuple(value for value in self.metadata.values() if value != self.name)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,8 +193,8 @@ def _clusters(row: Mapping[str, Any], coded: bool) -> tuple[Cluster, ...]:
     return tuple(
         Cluster(
             round=row["round"],
-            name=name or "",
-            reason=reason or "",
+            name=beginning(name or ""),
+            reason=beginning(reason or "", _REASON),
             documents=tuple(row["indices"][place] for place in members),
             valid=bool(valid),
             metadata=_metadata(metadata),
@@ -201,4 +206,4 @@ def _clusters(row: Mapping[str, Any], coded: bool) -> tuple[Cluster, ...]:
 
 def _metadata(words: str | None) -> dict[str, str]:
     found = json.loads(words) if words else {}
-    return {str(name): str(value) for name, value in found.items()}
+    return {str(name): beginning(str(value)) for name, value in found.items()}

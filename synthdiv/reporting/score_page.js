@@ -13,7 +13,6 @@
   const roundAt = (at) => block(`rounds-${Math.floor(at / about.roundsInBlock)}`)[at % about.roundsInBlock];
   const documentAt = (at) => block(`documents-${Math.floor(at / about.documentsInBlock)}`)[at % about.documentsInBlock];
   const nameOf = (cluster) => cluster.name ?? groups[cluster.group].name;
-  const reasonOf = (cluster) => cluster.reason ?? (cluster.group === undefined ? "" : groups[cluster.group].reason);
 
   // Which rounds and groups each document is in, and the other way about: made when first needed.
   let lookup = null;
@@ -160,19 +159,25 @@
     input.value = round.round;
     const clusters = round.clusters.map((cluster) => {
       const box = element("section", undefined, cluster.rejected ? "cluster rejected" : "cluster");
-      box.append(element("h4", nameOf(cluster) || "(no name)"));
+      const heading = element("h4");
+      const group = groups[cluster.group];
+      const called = nameOf(cluster) || "(no name)";
+      const same = group !== undefined && cluster.name === undefined;
+      heading.append(same ? link(`show-group-${cluster.group}`, called) : called);
+      box.append(heading);
       const count = `${cluster.documents.length} of ${round.documents.length} documents`;
       box.append(element("p", cluster.rejected ? `${count}, rejected by self-verification` : count, cluster.rejected ? "bad" : "soft"));
-      if (cluster.group !== undefined) {
-        box.append(linked("Group", [`show-group-${cluster.group}`], [groups[cluster.group].name || "(no name)"]));
+      if (group !== undefined && !same) {
+        box.append(linked("Group", [`show-group-${cluster.group}`], [group.name || "(no name)"]));
       }
-      if (reasonOf(cluster)) box.append(element("p", reasonOf(cluster), "soft"));
+      if (cluster.reason) box.append(element("p", cluster.reason, "soft"));
       for (const number of cluster.documents) box.append(showDocument(number));
       return box;
     });
     byId("shown").replaceChildren(...clusters);
     const words = [`Round ${round.round}`];
     words.push(round.failed ? "failed: not counted" : `C = ${round.C}, S = ${round.S.toFixed(2)}, score ${round.score.toFixed(3)}`);
+    if (about.policy === "corrected" && !round.failed) words.push(`${round.clusters.length} clusters as sorted, before the corrections that count`);
     if (round.set !== null && about.sets > 1) words.push(`criteria set ${round.set}`);
     if (round.repaired) words.push("repaired");
     state.textContent = words.join("; ");

@@ -14,11 +14,11 @@ from typing import Any, Protocol
 from synthdiv.files import write_text
 from synthdiv.reporting import charts, findings, pages
 from synthdiv.reporting.pages import DIRECTIONS, Metric
-from synthdiv.reporting.score_data import Grouped, beginning, memberships, page_data
+from synthdiv.reporting.score_data import Grouped, memberships, page_data
 from synthdiv.reporting.score_figures import distributions, on_the_scale, running_mean
 from synthdiv.reporting.score_files import ScoreFiles
 from synthdiv.reporting.score_made import made
-from synthdiv.reporting.sources import constant, same_words, source_tables, told
+from synthdiv.reporting.sources import beginning, constant, same_words, source_tables, told
 from synthdiv.reporting.values import facet_values
 
 _EXAMPLE = 600  # characters shown of a group's example

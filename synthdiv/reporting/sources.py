@@ -9,6 +9,7 @@ from synthdiv.files import Document
 TOLD = ("topic", "style", "persona", "template", "model", "label", "source")  # shown first
 LONGEST_TOLD, _LONGEST_OTHER = 200, 60  # characters of a value that is counted
 _COLUMNS, _ROWS, _LARGEST = 8, 12, 3  # tables, rows of one, groups named in a row
+_NAME = 120  # characters by which names are told apart, and shown
 _FEW = 10  # fewer places tell nothing of how varied a value is
 
 Pair = tuple[str, str]
@@ -16,7 +17,12 @@ Pair = tuple[str, str]
 
 def same_words(text: str) -> str:
     """What two spellings of one name have in common."""
-    return " ".join(text.casefold().split())
+    return " ".join(text[:_NAME].casefold().split())
+
+
+def beginning(text: str, characters: int = _NAME) -> str:
+    """The first characters of a text, marked where it goes on."""
+    return text if len(text) <= characters else text[:characters] + " \u2026"
 
 
 def told(document: Document) -> set[Pair]:
@@ -87,7 +93,8 @@ def source_tables(
 
     Args:
         documents: that were read, by index.
-        memberships: of each document, the number of its group in every round it was in.
+        memberships: of each document, the number of its group in every round it was in; negative
+            for one that no list names.
     """
     by_column: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     for index, document in documents.items():
@@ -114,5 +121,7 @@ def _row(
     places = counts.total()
     same = sum(n * (n - 1) for n in counts.values())
     effective = places * (places - 1) / same if same and places >= _FEW else None
-    largest = tuple((group, n / places) for group, n in counts.most_common(_LARGEST))
-    return SourceRow(value, len(indices), len(indices) / max(total, 1), largest, effective)
+    known = [(group, n / places) for group, n in counts.most_common() if group >= 0]
+    return SourceRow(
+        value, len(indices), len(indices) / max(total, 1), tuple(known[:_LARGEST]), effective
+    )

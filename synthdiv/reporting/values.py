@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from synthdiv.reporting.sources import same_words
+from synthdiv.reporting.sources import beginning, same_words
 
 FEW = 2  # documents up to which a value is nearly missing
 
@@ -119,7 +119,7 @@ def _facet(
         for path, name in paths(row, facet, levels):
             counts[path] += 1
             documents[path].add(row["index"])
-            names.setdefault(path, name)
+            names.setdefault(path, beginning(name))
     below: dict[Path, list[Path]] = defaultdict(list)
     for path in sorted(counts, key=lambda path: (-counts[path], path)):
         below[path[:-1]].append(path)
@@ -136,8 +136,12 @@ def _facet(
 
 def _known(values: Sequence[Mapping[str, Any]], above: Path) -> Iterable[tuple[Path, str, str]]:
     for value in values:
-        path = (*above, same_words(value["name"]))
-        yield path, value["name"], value.get("meaning") or ""
+        path = above
+        if (name := same_words(value["name"])) not in above[
+            -1:
+        ]:  # else it stands for what it is in
+            path = (*above, name)
+            yield path, beginning(value["name"]), value.get("meaning") or ""
         yield from _known(value.get("values") or (), path)
 
 

@@ -25,18 +25,17 @@ flags.DEFINE_list(
 
 def main() -> None:
     cli.required(FLAGS, "workdir", "config")
-    from synthdiv.study.config import TARGETS, inputs_of, read_plan
+    from synthdiv.study.config import TARGETS, read_plan
     from synthdiv.study.report import results_table
-    from synthdiv.study.run import run_study
+    from synthdiv.study.run import run_study, study_work
 
     plan = read_plan(cli.load(FLAGS, *TARGETS), tuple(FLAGS.input) if FLAGS.input else None)
     if FLAGS.dry_run:
         from synthdiv.claims import FINGERPRINT, check_claim
         from synthdiv.study.preview import preview
-        from synthdiv.study.stages import fingerprint
 
-        work = fingerprint(plan.settings, inputs_of(plan))
-        check_claim(Path(FLAGS.workdir, FINGERPRINT), work, "study")
+        workdir = Path(FLAGS.workdir)
+        check_claim(workdir / FINGERPRINT, study_work(plan, workdir), "study")
         print(preview(plan))
         return
     study = run_study(plan, FLAGS.workdir, cli.command_line("study"))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from synthdiv import __version__, files
-from synthdiv.claims import claim
+from synthdiv.claims import FINGERPRINT, check_claim, claim
 from synthdiv.data import MixtureConfig
 from synthdiv.errors import UserError
 from synthdiv.progress import say
@@ -42,11 +42,25 @@ def run_study(plan: Plan, workdir: str | Path, command: str) -> dict[str, Any]:
         Paused: a backend is waiting for answers, or a budget is spent.
     """
     workdir = Path(workdir)
-    with claim(record_of(workdir), fingerprint(plan.settings, inputs_of(plan)), "study"):
+    with claim(record_of(workdir), study_work(plan, workdir), "study"):
         settings = workdir / "study.gin"
         if not settings.exists() or settings.read_text(encoding="utf-8") != plan.settings:
             files.write_text(settings, plan.settings)
         return _run(plan, workdir, command)
+
+
+def study_work(plan: Plan, workdir: Path) -> dict[str, Any]:
+    """What makes a study what it is, for the claim on its directory.
+
+    Raises:
+        UserError: the directory holds a study of other settings, which is seen before anything is
+            read; or an input is missing or unusable.
+    """
+    record = workdir / FINGERPRINT
+    before = files.read_json(record) if record.exists() else None
+    if isinstance(before, dict):
+        check_claim(record, before | fingerprint(plan.settings), "study")
+    return fingerprint(plan.settings, inputs_of(plan))
 
 
 def _run(plan: Plan, workdir: Path, command: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ any array, for one and for two sequences per device, and the difference is what 
 
 import math
 import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -31,7 +32,9 @@ def plan(config: StepConfig, mesh: Mesh, batch_size: int, length: int, steps: in
     model, device = config.model, jax.devices()[0]
     rows = mesh.shape["data"] * mesh.shape["fsdp"]
     tokens = steps * batch_size * length
-    one, two = (_temporary_bytes(config, mesh, n * rows, length) for n in (1, 2))
+    programs = [_lowered(config, mesh, n * rows, length) for n in (1, 2)]
+    with ThreadPoolExecutor() as pool:  # the compiler does not hold Python's lock
+        one, two = pool.map(_temporary_bytes, programs)
     state = _bytes_a_device(abstract_state(config, mesh))
     a_sequence = max(two - one, 1)
     per_device = batch_size // (rows * config.accumulate)
@@ -90,13 +93,20 @@ def _in_words(figures: dict[str, Any]) -> dict[str, str]:
     return facts
 
 
-def _temporary_bytes(config: StepConfig, mesh: Mesh, batch_size: int, length: int) -> int:
-    """Returns the bytes per device beyond the state, for micro-batches of `batch_size`."""
+def _lowered(config: StepConfig, mesh: Mesh, batch_size: int, length: int) -> jax.stages.Lowered:
+    """Returns the step for micro-batches of `batch_size`, to be compiled."""
     whole = batch_size * config.accumulate
-    lowered = compiled_step(config, mesh).lower(
+    return compiled_step(config, mesh).lower(
         abstract_state(config, mesh), abstract_batch(mesh, whole, length)
     )
-    analysis = lowered.compile().memory_analysis()
+
+
+def _temporary_bytes(lowered: jax.stages.Lowered) -> int:
+    """Returns the bytes per device that a step takes beyond its state."""
+    # How the CPU's instructions are chosen moves no memory and takes half the time.
+    on_cpu = jax.devices()[0].platform == "cpu"
+    options: dict[str, str | bool] = {"xla_backend_optimization_level": "0"} if on_cpu else {}
+    analysis = lowered.compile(options).memory_analysis()
     assert analysis is not None, "the compiler tells no memory"
     return analysis.temp_size_in_bytes
 

@@ -6,7 +6,6 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 
@@ -17,6 +16,7 @@ from synthdiv.files import atomic_path, output_dir, read_json, write_json, write
 from synthdiv.model import weights
 from synthdiv.plans import Plan
 from synthdiv.progress import say
+from synthdiv.training import initial
 from synthdiv.training.config import PretrainConfig, SFTConfig
 from synthdiv.training.host import prepare
 from synthdiv.training.loop import Run, train
@@ -24,6 +24,7 @@ from synthdiv.training.mesh import check_fits, make_mesh
 from synthdiv.training.plan import plan
 from synthdiv.training.step import StepConfig
 from synthdiv.training.storage import told_in_one_line
+from synthdiv.training.validation import held_out
 from synthdiv.training.work import check, claimed, fine_tuning, pretraining
 
 
@@ -32,6 +33,7 @@ def pretrain(
     workdir: str | Path,
     operative: str = "",
     profile_steps: tuple[int, int] | None = None,
+    init_from: str | Path | None = None,
 ) -> Path:
     """Pre-trains a model on a mixture of tokens; goes on where an earlier call was interrupted.
 
@@ -40,23 +42,33 @@ def pretrain(
         workdir: gets checkpoints/, metrics.jsonl, tensorboard/ and, at the end, done.json.
         operative: the gin text that `config` was made from, kept in the checkpoints.
         profile_steps: (first, last) steps to profile.
+        init_from: the weights to start from (continued pre-training): a checkpoint of ours, a
+            workdir (its newest one), or a Hugging Face Llama. Where no size of the model is bound,
+            the sizes are that checkpoint's. None: random weights.
 
     Returns:
         The directory of the final checkpoint; at once if the run was finished before.
 
     Raises:
-        UserError: data, model and mesh do not fit each other; before anything is compiled.
+        UserError: data, model, mesh and checkpoint do not fit each other; before anything is
+            compiled.
         Paused: SIGTERM came and all is saved.
     """
     workdir = Path(workdir)
+    config, checkpoint = _continued(config, init_from)
     run = dataclasses.replace(
-        _open_pretrain(config), operative=operative, profile_steps=profile_steps
+        _open_pretrain(config, checkpoint), operative=operative, profile_steps=profile_steps
     )
-    with told_in_one_line(workdir), claimed(workdir, pretraining(config, run.data, run.steps)):
+    work = pretraining(config, run.data, run.steps, checkpoint)
+    with told_in_one_line(workdir), claimed(workdir, work):
         return _finished(workdir) or _start(run, workdir)
 
 
-def plan_pretrain(config: PretrainConfig, workdir: str | Path | None = None) -> Plan:
+def plan_pretrain(
+    config: PretrainConfig,
+    workdir: str | Path | None = None,
+    init_from: str | Path | None = None,
+) -> Plan:
     """Returns what `pretrain` would take; see `synthdiv.training.plan`. Writes nothing.
 
     Before the tokens are there, a run whose length is bound (`tokens`) can be planned all the same,
@@ -65,11 +77,12 @@ def plan_pretrain(config: PretrainConfig, workdir: str | Path | None = None) -> 
     Raises:
         UserError: what `pretrain` would refuse, with that workdir.
     """
+    config, checkpoint = _continued(config, init_from)
     sources = [Path(directory) for directory, _ in config.mixture.sources]
     if not config.tokens or any(directory.exists() for directory in sources):
-        run = _open_pretrain(config)
+        run = _open_pretrain(config, checkpoint)
         if workdir is not None:
-            check(Path(workdir), pretraining(config, run.data, run.steps))
+            check(Path(workdir), pretraining(config, run.data, run.steps, checkpoint))
         return _plan(run)
     mesh, length = make_mesh(config.mesh), config.model.max_length
     check_fits(config.model, mesh, config.batch_size, config.accumulate)
@@ -188,7 +201,18 @@ def plan_export(checkpoint: str | Path, dtype: str = "float32") -> Plan:
     return Plan(facts, {"parameters": config.parameters, "bytes": size})
 
 
-def _open_pretrain(config: PretrainConfig) -> Run:
+def _continued(
+    config: PretrainConfig, init_from: str | Path | None
+) -> tuple[PretrainConfig, Path | None]:
+    """Returns the settings with the model that is trained, and the checkpoint it starts from."""
+    if init_from is None:
+        return config, None
+    checkpoint = weights.find_checkpoint(init_from)
+    model = initial.model_from(config.model, checkpoint)
+    return dataclasses.replace(config, model=model), checkpoint
+
+
+def _open_pretrain(config: PretrainConfig, checkpoint: Path | None) -> Run:
     from synthdiv.data import batches
 
     prepare(config.compile_cache)
@@ -202,7 +226,21 @@ def _open_pretrain(config: PretrainConfig) -> Run:
     )
     tokens = config.tokens or data.total_sequences * data.sequence_length
     steps = math.ceil(tokens / (config.batch_size * data.sequence_length))
-    return Run(config, config.model, data, steps, make_mesh(config.mesh), data.tokenizer_dir)
+    params = None
+    if checkpoint is not None:
+        initial.check_tokenizer(checkpoint, data)
+        params = initial.params_of(checkpoint, config.model)
+    return Run(
+        config,
+        config.model,
+        data,
+        steps,
+        make_mesh(config.mesh),
+        data.tokenizer_dir,
+        first_params=params,
+        init_from=str(checkpoint or ""),
+        validation=held_out(config),
+    )
 
 
 def _open_sft(config: SFTConfig, checkpoint: Path, inputs: Sequence[Path]) -> Run:
@@ -211,7 +249,11 @@ def _open_sft(config: SFTConfig, checkpoint: Path, inputs: Sequence[Path]) -> Ru
     model, tokenizer = weights.describe(checkpoint)
     if tokenizer is None:
         raise UserError(f"{checkpoint} has no tokenizer, which fine-tuning needs")
-    model = dataclasses.replace(model, attention_dropout=config.attention_dropout)
+    computed = {
+        name: getattr(config, name) for name in ("dtype", "remat", "attention", "loss_chunk")
+    }
+    chosen = {name: value for name, value in computed.items() if value}
+    model = dataclasses.replace(model, attention_dropout=config.attention_dropout, **chosen)
     data = sft_batches(
         inputs,
         load_tokenizer(tokenizer),
@@ -225,11 +267,8 @@ def _open_sft(config: SFTConfig, checkpoint: Path, inputs: Sequence[Path]) -> Ru
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
-
-    def first_params(shardings: Any) -> Any:
-        return weights.read_any_params(checkpoint, model, shardings)
-
-    return Run(config, model, data, data.steps, make_mesh(config.mesh), tokenizer, first_params)
+    params, mesh = initial.params_of(checkpoint, model), make_mesh(config.mesh)
+    return Run(config, model, data, data.steps, mesh, tokenizer, params, str(checkpoint))
 
 
 def _start(run: Run, workdir: Path) -> Path:

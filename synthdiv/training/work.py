@@ -29,6 +29,9 @@ _UPKEEP = (
     "spike",
     "max_skipped",
     "log_every",
+    "max_steps",
+    "validation",
+    "validate_every",
     "checkpoint_every",
     "keep",
     "tensorboard",
@@ -40,10 +43,17 @@ _UPKEEP = (
 Work = dict[str, Any]
 
 
-def pretraining(config: PretrainConfig, data: Batches, steps: int) -> Work:
-    """Returns what decides the result of pre-training."""
+def pretraining(
+    config: PretrainConfig, data: Batches, steps: int, checkpoint: Path | None = None
+) -> Work:
+    """Returns what decides the result of pre-training, from `checkpoint` on if there is one."""
+    start: Work = {"command": "pretrain"}
+    if checkpoint:
+        digest = weights.content_digest(checkpoint)
+        start = {"command": "pretrain --init_from", "init_from": digest}
     return (
-        {"command": "pretrain", "steps": steps}
+        start
+        | {"steps": steps}
         | _settings("Pretrain", dataclasses.asdict(config))
         | _named("Model", dataclasses.asdict(config.model), _HOW_A_STEP_IS_COMPUTED)
         | {"tokenizer": data.tokenizer_sha256, "sequence_length": data.sequence_length}
@@ -71,7 +81,9 @@ def _content(path: Path) -> str:
 
 def _settings(scope: str, run: Mapping[str, Any]) -> Work:
     plain = {k: v for k, v in run.items() if not isinstance(v, Mapping)}
-    return _named(scope, plain, _UPKEEP) | _named("Optimizer", run["optimizer"])
+    return _named(scope, plain, (*_UPKEEP, *_HOW_A_STEP_IS_COMPUTED)) | _named(
+        "Optimizer", run["optimizer"]
+    )
 
 
 def _named(scope: str, values: Mapping[str, Any], without: Sequence[str] = ()) -> Work:

@@ -97,6 +97,18 @@ def test_data_sets_of_the_hub(hub: tuple[Path, dict[str, str]]) -> None:
     assert "'train', 'test'" in undecided and "dev" in no_split and "org/none" in none
     assert all("\n" not in line for line in (undecided, no_split, none))
 
+    away = subprocess.run(
+        [sys.executable, "-c", _READ, f"{base}/old", "hf://datasets/org/other"],
+        env=environment | {"HF_ENDPOINT": "http://127.0.0.1:9"},  # where nobody listens
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    kept, other = json.loads(away.stdout).values()
+    assert kept == old, "out of the cache"
+    assert other.endswith("http://127.0.0.1:9 does not answer, and its cache has none")
+    assert "Retry" not in away.stderr and "Error" not in away.stderr
+
 
 def test_a_tokenizer_by_its_name(hub: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
     """It is fetched once: a second run, with the hub gone, finds it in the cache."""

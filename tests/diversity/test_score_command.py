@@ -136,24 +136,3 @@ def test_the_python_of_the_page_on_scores(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     exec(code.replace("rounds=100", "rounds=20, with_baselines=False"), {})
     assert re.match(r"corpus: [0-9.]+ \[", capsys.readouterr().out)
-
-
-def test_the_commands_of_the_page_on_scores(corpus, tmp_path, run_command):
-    page = (ROOT / "docs/score.md").read_text()
-    block = re.findall(r"```bash\n(.*?)```", page, re.DOTALL)[0]
-    for name in ("a", "b"):
-        (tmp_path / f"{name}.jsonl").write_text(corpus.read_text())
-    commands = block.strip().splitlines()
-    assert len(commands) == 3
-    for number, command in enumerate(commands):
-        arguments = command.split()[2:]
-        arguments = [
-            re.sub(r"\b(a|b|corpus)\.jsonl", rf"{tmp_path}/\1.jsonl", a) for a in arguments
-        ]
-        arguments = [a.replace("=out", f"={tmp_path}/out{number}") for a in arguments]
-        light = [
-            "--rounds=20", "--bind=Score.criteria_rounds=4", "--bind=Score.bootstrap=100",
-            "--bind=Baseline.metrics=('context_length',)",
-        ]  # fmt: skip
-        done = run_command("score", *arguments, *light)
-        assert done.code == 0, (command, done.stderr)

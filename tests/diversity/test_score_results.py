@@ -2,10 +2,12 @@
 
 import dataclasses
 import json
+import statistics
 
 import pytest
 
 from synthdiv.diversity import cluster_score, score_corpora
+from synthdiv.diversity.figures import RunningScore
 from tests.diversity.judges import SMALL, label_judge, session_of
 from tests.diversity.test_score_run import make_corpus, subject_of
 
@@ -67,3 +69,17 @@ def test_a_comparison_is_a_typed_value(tmp_path):
     told = f"{difference.difference:+.3f} [{low:+.3f}, {high:+.3f}], p < 0.001"
     assert lines[-1] == f"a - b: {told}"
     assert result._repr_html_().count("<tr>") == 3
+
+
+def test_the_score_so_far_is_the_mean_of_the_rounds_so_far(tmp_path):
+    corpus = make_corpus(tmp_path / "a.jsonl", 4)
+    with session_of(label_judge(subject_of)) as session:
+        result = cluster_score(corpus, SMALL, session)
+    running = RunningScore("drop")
+    assert running.shown() == {}
+    for judged in result.rounds:
+        running.add(judged)
+        running.add(dataclasses.replace(judged, clusters=(), failure="no use"))
+    scores = [judged.score("drop") for judged in result.rounds]
+    error = 1.96 * statistics.stdev(scores) / len(scores) ** 0.5
+    assert running.shown() == {"score": f"{statistics.mean(scores):.2f}\u00b1{error:.2f}"}

@@ -19,6 +19,7 @@ COMPLETE = {
     "pretrain": ["--workdir=OUT", "--bind=Mixture.sources=[('tokens', 1000)]"],
     "sft": ["--init_from=llama", "--input=good.jsonl", "--workdir=OUT"],
     "evaluate": ["--checkpoint=llama", "--tasks=world_facts", "--data_dir=.", "--output=OUT"],
+    "sample": ["--checkpoint=llama", "--prompt=Rivers"],
     "export": ["--checkpoint=llama", "--output=OUT"],
     "study": ["--config=configs/study/smoke.gin", "--workdir=OUT"],
 }
@@ -122,11 +123,15 @@ def test_a_study_of_text_that_is_not_there(refused, more):
     assert "no corpus 'nothere'" in said
 
 
-@pytest.mark.parametrize("command", ["sft", "evaluate", "export"])
+@pytest.mark.parametrize("command", ["sft", "evaluate", "sample", "export"])
 def test_no_checkpoint(refused, command):
     arguments = [a for a in COMPLETE[command] if not a.startswith(("--tasks", "--data_dir"))]
     more = ["--corpus=good.jsonl"] if command == "evaluate" else []
     assert "llama" in refused(command, [*arguments, *more])
+
+
+def test_no_checkpoint_to_start_from(refused):
+    assert "llama" in refused("pretrain", [*COMPLETE["pretrain"], "--init_from=llama"])
 
 
 def test_in_a_process_of_its_own(here):

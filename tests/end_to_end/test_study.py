@@ -1,10 +1,12 @@
 """The smoke study end to end: its results, its page in a browser, kills, and README's commands."""
 
+import gzip
 import json
 import os
 import random
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,8 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.test_documented_commands import commands
+
 pytest.importorskip("jax")
 pytest.importorskip("lm_eval")
+
+from tests.evaluation.small import write_suite  # noqa: E402  it needs JAX
 
 ROOT = Path(__file__).resolve().parents[2]
 SMOKE = ["--config=configs/study/smoke.gin"]
@@ -125,11 +131,11 @@ def test_a_finished_study_is_not_done_again(finished, home):
     ],
     ids=["run", "dry_run"],
 )
-def test_another_study_is_refused_the_directory(finished, home, other, named):
+def test_another_study_is_refused_the_directory(finished, home, run_command, other, named):
     (home / "real.txt").write_text("A text that is not the standard library's.\n")
-    run = study(finished, home, *(flag.format(home=home) for flag in other))
-    _, err = run.communicate(timeout=60)
-    assert run.returncode == 2 and err.count("\n") == 1 and named in err
+    other = [flag.format(home=home) for flag in other]
+    done = run_command("study", *SMOKE, f"--workdir={finished}", *other)
+    assert done.code == 2 and done.stderr.count("\n") == 1 and named in done.stderr
 
 
 @pytest.mark.slow
@@ -218,6 +224,39 @@ def test_readme(clone, home, line):
     assert "of-this-test" not in done.stdout + done.stderr
 
 
+PAGES = ("training.md", "evaluation.md", "launch.md", "study.md")
+RUN_HERE = ("synthdiv ", "python launch/local.py")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", [c for page, c in commands(*RUN_HERE) if page in PAGES])
+def test_the_pages_on_training_and_evaluation(clone, home, line):
+    """Each command as it stands there; studies, and the 350M, are planned and not run."""
+    folder, _ = clone
+    (folder / "runs/350m").unlink(missing_ok=True)
+    (folder / "runs/350m").symlink_to(folder / "tuned")
+    for name in "abc":
+        shutil.copy(folder / "results.json", folder / f"{name}.json")
+    for name in ("heldout", "wikipedia"):
+        with gzip.open(folder / f"{name}.jsonl.gz", "wt") as file:
+            file.write('{"text": "A river carries silt to the sea."}\n' * 50)
+    (folder / "prompts.jsonl").write_text('{"prompt": "The river"}\n{"prompt": "A bank"}\n')
+    if not (folder / "DATA").exists():
+        write_suite(folder / "DATA")
+    words = shlex.split(line)
+    if words[0] == "synthdiv":
+        words = [sys.executable, "-m", "synthdiv.cli", *words[1:]]
+    else:
+        words[0] = sys.executable
+    if "study" in words:
+        words += ["--dry_run", f"--workdir={folder}/runs/new"]
+    done = subprocess.run(
+        words, cwd=folder, env=environment(home), capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() or done.stderr.strip()
+
+
 def test_readme_python(clone, home):
     folder, _ = clone
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
@@ -234,6 +273,7 @@ def test_readme_python(clone, home):
     assert 0.1 <= float(mean) <= 10
 
 
+@pytest.mark.slow  # tests/training/test_runs.py exports a smaller one
 def test_an_export_is_a_llama_that_transformers_loads(clone):
     """After README's `export`: the logits of both are the same."""
     torch = pytest.importorskip("torch")

@@ -458,6 +458,13 @@ def test_progress_tells_calls_tokens_and_money(
     assert len(said) > 2
     for words in ("grouping: ", " of 300 replies", "/s", "s left", "tokens/s=", "cost=$", "proj"):
         assert words in said[1]
+    lines.truncate(0)
+    with open_session(config, tmp_path / "a.sqlite") as session:
+        asked = [question(i) for i in range(310)]
+        for _ in session.map(session.ask, asked, "rounds", 310, so_far=lambda: {"score": "4.0"}):
+            pass
+    last = lines.getvalue().splitlines()[-1]
+    assert "score=4.0" in last and "from_store=300" in last and "cost=$" in last
 
 
 def test_the_settings_are_checked() -> None:

@@ -1,6 +1,7 @@
 """The page of several corpora: what it shows, and that no name of a corpus can run in it."""
 
 import json
+import re
 
 import pytest
 
@@ -56,6 +57,26 @@ def test_every_figure_is_shown_and_each_report_is_linked(compared):
     for name in content["corpora"]:
         assert f'href="{name}/report.html"' in page
     assert "<script" not in page
+
+
+def test_the_verdict_comes_first_and_says_what_each_metric_favours(compared):
+    content = read_json(compared / "comparison.json")
+    page = (compared / "report.html").read_text()
+    first = re.search(r'<ul class="findings">\s*<li>(.*?)</li>', page)[1]
+    if not content["shared_criteria"]:
+        assert first.startswith("Most diverse is ") and "no measurement" in page
+        assert 'id="groups"' not in page
+        return
+    assert first.startswith(("wide is more diverse than narrow", "No difference"))
+    low, high = content["differences"][0]["ci95"]
+    assert f"interval {min(-low, -high):.2f} to {max(-low, -high):.2f}" in first
+    values = [one["ngram_diversity"] for one in content["matched_baselines"]["corpora"].values()]
+    favoured = ("narrow", "wide")[values[1] > values[0]]
+    row = page[page.index(METRICS["ngram_diversity"].title) :]
+    assert re.search(r"\u2191</span> (\w+)", row)[1] == favoured
+    assert re.search(r">wide</a></dt><dd><ul class=\"tags\"><li>", page), "something of its own"
+    axis = re.findall(r'text-anchor="middle">(\d+)<', page)
+    assert axis == ["2", "4", "6", "8", "10"], "the whole range of the score"
 
 
 def test_the_page_opens_and_is_accessible(compared, window):

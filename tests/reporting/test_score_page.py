@@ -1,17 +1,21 @@
 """The score report: what it shows, that text cannot run in it, and how it opens in a browser."""
 
+import csv
+import io
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
 from synthdiv.baselines import BaselineConfig
 from synthdiv.diversity import ScoreConfig, score_corpora
-from synthdiv.diversity.report import write_report
+from synthdiv.diversity.report import groups_of, write_report
 from synthdiv.errors import UserError
 from synthdiv.files import Corpus, CorpusWriter, read_json
 from synthdiv.llm import LLMConfig, open_session
+from synthdiv.reporting import score_data
 from synthdiv.reporting.charts import number
 from synthdiv.reporting.score_data import ROUNDS_IN_BLOCK
 from synthdiv.reporting.score_figures import plot_score
@@ -32,6 +36,7 @@ HOSTILE = [
     "{{ 7 * 7 }} {% raw %} a template's marks, and ]]> and \u2028 and \u2029",
     "\u202e right to left \u05e9\u05dc\u05d5\u05dd, a null \x00 and half a pair \ud800 here",
     'javascript:window.hacked=1 "quotes" onfocus="window.hacked=1" autofocus \'single\'',
+    "=HYPERLINK(1) begins like a formula, \x1b[31m and \x07 are controls " + "w" * 100_000,
     "",
 ]
 
@@ -289,10 +294,150 @@ def test_the_filter_shows_only_rounds_of_its_kind(scored, window):
         assert shown.startswith(f"Round {expected[0]};" if expected else "No such round")
 
 
-@pytest.mark.parametrize("width, dark", [(400, True), (400, False), (1280, True), (1280, False)])
+def until(window, condition):
+    """Waits for a condition; the page's policy forbids playwright's own way of doing so."""
+    window.run(
+        f"new Promise((done) => {{ const look = () => ({condition}) ? done() : "
+        "setTimeout(look, 5); look(); })"
+    )
+
+
+def choose_group(window, number=0):
+    window.run(f"location.hash = 'show-group-{number}'")
+    until(window, "document.getElementById('hits').textContent.includes('group')")
+
+
+def search(window, words):
+    """Types words into the search and returns what it says and the documents shown."""
+    window.run("document.getElementById('hits').textContent = ''")
+    window.page.fill("#search", words)
+    until(window, "document.getElementById('hits').textContent")
+    return (
+        window.run("document.getElementById('hits').textContent"),
+        window.run("[...document.querySelectorAll('#results summary')].map(e => e.textContent)"),
+    )
+
+
+def test_documents_are_found_by_word_by_topic_and_by_group(scored, window):
+    window.open(scored / "report.html")
+    read = {d.id: d for d in read_score_files(scored).documents.values()}
+    said, shown = search(window, "MERCHANT sold")
+    expected = [d for d in read.values() if "merchant sold" in d.text]
+    assert said == f"{len(expected)} documents" and all("merchant" in line for line in shown)
+    said, _ = search(window, "bread")  # a topic: no text has the word
+    assert said == f"{sum(d.provenance['topic'] == 'bread' for d in read.values())} documents"
+    assert search(window, "no such word")[0] == "0 documents"
+    identity = next(iter(read))
+    assert any(f"({identity})" in line for line in search(window, identity)[1])
+
+
+def test_a_group_leads_to_its_documents_and_rounds_and_back(scored, window):
+    window.open(scored / "report.html")
+    (group,) = groups_of(*of_score(scored))[:1]
+    assert group.name in window.run("document.getElementById('group-0').textContent")
+    choose_group(window)
+    said = window.run("document.getElementById('hits').textContent")
+    assert said == f"{group.documents} documents in the group {group.name}"
+    window.run("document.querySelector('#results a[href^=\"#round-\"]').click()")
+    until(window, "location.hash.startsWith('#round-')")
+    number = window.run("location.hash.slice(7)")
+    assert window.run("document.getElementById('state').textContent").startswith(f"Round {number};")
+    link = "[...document.querySelectorAll('#shown a')].find(a => a.hash === '#show-group-0')"
+    assert window.run(f"!!{link}"), "the round links to the group it was reached from"
+    window.page.go_back()
+    until(window, "location.hash === '#show-group-0'")
+    window.run("document.querySelector('#results a[href=\"#group-0\"]').click()")
+    assert window.run("location.hash") == "#group-0"
+    assert window.faults == []
+
+
+def test_what_is_looked_up_can_be_taken_along(scored, window):
+    window.open(scored / "report.html")
+    found = {}
+    for name in ("groups.csv", "documents.csv", "rounds.csv", "score.json", "page.json"):
+        with window.page.expect_download() as download:
+            window.page.click(f"button[data-download='{name}']")
+        found[name] = Path(download.value.path()).read_text(encoding="utf-8-sig")
+    files = read_score_files(scored)
+    documents = list(csv.DictReader(io.StringIO(found["documents.csv"], newline="")))
+    assert [int(row["document"]) for row in documents] == sorted(files.documents)
+    formulas = [row["text"] for row in documents if "HYPERLINK" in row["text"]]
+    assert all(text.startswith("'=") for text in formulas)
+    assert {row["topic"] for row in documents} == set(SUBJECTS)
+    rounds = list(csv.DictReader(io.StringIO(found["rounds.csv"], newline="")))
+    assert len(rounds) == len(files.clusters)
+    names = [row["name"] for row in csv.DictReader(io.StringIO(found["groups.csv"], newline=""))]
+    assert names == [group.name for group in groups_of(*of_score(scored))]
+    assert json.loads(found["score.json"]) == read_json(scored / "score.json")
+    assert len(json.loads(found["page.json"])["rounds"]) == len(files.rounds)
+
+
+def test_a_page_holds_a_bounded_number_of_rounds_and_says_so(scored, monkeypatch):
+    monkeypatch.setattr(score_data, "MOST_ROUNDS", 7)
+    files = read_score_files(scored)
+    page = score_page(files, groups_of(*of_score(scored)), {})
+    about = json.loads(re.search(r'id="about">(.*?)</script>', page).group(1))
+    assert about["rounds"] == [round_.number for round_ in files.rounds[:7]]
+    assert about["documents"] == len({i for r in files.rounds[:7] for i in r.indices})
+    assert "This page holds the first 7 of 60 rounds" in page
+
+
+def of_score(directory):
+    files = read_score_files(directory)
+    return files.clusters, files.documents, bool(files.values)
+
+
+@pytest.fixture(scope="module")
+def valued(scored, tmp_path_factory):
+    """The same corpus described by values at levels, beside another one."""
+    root = tmp_path_factory.mktemp("valued")
+    other = write_corpus(root / "stars", [f"{SUBJECTS['stars']} part {i}" for i in range(60)])
+    corpora = [Corpus(scored.parent / "corpus"), other]
+    config = ScoreConfig(
+        rounds=12,
+        prompts="prompts/levels",
+        criteria_rounds=6,
+        criteria_sets=1,
+        coverage_documents=10,
+        with_baselines=False,
+    )
+    with open_session(LLMConfig(backend="offline"), None) as session:
+        score_corpora(corpora, root / "out", config, session, compare=True, command="synthdiv it")
+    return root / "out"
+
+
+def test_values_say_what_a_corpus_is_made_of_and_lead_to_documents(valued, window):
+    name = next(iter(read_json(valued / "comparison.json")["corpora"]))
+    score = read_json(valued / name / "score.json")
+    window.open(valued / name / "report.html", 400, True)
+    window.run("for (const box of document.querySelectorAll('details')) box.open = true")
+    assert window.violations() == [] and window.faults == []
+    assert window.run("document.documentElement.scrollWidth") <= 400
+    commonest = next(one for one in score["levels"] if one["level"] == "field")["values"][0]
+    (first,) = window.run(
+        "[document.querySelector('#values .values .value').parentElement.textContent]"
+    )
+    assert commonest["value"] in first and f"{100 * commonest['share']:.1f}%" in first
+    assert "synthdiv it" in window.run("document.querySelector('.made').textContent")
+    choose_group(window)
+    shown = window.run("document.querySelectorAll('#results > details').length")
+    assert shown > 0
+    assert window.run("document.querySelector('header a').getAttribute('href')") == "../report.html"
+    window.open(valued / "report.html", 400, True)
+    assert window.run("document.title") == "Diversity of 2 corpora"
+    assert window.run("document.querySelectorAll('#groups a').length") == 2
+    assert window.violations() == []
+
+
+@pytest.mark.parametrize("width, dark", [(400, True), (1280, False)])
 def test_accessible_and_without_sideways_scrolling(scored, window, width, dark):
     window.open(scored / "report.html", width, dark)
-    window.run("for (const box of document.querySelectorAll('details')) box.open = true")
+    choose_group(window)
+    few = "#results > details:nth-of-type(-n + 3), #shown > :first-child details"
+    window.run(
+        f"for (const box of document.querySelectorAll('section > details, li details, {few}'))"
+        " box.open = true"
+    )
     assert window.run("document.documentElement.scrollWidth") <= width
     assert window.violations() == []
 
