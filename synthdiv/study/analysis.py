@@ -119,8 +119,7 @@ def _confounds(cells: Cells) -> dict[str, list[list[float]]]:
 
 def _metrics(cells: Cells) -> dict[str, list[float]]:
     """The baselines that all cells have as numbers, by name."""
-    first = cells[0]["baselines"]
-    columns = {name: [cell["baselines"].get(name) for cell in cells] for name in first}
+    columns = {name: [cell["baselines"].get(name) for cell in cells] for name in METRICS}
     return {
         name: values
         for name, values in columns.items()
@@ -142,8 +141,7 @@ def _beside(
     good = outcome if higher_is_better else -outcome
     found: dict[str, dict[str, Any]] = {}
     for name, values in metrics.items():
-        direction = METRICS[name].direction if name in METRICS else 0
-        turned = np.asarray(values, float) * (direction or 1)
+        turned = np.asarray(values, float) * (METRICS[name].direction or 1)
         straight, ranks = pearson(values, outcome), spearman(values, outcome)
         less = difference(good, scores, turned)
         found[name] = {

@@ -105,7 +105,9 @@ def _train(plan: Plan, model: Model, cell: Cell, seed: int, workdir: Path, stage
     stages.run(f"{name} pretrain", partial(_pretrain, plan, model, mixed, where))
     stages.run(f"{name} sft", partial(_fine_tune, plan, model, where, shared))
     for phase in PHASES:
-        stages.run(f"{name} evaluate {phase}", partial(_evaluate, plan, phase, where, shared))
+        # Versions that measured accuracy alone called it "evaluate": it is done again, from the
+        # answers that are kept.
+        stages.run(f"{name} measure {phase}", partial(_evaluate, plan, phase, where, shared))
 
 
 def run_directory(plan: Plan, workdir: Path, cell: str, model: str, seed: int) -> Path:

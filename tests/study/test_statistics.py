@@ -11,6 +11,7 @@ from scipy import stats
 from synthdiv.errors import UserError
 from synthdiv.study.analysis import analyse
 from synthdiv.study.correlations import difference, holm, partial, pearson, spearman
+from synthdiv.study.outcomes import mean_of
 from synthdiv.study.regression import regress, slope_difference
 from synthdiv.study.sample_size import Noise, corpora_needed, power
 from tests.study import simulation
@@ -160,6 +161,25 @@ def test_a_studys_analysis_counts_seeds_and_turns_metrics():
     assert metric["pearson"] < 0
     assert metric["score_better_by"] == pytest.approx(fit["pearson"] - metric["pearson"])
     assert fit["p_holm"] == fit["p"] and metric["p_holm"] == metric["p"]
+
+
+def test_runs_are_averaged_figure_by_figure():
+    def run(accuracy, error):
+        task = {"metric": "acc", "value": accuracy, "questions": 8, "ci95": [accuracy, 1.0]}
+        return {"accuracy": accuracy, "stderr": error, "tasks": {"t": task}}
+
+    assert mean_of([run(0.2, 0.1), run(0.4, None)]) == {
+        "accuracy": pytest.approx(0.3),
+        "stderr": None,
+        "tasks": {
+            "t": {
+                "metric": "acc",
+                "value": pytest.approx(0.3),
+                "questions": 8,
+                "ci95": [pytest.approx(0.3), 1.0],
+            }
+        },
+    }
 
 
 @pytest.mark.slow
