@@ -20,13 +20,11 @@ from synthdiv.errors import Paused, UserError
 from synthdiv.generation.config import GenerateConfig
 from synthdiv.generation.openings import Openings
 from synthdiv.generation.plan import CorpusPlan
-from synthdiv.generation.writers import Writers
-from synthdiv.llm import Reply, in_steps
+from synthdiv.generation.writers import Writers, Written
+from synthdiv.llm import in_steps
 from synthdiv.progress import Progress
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
-
     from synthdiv.llm import Plan, Session
 
 PARTIAL = "partial.json"
@@ -99,12 +97,15 @@ def _write(plan: CorpusPlan, output: Path, writers: Writers) -> dict[str, Any]:
         progress.update(tally.requests)
         while wave := _wave(plan, tally):
             with contextlib.closing(writers.replies(plan, wave)) as replies:
-                for number, reply in _in_order(replies, tally.requests):
+                for number, written in _in_order(replies, tally.requests):
                     if _budget_spent(plan, tally):
                         break
                     tally.requests += 1
+                    reply = written.reply
                     if reply.failure is None and reply.value is not None:
-                        rows.append(plan.document(number, reply.value, writers.model(plan, number)))
+                        rows.append(
+                            plan.document(number, reply.value, written.model, written.prompt)
+                        )
                         tally.add(rows[-1]["text"])
                     else:
                         tally.failure = tally.failure or reply.failure
@@ -243,14 +244,12 @@ def _wave(plan: CorpusPlan, tally: _Tally) -> range:
     return range(start, start + rest)
 
 
-def _in_order(
-    replies: Iterable[tuple[int, Reply[BaseModel]]], start: int
-) -> Iterator[tuple[int, Reply[BaseModel]]]:
+def _in_order(replies: Iterable[tuple[int, Written]], start: int) -> Iterator[tuple[int, Written]]:
     """Replies in the order of their requests, numbered from `start`; early ones wait their turn."""
-    waiting: dict[int, Reply[BaseModel]] = {}
+    waiting: dict[int, Written] = {}
     turn = 0
-    for index, reply in replies:
-        waiting[index] = reply
+    for index, written in replies:
+        waiting[index] = written
         while turn in waiting:
             yield start + turn, waiting.pop(turn)
             turn += 1

@@ -158,6 +158,7 @@ class CorpusPlan:
             topics=[topic.key for topic in assignment.topics],
             keywords=["; ".join(topic.keywords) for topic in assignment.topics],
             source=assignment.source.text if assignment.source else "",
+            begins=assignment.source.begins if assignment.source else "",
             style=f"{style.name}: {style.instruction}" if style else "",
             form=f"{form.name}: {form.instruction}" if form else "",
             personas=list(assignment.personas),
@@ -209,8 +210,15 @@ class CorpusPlan:
             shape=shape,
         )
 
-    def document(self, number: int, reply: BaseModel, model: str) -> dict[str, Any]:
-        """The row of the corpus that a valid reply to request `number` becomes."""
+    def document(self, number: int, reply: BaseModel, model: str, prompt: str) -> dict[str, Any]:
+        """The row of the corpus that a valid reply to request `number` becomes.
+
+        Args:
+            number: the request's.
+            reply: of its class.
+            model: who gave it.
+            prompt: the hash of what was asked.
+        """
         assignment = self.assignment(number)
         told = reply.model_dump()
         random = self._random(assignment.key, f"{assignment.generation}/text")
@@ -218,7 +226,6 @@ class CorpusPlan:
         shape = {name: getattr(assignment.shape, name) for name in self.family.shows.shape}
         source = assignment.source
         audience = told.get("audience", 0)
-        prompt = self.request_for(assignment).messages[0]["content"]
         identity = f"{self.config.seed}/{self.family.name}/{assignment.key}/{assignment.generation}"
         return {
             "id": hashlib.sha256(identity.encode()).hexdigest()[:20],
@@ -238,7 +245,7 @@ class CorpusPlan:
             "generation": assignment.generation,
             "request": number,
             "seed": assignment.seed,
-            "prompt_sha256": hashlib.sha256(prompt.encode()).hexdigest(),
+            "prompt_sha256": prompt,
             "reply": json.dumps(told, ensure_ascii=False),
         }
 

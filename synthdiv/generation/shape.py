@@ -7,6 +7,7 @@ fixes it. What a document tells (its topic, its form) is not decided here.
 from __future__ import annotations
 
 import dataclasses
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from random import Random
@@ -31,7 +32,7 @@ class ShapeConfig:
     """
 
     passages: dict[int, float] = _shares({2: 1, 3: 2, 4: 2, 5: 1})
-    words: dict[int, float] = _shares({150: 1, 300: 2, 500: 2, 800: 1})  # about, in all passages
+    words: dict[int, float] = _shares({50: 1, 90: 2, 130: 2, 200: 1})  # a passage, about
     questions: dict[int, float] = _shares({0: 2, 1: 2, 2: 1})
     kinds: dict[str, float] = _shares(
         {"multiple choice": 1, "open": 1}
@@ -78,7 +79,8 @@ class Shape:
     """One document's shape.
 
     Attributes:
-        passages: how many; also how many words they have in all, about.
+        passages: how many.
+        words: how many the passages have in all, about.
         choices: multiple-choice questions.
         questions: open questions.
         options_shown: whether the document lists the options.
@@ -132,13 +134,13 @@ class Shapes:
 
         def one(name: str) -> Any:
             values, sums = self._shares[name]
-            return random.choices(values, cum_weights=sums)[0]
+            return values[bisect_right(sums, random.random() * sums[-1], hi=len(sums) - 1)]
 
         passages, words, asked = one("passages"), one("words"), one("questions")
         kind, shown, explained = one("kinds"), one("options"), one("explanations")
         return Shape(
             passages=passages,
-            words=words,
+            words=passages * words,
             choices=asked if kind == CHOICE else 0,
             questions=asked if kind == OPEN else 0,
             options_shown=asked > 0 and kind == CHOICE and shown == "shown",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from synthdiv.files import Corpus
 
 _BATCH = 256  # documents
+_BEGINNING = 300  # characters
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,14 @@ class Source:
         id: the document's.
         text: of the part.
         start: its first character in the document, which had its outer white space taken off.
+        begins: how the document begins, where this is a later part, which may not say what it is
+            about; "" for a first part.
     """
 
     id: str
     text: str
     start: int
+    begins: str = ""
 
 
 class Sources:
@@ -88,7 +92,8 @@ class Sources:
         place %= parts
         start, end = (self._cut(text, which * len(text) // parts) for which in (place, place + 1))
         found = text[start:end]
-        return Source(name, found.strip(), start + len(found) - len(found.lstrip()))
+        begins = text[: self._cut(text, min(_BEGINNING, start))].strip()
+        return Source(name, found.strip(), start + len(found) - len(found.lstrip()), begins)
 
     def _parts(self, text: str) -> int:
         if len(text) <= self._characters:

@@ -7,9 +7,11 @@ answers, and so its caps.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import zlib
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,15 @@ if TYPE_CHECKING:
     from synthdiv.generation.plan import CorpusPlan
     from synthdiv.llm import Reply, Session
     from synthdiv.llm.plan import StagePlan
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A reply, the model that gave it, and the prompt that it answers, as a hash."""
+
+    reply: Reply[BaseModel]
+    model: str
+    prompt: str
 
 
 class Writers:
@@ -125,21 +136,18 @@ class Writers:
 
     def replies(
         self, plan: CorpusPlan, numbers: Iterable[int]
-    ) -> Generator[tuple[int, Reply[BaseModel]], None, None]:
+    ) -> Generator[tuple[int, Written], None, None]:
         """Asks for requests of a plan; yields (place among `numbers`, reply) as they come."""
         first, *others = self._sessions
         for session in others:  # what stopped it in an earlier run is lifted
             next(session.map(session.ask, ()), None)
 
-        async def write(number: int) -> Reply[BaseModel]:
+        async def write(number: int) -> Written:
             session = self._sessions[plan.writer(number, self)]
             request = plan.request(number, self)
-            if session is first:
-                return await session.ask(request)
-            return await session.ask_from_elsewhere(request)
+            ask = session.ask if session is first else session.ask_from_elsewhere
+            reply = await ask(request)
+            prompt = hashlib.sha256(request.messages[0]["content"].encode())
+            return Written(reply, session.model, prompt.hexdigest())
 
         return first.map(write, numbers)
-
-    def model(self, plan: CorpusPlan, number: int) -> str:
-        """The model that wrote the text of a request."""
-        return self._sessions[plan.writer(number, self)].model

@@ -24,6 +24,7 @@ from synthdiv.training.mesh import check_fits, make_mesh
 from synthdiv.training.plan import plan
 from synthdiv.training.step import StepConfig
 from synthdiv.training.storage import told_in_one_line
+from synthdiv.training.validation import held_out
 from synthdiv.training.work import check, claimed, fine_tuning, pretraining
 
 
@@ -225,12 +226,21 @@ def _open_pretrain(config: PretrainConfig, checkpoint: Path | None) -> Run:
     )
     tokens = config.tokens or data.total_sequences * data.sequence_length
     steps = math.ceil(tokens / (config.batch_size * data.sequence_length))
-    run = Run(config, config.model, data, steps, make_mesh(config.mesh), data.tokenizer_dir)
-    if checkpoint is None:
-        return run
-    initial.check_tokenizer(checkpoint, data)
-    params = initial.params_of(checkpoint, config.model)
-    return dataclasses.replace(run, first_params=params, init_from=str(checkpoint))
+    params = None
+    if checkpoint is not None:
+        initial.check_tokenizer(checkpoint, data)
+        params = initial.params_of(checkpoint, config.model)
+    return Run(
+        config,
+        config.model,
+        data,
+        steps,
+        make_mesh(config.mesh),
+        data.tokenizer_dir,
+        first_params=params,
+        init_from=str(checkpoint or ""),
+        validation=held_out(config),
+    )
 
 
 def _open_sft(config: SFTConfig, checkpoint: Path, inputs: Sequence[Path]) -> Run:
@@ -239,7 +249,11 @@ def _open_sft(config: SFTConfig, checkpoint: Path, inputs: Sequence[Path]) -> Ru
     model, tokenizer = weights.describe(checkpoint)
     if tokenizer is None:
         raise UserError(f"{checkpoint} has no tokenizer, which fine-tuning needs")
-    model = dataclasses.replace(model, attention_dropout=config.attention_dropout)
+    computed = {
+        name: getattr(config, name) for name in ("dtype", "remat", "attention", "loss_chunk")
+    }
+    chosen = {name: value for name, value in computed.items() if value}
+    model = dataclasses.replace(model, attention_dropout=config.attention_dropout, **chosen)
     data = sft_batches(
         inputs,
         load_tokenizer(tokenizer),

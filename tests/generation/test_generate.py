@@ -7,6 +7,7 @@ import pytest
 
 from synthdiv import files
 from synthdiv.config import find
+from synthdiv.data.sft import sft_examples
 from synthdiv.errors import Paused, UserError
 from synthdiv.generation import GenerateConfig, generate, plan_generation
 from synthdiv.generation import generator as generator_module
@@ -60,7 +61,8 @@ def test_every_family_makes_a_corpus_with_its_provenance(tmp_path, family):
             assert question["options"][question["answer"] - 1] in row.text
             wrong = question["options"][question["answer"] - 2]
             assert (f". {wrong}\n" in row.text) == shape["options_shown"]
-        assert json.loads(seen["angle"])["focus"] in seen["keywords"]
+        angle = json.loads(seen["angle"])
+        assert several or angle["focus"] in seen["keywords"]
         if with_people:  # for whom it is written is not said
             assert seen["persona"].split(",")[0] not in row.text
 
@@ -246,3 +248,40 @@ def test_settings_that_make_no_corpus_are_refused_before_anything_is_written(
     with pytest.raises(UserError, match=fault):
         make(tmp_path / "corpus", **settings)
     assert not (tmp_path / "corpus").exists()
+
+
+def test_rephrased_documents_go_on_after_a_cap_and_keep_their_sources(tmp_path):
+    pages = [
+        {"id": f"page {n}", "text": f"Iron rusts in {n} days. Salt speeds it up."} for n in range(9)
+    ]
+
+    def rephrase(output, documents=pages, **llm):
+        config = GenerateConfig(family="rephrase", generations=2, shard_documents=4)
+        with open_session(LLMConfig(**llm), output / "answers.sqlite") as session:
+            return generate(None, output, config, session, files.Corpus(documents))
+
+    with pytest.raises(Paused, match="PARTIAL corpus of 7 documents"):
+        rephrase(tmp_path / "cut", max_calls=7, concurrency=2)
+    with pytest.raises(UserError, match="sources_sha256 was"):
+        rephrase(tmp_path / "cut", pages[1:])
+    manifest = rephrase(tmp_path / "cut")
+    rephrase(tmp_path / "whole")
+    assert manifest["sources"] == 9 and manifest["topics"] == 0
+    rows, whole = documents(tmp_path / "cut"), documents(tmp_path / "whole")
+    assert [row.text for row in rows] == [row.text for row in whole]
+    seen = [row.provenance["source"] for row in rows]
+    assert sorted(seen) == sorted(2 * [page["id"] for page in pages])
+    for row in rows:  # what is told is of that document
+        assert f"{int(row.provenance['source'].split()[-1])} days" in row.text
+        assert row.provenance["form"] and row.provenance["topic"] == ""
+
+
+def test_instructions_are_data_for_fine_tuning(tmp_path):
+    make(tmp_path / "corpus", family="instruct", topics=3, generations=2)
+    asked = list(sft_examples(tmp_path / "corpus"))
+    rows = documents(tmp_path / "corpus")
+    assert len(asked) == 6
+    for (user, assistant), row in zip(asked, rows, strict=True):
+        assert user["content"].startswith(row.provenance["instruction"])
+        assert assistant["content"] == row.provenance["output"]
+        assert row.provenance["input"] in row.text
