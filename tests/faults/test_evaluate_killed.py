@@ -12,16 +12,16 @@ import pytest
 
 from tests.evaluation import small
 
+ROOT = Path(__file__).resolve().parents[2]
 TASKS = "arc_easy,hellaswag,boolq,piqa"
 
 
-def _start(folder: Path, output: Path) -> subprocess.Popen:
-    command = [sys.executable, "-m", "synthdiv.evaluate", f"--checkpoint={folder / 'model'}"]
-    command += [f"--tasks={TASKS}", f"--data_dir={folder / 'suite'}", f"--output={output}"]
-    command += [f"--corpus={folder / 'pages.jsonl'}", "--bind=Evaluate.batch_tokens=320"]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=Path.cwd()
-    )
+def _arguments(folder: Path, output: Path) -> list[str]:
+    return [
+        f"--checkpoint={folder / 'model'}", f"--tasks={TASKS}", f"--data_dir={folder / 'suite'}",
+        f"--output={output}", f"--corpus={folder / 'pages.jsonl'}",
+        "--bind=Evaluate.batch_tokens=320",
+    ]  # fmt: skip
 
 
 def _rows(output: Path) -> dict[bytes, tuple[int, bytes]]:
@@ -46,14 +46,18 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
-def test_a_killed_evaluation_goes_on_from_its_answers(folder):
+def test_a_killed_evaluation_goes_on_from_its_answers(folder, run_command):
     whole, killed = folder / "whole.json", folder / "killed.json"
-    uninterrupted = _start(folder, whole)
-    said = uninterrupted.communicate(timeout=300)[0]
-    assert uninterrupted.returncode == 0, said
+    ended = run_command("evaluate", *_arguments(folder, whole))
+    assert ended.code == 0, ended.stderr
     total = len(_rows(whole))
 
-    process = _start(folder, killed)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "synthdiv.evaluate", *_arguments(folder, killed)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        cwd=ROOT,
+    )
     until = time.monotonic() + 300
     while len(_rows(killed)) < 0.3 * total and time.monotonic() < until:
         time.sleep(0.01)
@@ -64,9 +68,8 @@ def test_a_killed_evaluation_goes_on_from_its_answers(folder):
     before = _rows(killed)
     assert 0.3 * total <= len(before) < total
 
-    last = _start(folder, killed)
-    said = last.communicate(timeout=300)[0]
-    assert last.returncode == 0, said
+    ended = run_command("evaluate", *_arguments(folder, killed))
+    assert ended.code == 0, ended.stderr
     after = _rows(killed)
     assert {key: after[key] for key in before} == before, "an answered batch was run again"
     assert {k: a for k, (_, a) in after.items()} == {k: a for k, (_, a) in _rows(whole).items()}

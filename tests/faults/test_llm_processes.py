@@ -88,7 +88,7 @@ def _kill_and_finish(tmp_path: Path, calls: int, kills: int, concurrency: int) -
 
 
 def test_killed_at_random_moments(tmp_path: Path) -> None:
-    _kill_and_finish(tmp_path, calls=240, kills=3, concurrency=16)
+    _kill_and_finish(tmp_path, calls=160, kills=2, concurrency=16)
 
 
 @pytest.mark.slow

@@ -82,12 +82,12 @@ def finished(arguments: list[str]) -> None:
 
 def comparable(directory: Path) -> dict:
     score = json.loads((directory / "score.json").read_text())
-    for counted_by_run in ("calls", "tokens"):
-        score.pop(counted_by_run)
+    for of_the_run in ("calls", "tokens", "made"):
+        score.pop(of_the_run)
     return score
 
 
-@pytest.mark.parametrize("moments", [(3, 13, 60, 200)])
+@pytest.mark.parametrize("moments", [(13, 200)])
 def test_the_same_score_after_kills_in_every_step(tmp_path, moments, more=()):
     corpus = make(tmp_path / "c.jsonl")
     finished(command(corpus, tmp_path / "whole", 150))

@@ -154,21 +154,6 @@ def test_a_run_goes_on_with_fewer_devices(settings, tmp_path) -> None:
                 assert abs(x[name] - y[name]) < 1e-5, (x["step"], name)
 
 
-def test_sigterm_saves_and_says_that_it_paused(settings, tmp_path) -> None:
-    process = start(settings, tmp_path, 4000, devices=1)
-    deadline = time.monotonic() + 300
-    while not logged(tmp_path) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=300)
-    assert process.returncode == 75, err[-2000:]
-    last = err.strip().splitlines()[-1]
-    assert last.startswith("paused: asked to stop at step ") and "Traceback" not in err
-    stopped = int(last.split("step ")[1].split()[0])
-    assert (tmp_path / "checkpoints" / str(stopped) / "about/metadata").exists()
-    assert logged(tmp_path)[-1]["step"] == stopped
-
-
 @pytest.mark.slow
 def test_two_processes_are_one(settings, tmp_path) -> None:
     """Four devices in each of two processes that find each other over the loopback."""

@@ -2,7 +2,10 @@
 
 import dataclasses
 import json
+import os
+import signal
 import struct
+import threading
 from pathlib import Path
 
 import jax
@@ -10,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from synthdiv.errors import UserError
-from synthdiv.model import load_model
+from synthdiv.errors import Paused, UserError
+from synthdiv.model import load_model, weights
 from synthdiv.training import (
     MeshConfig,
     OptimizerConfig,
@@ -20,8 +23,10 @@ from synthdiv.training import (
     export,
     plan_pretrain,
     pretrain,
+    runs,
     sft,
 )
+from synthdiv.training.work import fine_tuning
 from tests.training.conftest import LENGTH, TINY, lines, state_of
 
 
@@ -35,6 +40,31 @@ def assert_same_state(a, b) -> None:
     a, b = state_of(a), state_of(b)
     assert jax.tree.structure(a) == jax.tree.structure(b)
     jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_a_termination_is_a_pause_with_all_saved(config, tmp_path) -> None:
+    """SIGTERM, which a process of its own would get from its scheduler, sent from a thread."""
+    log, ended = tmp_path / "metrics.jsonl", threading.Event()
+
+    def terminate() -> None:
+        while not (log.exists() and log.stat().st_size) and not ended.wait(0.01):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)  # where the run does not hear it
+    thread = threading.Thread(target=terminate)
+    thread.start()
+    try:
+        long = dataclasses.replace(config, tokens=10_000 * 8 * LENGTH, log_every=1)
+        with pytest.raises(Paused, match="asked to stop at step") as paused:
+            pretrain(long, tmp_path)
+    finally:
+        ended.set()
+        thread.join()
+        signal.signal(signal.SIGTERM, before)
+    stopped = int(str(paused.value).split("step ")[1].split()[0])
+    assert (tmp_path / "checkpoints" / str(stopped) / "about/metadata").exists()
+    assert lines(tmp_path)[-1]["step"] == stopped < 10_000
 
 
 def test_a_run_learns_and_says_what_it_did(config, tmp_path) -> None:
@@ -258,6 +288,29 @@ def test_the_plan_is_about_right_and_writes_nothing(config, tmp_path, monkeypatc
     assert not list(tmp_path.iterdir())
 
 
+def test_a_batch_that_does_not_fit_is_told_with_one_that_would(
+    config, tmp_path, monkeypatch
+) -> None:
+    """The devices' memory runs out, as far as JAX says; they have room for 2 of 8 sequences."""
+    figures = plan_pretrain(config).figures
+
+    def full(*_):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.")
+
+    monkeypatch.setattr(runs, "train", full)
+    for largest, words in [
+        (2, r"a micro-batch of 8 sequences of 32 tokens .*; 2 would: accumulate=4 .* of 2$"),
+        (0, "and no smaller one would: cut the model"),
+    ]:
+        less = dataclasses.replace(
+            plan_pretrain(config), figures=figures | {"largest_micro_batch": largest}
+        )
+        monkeypatch.setattr("synthdiv.training.plan.plan", lambda *_, less=less: less)
+        with pytest.raises(UserError, match=words) as told:
+            pretrain(config, tmp_path)
+        assert "\n" not in str(told.value)
+
+
 def test_the_plan_counts_what_accumulated_gradients_take(config) -> None:
     """The sum of the gradients stays while the next micro-batch is computed."""
     once = plan_pretrain(config).figures
@@ -301,6 +354,28 @@ def test_fine_tuning_starts_from_the_model_and_learns(config, tmp_path, instruct
     jax.tree.map(
         np.testing.assert_array_equal, state_of(start)["params"], state_of(unmoved)["params"]
     )
+
+
+def test_fine_tuning_computes_the_model_as_it_is_told(run, instructions) -> None:
+    """And as it was trained where nothing is said; only the dtype makes it another run."""
+    start = weights.find_checkpoint(run)
+
+    def opened(**how):
+        return runs._open_sft(
+            SFTConfig(batch_size=8, compile_cache="", **how), start, [instructions]
+        )
+
+    def work(**how):
+        config = SFTConfig(batch_size=8, **how)
+        return fine_tuning(config, start, [instructions], config.template)
+
+    how = {"remat": "full", "attention": "xla", "loss_chunk": 32}
+    assert opened().model == dataclasses.replace(TINY, attention_dropout=0.0)
+    told = opened(**how, dtype="bfloat16").model
+    assert told == dataclasses.replace(TINY, **how, dtype="bfloat16")
+    assert work() == work(**how) != work(dtype="bfloat16")
+    with pytest.raises(UserError, match="Model.remat='ful' is not one of .*'full'"):
+        opened(remat="ful")
 
 
 def test_epochs_of_a_set_smaller_than_a_batch_are_those_asked_for(
