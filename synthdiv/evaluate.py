@@ -19,6 +19,9 @@ FLAGS = cli.command(__doc__)
 flags.DEFINE_string("checkpoint", None, "What to evaluate.", flag_values=FLAGS)
 flags.DEFINE_list("tasks", [], "Tasks and groups.", flag_values=FLAGS)
 flags.DEFINE_string("data_dir", None, "Directory of the tasks' data files.", flag_values=FLAGS)
+flags.DEFINE_string(
+    "include_path", None, "Directory of more task definitions (YAML).", flag_values=FLAGS
+)
 cli.corpora_flag(FLAGS, "corpus", "Corpora to measure bits per byte on.")
 cli.text_flags(FLAGS)
 flags.DEFINE_string("tokenizer", None, "For a checkpoint that has none.", flag_values=FLAGS)
@@ -46,14 +49,12 @@ def main() -> None:
         from synthdiv.training import join_processes
 
         join_processes()
-    what = (FLAGS.checkpoint, FLAGS.tasks)
+    what, more = (FLAGS.checkpoint, FLAGS.tasks), (FLAGS.tokenizer, FLAGS.include_path)
     if FLAGS.dry_run:
         check_file(FLAGS.output)
-        print(evaluation.plan(*what, FLAGS.data_dir, config, corpora, FLAGS.tokenizer))
+        print(evaluation.plan(*what, FLAGS.data_dir, config, corpora, *more))
         return
-    results = evaluation.evaluate(
-        *what, FLAGS.output, FLAGS.data_dir, config, corpora, FLAGS.tokenizer
-    )
+    results = evaluation.evaluate(*what, FLAGS.output, FLAGS.data_dir, config, corpora, *more)
     print(evaluation.table(results), f"all of it is in {FLAGS.output}", sep="\n")
 
 

@@ -21,6 +21,11 @@ flags.DEFINE_string(
     "init_from", None, "Weights to start from, instead of random ones.", flag_values=FLAGS
 )
 flags.DEFINE_string("workdir", None, "The run's directory.", flag_values=FLAGS)
+flags.DEFINE_integer(
+    "max_steps", None, "Stop there, saved, to go on later.", lower_bound=1, flag_values=FLAGS
+)
+flags.DEFINE_bool("tensorboard", None, "Write event files for TensorBoard.", flag_values=FLAGS)
+flags.DEFINE_string("wandb", None, "Project at Weights & Biases.", flag_values=FLAGS)
 flags.DEFINE_list(
     "profile_steps", None, "FIRST,LAST: steps to record for a profiler.", flag_values=FLAGS
 )
@@ -37,7 +42,12 @@ def main() -> None:
     config = cli.load(FLAGS, training.PretrainConfig)
     if FLAGS.distributed:
         training.join_processes()
-    settings = config.get(training.PretrainConfig)
+    settings = config.get(
+        training.PretrainConfig,
+        max_steps=FLAGS.max_steps,
+        tensorboard=FLAGS.tensorboard,
+        wandb=FLAGS.wandb,
+    )
     if FLAGS.dry_run:
         print(training.plan_pretrain(settings, FLAGS.workdir, FLAGS.init_from))
         return

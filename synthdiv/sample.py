@@ -22,7 +22,7 @@ flags.DEFINE_string("input", None, "JSON lines of prompts, instead.", flag_value
 flags.DEFINE_string("output", None, "JSON lines to write, with --input.", flag_values=FLAGS)
 flags.DEFINE_string("tokenizer", None, "For a checkpoint that has none.", flag_values=FLAGS)
 flags.DEFINE_integer(
-    "max_new_tokens", None, "Tokens written at most (256).", lower_bound=1, flag_values=FLAGS
+    "max_new_tokens", None, "Tokens written at most (128).", lower_bound=1, flag_values=FLAGS
 )
 flags.DEFINE_float(
     "temperature", None, "Of the draws; 0, the default: none, greedy.", flag_values=FLAGS

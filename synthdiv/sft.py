@@ -16,6 +16,11 @@ FLAGS = cli.command(__doc__)
 flags.DEFINE_string("init_from", None, "The model to start from.", flag_values=FLAGS)
 flags.DEFINE_list("input", None, "Instruction files.", flag_values=FLAGS)
 flags.DEFINE_string("workdir", None, "The run's directory.", flag_values=FLAGS)
+flags.DEFINE_integer(
+    "max_steps", None, "Stop there, saved, to go on later.", lower_bound=1, flag_values=FLAGS
+)
+flags.DEFINE_bool("tensorboard", None, "Write event files for TensorBoard.", flag_values=FLAGS)
+flags.DEFINE_string("wandb", None, "Project at Weights & Biases.", flag_values=FLAGS)
 flags.DEFINE_list(
     "profile_steps", None, "FIRST,LAST: steps to record for a profiler.", flag_values=FLAGS
 )
@@ -33,7 +38,12 @@ def main() -> None:
     config = cli.load(FLAGS, training.SFTConfig)
     if FLAGS.distributed:
         training.join_processes()
-    settings = config.get(training.SFTConfig)
+    settings = config.get(
+        training.SFTConfig,
+        max_steps=FLAGS.max_steps,
+        tensorboard=FLAGS.tensorboard,
+        wandb=FLAGS.wandb,
+    )
     if FLAGS.dry_run:
         print(training.plan_sft(settings, FLAGS.init_from, FLAGS.input, FLAGS.workdir))
         return

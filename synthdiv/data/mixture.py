@@ -309,6 +309,7 @@ def batches(
     process_index: int = 0,
     process_count: int = 1,
     workers: int = 1,
+    passes: int = 0,
 ) -> Batches:
     """Opens a mixture.
 
@@ -319,6 +320,7 @@ def batches(
         process_index, process_count: which part of each global batch is this process's.
         workers: threads that prepare batches ahead. One delivers tens of millions of tokens a
             second, more than the accelerators of a host consume.
+        passes: of the mixture that count; 0: all.
 
     Raises:
         UserError: no sources; a source that is missing, incomplete, listed twice, or of another
@@ -345,6 +347,7 @@ def batches(
         process_index=process_index,
         process_count=process_count,
         workers=workers,
+        passes=passes,
         identity=json.dumps([s.manifest["corpus_sha256"] for s in opened])
         + first["tokenizer_sha256"],
     )

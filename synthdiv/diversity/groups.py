@@ -7,7 +7,7 @@ clusters with names of its own, `recurring` finds out which belong together.
 import dataclasses
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -114,7 +114,7 @@ def describe(
     return [corpus.described(sorted(group), nearest) for group in largest]
 
 
-def places(clusters) -> int:
+def places(clusters: Iterable[Cluster]) -> int:
     """How many documents the clusters hold, one in several rounds as often as it was there."""
     return sum(len(cluster.documents) for cluster in clusters)
 

@@ -95,6 +95,9 @@ def result_of(
     size = config.documents_per_round
     if levels := level_scores(rounds, size, config.bootstrap, config.seed):
         content["levels"] = [level.as_json() for level in levels]
+        for one in content["levels"]:
+            if f"{one['facet']}.{one['level']}" == config.level:  # with the control variate, too
+                one |= {name: content["score"][name] for name in ("mean", "ci95", "standard_error")}
         narrow = {f"{one.facet}.{one.level}": one.warning for one in levels}[config.level]
     else:
         narrow = saturation_of(rounds, size, config.level)

@@ -246,15 +246,10 @@ class SynthdivLM(TemplateLM):
             # A request repeated for sampling is drawn anew; greedy ones are the same.
             turn = seen[parts[0]] if prompt.temperature else 0
             seen[parts[0]] += 1
-            key = self.store.key("generate", *parts, f"{prompt.temperature} {turn}".encode())
-            prompts.append(
-                Prompt(
-                    prompt.tokens,
-                    prompt.max_new_tokens,
-                    prompt.temperature,
-                    int.from_bytes(key[:4], "little"),
-                )
-            )
+            nucleus = f" {prompt.top_p}" if prompt.top_p < 1 else ""
+            drawing = f"{prompt.temperature} {turn}{nucleus}"
+            key = self.store.key("generate", *parts, drawing.encode())
+            prompts.append(dataclasses.replace(prompt, seed=int.from_bytes(key[:4], "little")))
             stops.append(until)
             keys.append(key)
         answers = from_first(self.store.get(keys))
@@ -286,7 +281,10 @@ class SynthdivLM(TemplateLM):
         new = int(settings.pop("max_gen_toks"))
         temperature = float(settings.pop("temperature", 0.0) or 0.0)
         sampled = settings.pop("do_sample", False) and temperature > 0
-        known = {"top_p": 1.0, "top_k": 0, "num_beams": 1, "repetition_penalty": 1.0}
+        top_p = float(settings.pop("top_p", None) or 1.0)
+        if not 0 < top_p <= 1:
+            raise UserError(f"task {task}: top_p must be above 0 and at most 1, not {top_p}")
+        known = {"top_k": 0, "num_beams": 1, "repetition_penalty": 1.0}
         for name, value in settings.items():
             if name not in known or value not in (known[name], None):
                 raise UserError(f"task {task}: generation with {name}={value!r} is not supported")
@@ -300,7 +298,9 @@ class SynthdivLM(TemplateLM):
         if len(tokens) > room:
             self.truncated[task] += 1
         kept = np.asarray(tokens[-room:], np.int32)
-        return Prompt(kept, new, temperature if sampled else 0.0), until
+        if not sampled:
+            return Prompt(kept, new), until
+        return Prompt(kept, new, temperature, top_p=top_p), until
 
 
 def _chosen(asked: ChatTemplate, own: ChatTemplate | None) -> ChatTemplate:

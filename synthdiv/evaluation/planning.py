@@ -17,6 +17,7 @@ def plan(
     config: EvaluateConfig | None = None,
     corpora: Sequence[Corpus] = (),
     tokenizer: str | Path | None = None,
+    include_path: str | Path | None = None,
 ) -> Plan:
     """Returns what `evaluate` would do with the same arguments.
 
@@ -40,7 +41,10 @@ def plan(
     facts = {"checkpoint": f"{found}: {parameters}"}
     if tasks:
         loaded = load_tasks(
-            list(tasks), None if data_dir is None else Path(data_dir), config.num_fewshot
+            list(tasks),
+            None if data_dir is None else Path(data_dir),
+            config.num_fewshot,
+            include_path,
         )
         for name, task in loaded.loaded["tasks"].items():
             with quiet():

@@ -25,7 +25,8 @@ class EvaluateConfig:
     """How to evaluate. Gin name `Evaluate`.
 
     Attributes:
-        num_fewshot: examples before each question; the paper's suite is zero-shot.
+        num_fewshot: examples before each question; None: as each task's definition says, which is
+            none in the paper's suite.
         limit: how many questions of each task are asked, from the first on; 0 for all.
         chat: ask in conversation: "on", "off", or "auto", which is on for a checkpoint that we
             fine-tuned.
@@ -43,7 +44,7 @@ class EvaluateConfig:
         text_loss: how much of a corpus is read for bits per byte.
     """
 
-    num_fewshot: int = 0
+    num_fewshot: int | None = None
     limit: int = 0
     chat: str = "auto"
     template: ChatTemplate = ChatTemplate()
@@ -72,6 +73,7 @@ def evaluate(
     config: EvaluateConfig | None = None,
     corpora: Sequence[Corpus | str | Path] = (),
     tokenizer: str | Path | None = None,
+    include_path: str | Path | None = None,
 ) -> dict[str, Any]:
     """Evaluates a checkpoint.
 
@@ -84,6 +86,7 @@ def evaluate(
         config: how.
         corpora: texts to measure bits per byte on.
         tokenizer: for a checkpoint that has none.
+        include_path: directory of more task definitions, as lm-eval's.
 
     Returns:
         lm-eval's results, and: `accuracy`, `stderr` and `tasks` (the mean over tasks of the metric
@@ -103,7 +106,7 @@ def evaluate(
         raise UserError("nothing to evaluate: give `tasks`, `corpora`, or both")
     opened = [Corpus.of(c) for c in corpora]
     data_dir = Path(data_dir) if data_dir is not None else None
-    loaded = load_tasks(list(tasks), data_dir, config.num_fewshot) if tasks else None
+    loaded = load_tasks(list(tasks), data_dir, config.num_fewshot, include_path) if tasks else None
     if output is not None:
         files.output_dir(output.parent)
 

@@ -47,7 +47,7 @@ class SampleConfig:
         batch_tokens: positions in a batch, over all devices; 0 chooses by the kind of device.
     """
 
-    max_new_tokens: int = 256
+    max_new_tokens: int = 128
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0

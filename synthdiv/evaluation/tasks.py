@@ -81,18 +81,24 @@ class Tasks:
         return list(self.loaded["tasks"])
 
 
-def load_tasks(names: list[str], data_dir: Path | None, num_fewshot: int = 0) -> Tasks:
+def load_tasks(
+    names: list[str],
+    data_dir: Path | None,
+    num_fewshot: int | None = None,
+    include_path: str | Path | None = None,
+) -> Tasks:
     """Loads tasks by name.
 
     Args:
         names: `synthdiv_paper`, `world_facts`, any task, group or tag of lm-eval (`*` stands for
             anything), or the path of a task's YAML file.
         data_dir: directory of data files; tasks without one there come from the hub or its cache.
-        num_fewshot: examples before each question.
+        num_fewshot: examples before each question; None: as each task's definition says.
+        include_path: directory of more definitions, which may be asked for by name.
 
     Raises:
-        UserError: an unknown name, a missing or broken data file, or questions that neither
-            `data_dir` nor the hub's cache nor the network gives.
+        UserError: an unknown name, no such directory, a missing or broken data file, or questions
+            that neither `data_dir` nor the hub's cache nor the network gives.
     """
     from lm_eval.api.group import Group
 
@@ -121,7 +127,7 @@ def load_tasks(names: list[str], data_dir: Path | None, num_fewshot: int = 0) ->
             tasks[member], files[member] = task, path
             places[member] = [f"{path} line {line}" for line in lines]
     if stock:
-        loaded = _stock_tasks(list(dict.fromkeys(stock)))
+        loaded = _stock_tasks(list(dict.fromkeys(stock)), include_path)
         tasks |= loaded["tasks"]
         groups |= loaded.get("groups", {})
     if PAPER in groups:
@@ -129,8 +135,8 @@ def load_tasks(names: list[str], data_dir: Path | None, num_fewshot: int = 0) ->
             groups[PAPER].add(tasks[member])
     for task in tasks.values():
         own = task.get_config("num_fewshot")
-        if own is None or (num_fewshot and own != 0):  # a definition's own 0 stays, as in lm-eval
-            task.set_config("num_fewshot", num_fewshot)
+        if own is None or (num_fewshot is not None and own != 0):  # its own 0 stays, as in lm-eval
+            task.set_config("num_fewshot", num_fewshot or 0)
         task.set_fewshot_seed(seed=1234)  # lm-eval's own default
     group_map = {group.name: group.child_names for group in groups.values()}
     return Tasks({"tasks": tasks, "groups": groups, "group_map": group_map}, files, places)
@@ -150,14 +156,19 @@ def _definition(name: str) -> dict[str, Any]:
 
 
 @functools.cache
-def _stock_index() -> "TaskManager":
-    """All of lm-eval's tasks. Reading their thousands of files takes seconds, once per process."""
+def _stock_index(include_path: str | None = None) -> "TaskManager":
+    """All of lm-eval's tasks, and those of a directory.
+
+    Reading their thousands of files takes seconds, once per process.
+    """
     from lm_eval.tasks import TaskManager
 
-    return TaskManager()
+    return TaskManager(include_path=include_path)
 
 
-def _local_task(name: str, data_dir: Path, num_fewshot: int) -> "tuple[Task, Path, list[int]]":
+def _local_task(
+    name: str, data_dir: Path, num_fewshot: int | None
+) -> "tuple[Task, Path, list[int]]":
     """The stock task `name` with a file of `data_dir` as its source, the file, and its lines."""
     import datasets
     from lm_eval.api.task import ConfigurableTask
@@ -205,8 +216,10 @@ def _local_task(name: str, data_dir: Path, num_fewshot: int) -> "tuple[Task, Pat
     return task, splits[scored], [number for number, _ in rows[scored]]
 
 
-def _stock_tasks(names: list[str]) -> dict[str, Any]:
-    manager = _stock_index()
+def _stock_tasks(names: list[str], include_path: str | Path | None) -> dict[str, Any]:
+    if include_path is not None and not Path(include_path).is_dir():
+        raise UserError(f"`include_path={include_path}` is no directory of task definitions")
+    manager = _stock_index(None if include_path is None else str(include_path))
     known = [*manager.all_tasks, PAPER, "world_facts"]
     chosen: list[str] = []
     for name in names:

@@ -7,6 +7,7 @@ fixes it. What a document tells (its topic, its form) is not decided here.
 from __future__ import annotations
 
 import dataclasses
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from random import Random
@@ -133,7 +134,7 @@ class Shapes:
 
         def one(name: str) -> Any:
             values, sums = self._shares[name]
-            return random.choices(values, cum_weights=sums)[0]
+            return values[bisect_right(sums, random.random() * sums[-1], hi=len(sums) - 1)]
 
         passages, words, asked = one("passages"), one("words"), one("questions")
         kind, shown, explained = one("kinds"), one("options"), one("explanations")

@@ -88,9 +88,17 @@ def _block(
 
     y_BTD = rms_norm(x_BTD, layer["attention_norm"], config.norm_eps)
     product = functools.partial(_product, fp8_products=config.fp8)
-    q_BTNH = checkpoint_name(product(y_BTD, w["query"]), "query")
-    k_BTKH = checkpoint_name(product(y_BTD, w["key"]), "key")
-    v_BTKH = checkpoint_name(product(y_BTD, w["value"]), "value")
+
+    def projected(x: jax.Array, name: str, inputs: int = 1) -> jax.Array:
+        out = product(x, w[name], inputs=inputs)
+        return out + w[f"{name}_bias"] if f"{name}_bias" in w else out
+
+    q_BTNH = checkpoint_name(projected(y_BTD, "query"), "query")
+    k_BTKH = checkpoint_name(projected(y_BTD, "key"), "key")
+    v_BTKH = checkpoint_name(projected(y_BTD, "value"), "value")
+    if config.qk_norm:
+        q_BTNH = rms_norm(q_BTNH, layer["query_norm"], config.norm_eps)
+        k_BTKH = rms_norm(k_BTKH, layer["key_norm"], config.norm_eps)
     a_BTNH, kept = attention(
         constrain(rope.rotate(q_BTNH, *rotation), "BTNH"),
         constrain(rope.rotate(k_BTKH, *rotation), "BTKH"),
@@ -98,7 +106,7 @@ def _block(
         own,
     )
     a_BTNH = checkpoint_name(constrain(a_BTNH, "BTNH"), "attention")
-    x_BTD = x_BTD + constrain(product(a_BTNH, w["output"], inputs=2), "BTD")
+    x_BTD = x_BTD + constrain(projected(a_BTNH, "output", inputs=2), "BTD")
     x_BTD = checkpoint_name(x_BTD, "residual")
 
     y_BTD = rms_norm(x_BTD, layer["mlp_norm"], config.norm_eps)

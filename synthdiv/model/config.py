@@ -8,6 +8,7 @@ from synthdiv.errors import UserError, closest
 ROPE_SCALINGS = ("none", "linear", "llama3", "yarn")
 REMAT_POLICIES = ("none", "full", "dots", "attention", "mlp")
 BACKENDS = ("auto", "xla", "cudnn", "splash")
+BIASES = ("none", "qkv", "all")
 DTYPES = ("float32", "bfloat16", "float16")
 _LARGEST = 2**31 - 1  # size of an array's dimension
 
@@ -21,6 +22,8 @@ ARCHITECTURE = (
     "kv_heads",
     "head_dim",
     "tie_embeddings",
+    "attention_bias",
+    "qk_norm",
 )
 # And for equal weights to be the same function.
 FUNCTION = (
@@ -41,7 +44,7 @@ FUNCTION = (
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    """A Llama. The defaults are the paper's 350M (appendix A).
+    """A Llama, Mistral or Qwen. The defaults are the paper's 350M (appendix A).
 
     `kv_heads` and `head_dim` of 0 mean "as many as heads" and "hidden / heads". Nothing that can be
     computed from other fields is a field.
@@ -59,6 +62,8 @@ class ModelConfig:
     head_dim: int = 0
     max_length: int = 2048  # context: the longest sequence the model is asked to read
     tie_embeddings: bool = True
+    attention_bias: str = "none"  # added to queries, keys, values ("qkv"), and the output ("all")
+    qk_norm: bool = False  # queries and keys are normed, each head by itself, before RoPE
     norm_eps: float = 1e-5
     init_std: float = 0.02
 
@@ -107,6 +112,7 @@ class ModelConfig:
             raise UserError(f"the head dimension must be even for RoPE, not {self.head_size}")
         for name, known in (
             ("rope_scaling", ROPE_SCALINGS),
+            ("attention_bias", BIASES),
             ("remat", REMAT_POLICIES),
             ("attention", BACKENDS),
             ("dtype", DTYPES),
@@ -173,7 +179,15 @@ class ModelConfig:
     def parameters(self) -> int:
         """All trained parameters."""
         embedding = 0 if self.tie_embeddings else self.hidden * self.vocab_size
-        return self.matmul_parameters + embedding + self.hidden * (2 * self.layers + 1)
+        norms = self.hidden * (2 * self.layers + 1)
+        if self.qk_norm:
+            norms += 2 * self.layers * self.head_size
+        width = {
+            "none": 0,
+            "qkv": self.head_size * (self.heads + 2 * self.num_kv_heads),
+        }
+        width["all"] = width["qkv"] + self.hidden
+        return self.matmul_parameters + embedding + norms + self.layers * width[self.attention_bias]
 
     def flops_per_token(self, length: int) -> int:
         """Training FLOPs a token: 6 * matmul parameters + 12 * layers * hidden * length.

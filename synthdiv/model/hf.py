@@ -1,4 +1,6 @@
-"""The weights of Hugging Face Llama directories, read and written, and whole directories written.
+"""The weights of Hugging Face directories, read and written, and whole directories written.
+
+Of Llamas, Mistrals and Qwens, which have the same names.
 
 Weights only change their shape and order of dimensions on the way, so a round trip is exact.
 """
@@ -34,7 +36,7 @@ class _Weight:
 
     def to_hf(self, array: np.ndarray) -> np.ndarray:
         if not self.transposed:
-            return array
+            return array if self.inputs else array.reshape(-1)
         flat = array.reshape(int(np.prod(self.shape[: self.inputs])), -1)
         return np.ascontiguousarray(flat.T)
 
@@ -45,20 +47,33 @@ class _Weight:
 def _weights(config: ModelConfig) -> Iterator[_Weight]:
     D, F, V = config.hidden, config.mlp, config.vocab_size
     N, K, H = config.heads, config.num_kv_heads, config.head_size
+    vectors: list[tuple[str, str, tuple[int, ...], int]] = []
+    if config.attention_bias != "none":
+        vectors = [
+            ("query_bias", "self_attn.q_proj.bias", (N, H), 0),
+            ("key_bias", "self_attn.k_proj.bias", (K, H), 0),
+            ("value_bias", "self_attn.v_proj.bias", (K, H), 0),
+        ]
+    if config.attention_bias == "all":
+        vectors.append(("output_bias", "self_attn.o_proj.bias", (D,), 0))
+    if config.qk_norm:
+        vectors.append(("query_norm", "self_attn.q_norm.weight", (H,), 0))
+        vectors.append(("key_norm", "self_attn.k_norm.weight", (H,), 0))
     yield _Weight(("embedding",), None, "model.embed_tokens.weight", (V, D), False, 1)
     for i in range(config.layers):
         for ours, theirs, shape, inputs in (
-            ("attention_norm", "input_layernorm", (D,), 0),
-            ("query", "self_attn.q_proj", (D, N, H), 1),
-            ("key", "self_attn.k_proj", (D, K, H), 1),
-            ("value", "self_attn.v_proj", (D, K, H), 1),
-            ("output", "self_attn.o_proj", (N, H, D), 2),
-            ("mlp_norm", "post_attention_layernorm", (D,), 0),
-            ("gate", "mlp.gate_proj", (D, F), 1),
-            ("up", "mlp.up_proj", (D, F), 1),
-            ("down", "mlp.down_proj", (F, D), 1),
+            ("attention_norm", "input_layernorm.weight", (D,), 0),
+            ("query", "self_attn.q_proj.weight", (D, N, H), 1),
+            ("key", "self_attn.k_proj.weight", (D, K, H), 1),
+            ("value", "self_attn.v_proj.weight", (D, K, H), 1),
+            ("output", "self_attn.o_proj.weight", (N, H, D), 2),
+            ("mlp_norm", "post_attention_layernorm.weight", (D,), 0),
+            ("gate", "mlp.gate_proj.weight", (D, F), 1),
+            ("up", "mlp.up_proj.weight", (D, F), 1),
+            ("down", "mlp.down_proj.weight", (F, D), 1),
+            *vectors,
         ):
-            name = f"model.layers.{i}.{theirs}.weight"
+            name = f"model.layers.{i}.{theirs}"
             yield _Weight(("layers", ours), i, name, shape, inputs > 0, inputs)
     yield _Weight(("final_norm",), None, "model.norm.weight", (D,), False, 0)
     if not config.tie_embeddings:

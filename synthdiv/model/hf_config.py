@@ -1,4 +1,4 @@
-"""The config.json of Hugging Face Llamas, read and written.
+"""The config.json of Hugging Face Llamas, Mistrals and Qwens, read and written.
 
 Every field that changes what the model computes is taken over or refused by name.
 """
@@ -48,13 +48,28 @@ _ROPE_OTHERS = ("rope_type", "type", "rope_theta", "mscale", "mscale_all_dim", "
 
 _FIXED: dict[str, tuple[Any, ...]] = {  # fields of which this Llama has one value only
     "hidden_act": ("silu", "swish"),
-    "attention_bias": (False,),
     "mlp_bias": (False,),
     "partial_rotary_factor": (1, None),
     "quantization_config": (None,),
 }
+# What `transformers` takes where the file has no such field, other than for a Llama.
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "llama": {},
+    "mistral": {
+        "num_key_value_heads": 8,
+        "max_position_embeddings": 131072,
+        "sliding_window": 4096,
+    },
+    "qwen2": {"num_key_value_heads": 32, "max_position_embeddings": 32768},
+    "qwen3": {"num_key_value_heads": 32, "max_position_embeddings": 32768, "head_dim": 128},
+}
 _TAKEN = (
     "model_type",
+    "attention_bias",
+    "sliding_window",
+    "use_sliding_window",
+    "max_window_layers",
+    "layer_types",
     "vocab_size",
     "hidden_size",
     "intermediate_size",
@@ -96,17 +111,21 @@ HARMLESS = (
 
 
 def config_from_hf(path: Path) -> ModelConfig:
-    """Reads the config.json of a Hugging Face Llama directory.
+    """Reads the config.json of a Hugging Face directory: a Llama, Mistral, Qwen2 or Qwen3.
+
+    Where attention slides over a window, the context is the window: within it nothing slides.
 
     Raises:
-        UserError: it is not a Llama, lacks a field, or has a setting that this Llama does not have.
+        UserError: it is another model, lacks a field, or has a setting that is not known here.
     """
     file = path / "config.json"
     raw = read_json(file)
     if not isinstance(raw, dict):
         raise UserError(f"{file} is not a JSON object")
-    if raw.get("model_type") != "llama":
-        raise UserError(f"{path} holds a {raw.get('model_type')!r} model, not a Llama")
+    kind = raw.get("model_type")
+    if not isinstance(kind, str) or kind not in _DEFAULTS:
+        raise UserError(f"{path} holds a {kind!r} model, not a Llama, Mistral, Qwen2 or Qwen3")
+    raw = _DEFAULTS[kind] | raw
     for name, values in _FIXED.items():
         if name in raw and raw[name] not in values:
             raise UserError(f"{file} has {name}={raw[name]!r}; only {values[0]!r} is known here")
@@ -124,7 +143,13 @@ def config_from_hf(path: Path) -> ModelConfig:
     def number(name: str, default: float) -> float:
         return float(_number(file, raw, name, float, default))
 
-    theta, kind, scaling = _rope(file, raw)
+    theta, rope, scaling = _rope(file, raw)
+    length = whole("max_position_embeddings", 2048)
+    window = _window(file, raw, kind)
+    if window and window < length:
+        say(f"{file}: attention slides over {window:,} positions; longer texts are not read")
+        if rope in ("llama3", "yarn"):
+            scaling["rope_original_length"] = scaling.get("rope_original_length") or length
     return ModelConfig(
         vocab_size=whole("vocab_size"),
         hidden=whole("hidden_size"),
@@ -133,16 +158,41 @@ def config_from_hf(path: Path) -> ModelConfig:
         heads=whole("num_attention_heads"),
         kv_heads=whole("num_key_value_heads", 0),
         head_dim=whole("head_dim", 0),
-        max_length=whole("max_position_embeddings", 2048),
+        max_length=min(length, window or length),
+        attention_bias=_biases(file, raw, kind),
+        qk_norm=kind == "qwen3",
         tie_embeddings=bool(raw.get("tie_word_embeddings", False)),
         norm_eps=number("rms_norm_eps", 1e-6),
         init_std=number("initializer_range", 0.02),
         rope_theta=theta,
-        rope_scaling=kind,
+        rope_scaling=rope,
         **scaling,
         attention_dropout=number("attention_dropout", 0.0),
         dtype="float32",
     )
+
+
+def _biases(file: Path, raw: Fields, kind: str) -> str:
+    """Returns which products of the attention have a bias."""
+    given = raw.get("attention_bias")
+    if given not in (None, True, False):
+        raise UserError(f"{file} has attention_bias={given!r}, which is not true or false")
+    if kind in ("llama", "qwen3"):
+        return "all" if given else "none"
+    return "qkv" if kind == "qwen2" else "none"
+
+
+def _window(file: Path, raw: Fields, kind: str) -> int:
+    """Returns over how many positions some layer's attention slides; 0: over none."""
+    slides = kind == "mistral" or (kind != "llama" and raw.get("use_sliding_window"))
+    layers = raw.get("layer_types")
+    if kind != "llama" and isinstance(layers, list):
+        unknown = sorted({str(one) for one in layers} - {"full_attention", "sliding_attention"})
+        if unknown:
+            raise UserError(f"{file} has layer_types that are not known here: {unknown[0]}")
+    if not slides or raw.get("sliding_window") is None:
+        return 0
+    return int(_number(file, raw, "sliding_window", int))
 
 
 def _rope(file: Path, raw: Fields) -> tuple[float, str, dict[str, Any]]:
@@ -216,7 +266,23 @@ _WORDS: dict[type, str] = {int: "a whole number", float: "a number", bool: "true
 
 
 def config_to_hf(config: ModelConfig, dtype: str = "float32") -> dict[str, Any]:
-    """Returns the config.json that makes `transformers` build the same Llama."""
+    """Returns the config.json that makes `transformers` build the same model.
+
+    A Qwen where it has biases or norms as one; everything else, a Mistral too, is a Llama.
+
+    Raises:
+        UserError: no model of `transformers` has such biases and norms together.
+    """
+    kind, name = "llama", "Llama"
+    if config.qk_norm:
+        kind, name = "qwen3", "Qwen3"
+    elif config.attention_bias == "qkv":
+        kind, name = "qwen2", "Qwen2"
+    if config.qk_norm and config.attention_bias == "qkv":
+        raise UserError(
+            "Model.qk_norm with Model.attention_bias='qkv' is no model of `transformers`: it has "
+            "'none' and 'all' beside it"
+        )
     rope: dict[str, Any] = {"rope_theta": config.rope_theta, "rope_type": "default"}
     if config.rope_scaling != "none":
         rope["rope_type"] = config.rope_scaling
@@ -228,8 +294,8 @@ def config_to_hf(config: ModelConfig, dtype: str = "float32") -> dict[str, Any]:
             del rope["attention_factor"]  # computed from the factor
     scaling = {name: value for name, value in rope.items() if name != "rope_theta"}
     return {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
+        "architectures": [f"{name}ForCausalLM"],
+        "model_type": kind,
         "vocab_size": config.vocab_size,
         "hidden_size": config.hidden,
         "intermediate_size": config.mlp,
@@ -242,7 +308,7 @@ def config_to_hf(config: ModelConfig, dtype: str = "float32") -> dict[str, Any]:
         "rms_norm_eps": config.norm_eps,
         "initializer_range": config.init_std,
         "hidden_act": "silu",
-        "attention_bias": False,
+        "attention_bias": config.attention_bias == "all",
         "mlp_bias": False,
         "attention_dropout": config.attention_dropout,
         # transformers 4 reads the first two, 5 reads the third.

@@ -1,5 +1,7 @@
 """Llama in Flax NNX: RMSNorm, RoPE, grouped-query attention, SwiGLU, tied or untied embeddings.
 
+Biases of the attention make it a Qwen2, norms of queries and keys a Qwen3; a Mistral is a Llama.
+
 The layers' parameters are stacked, (L, ...), whether the layers are scanned or written out, so
 checkpoints are the same. Master weights are float32; they are cast to `config.dtype` where they are
 used.
@@ -35,6 +37,15 @@ class Layers(nnx.Module):
         self.key = normal((L, D, K, H), "LDKH", inner)
         self.value = normal((L, D, K, H), "LDKH", inner)
         self.output = normal((L, N, H, D), "LNHD", outer)
+        if config.attention_bias != "none":
+            self.query_bias = nnx.Param(jnp.zeros((L, N, H)), letters="LNH")
+            self.key_bias = nnx.Param(jnp.zeros((L, K, H)), letters="LKH")
+            self.value_bias = nnx.Param(jnp.zeros((L, K, H)), letters="LKH")
+        if config.attention_bias == "all":
+            self.output_bias = nnx.Param(jnp.zeros((L, D)), letters="LD")
+        if config.qk_norm:
+            self.query_norm = nnx.Param(jnp.ones((L, H)), letters="LH")
+            self.key_norm = nnx.Param(jnp.ones((L, H)), letters="LH")
         self.mlp_norm = nnx.Param(jnp.ones((L, D)), letters="LD")
         self.gate = normal((L, D, F), "LDF", inner)
         self.up = normal((L, D, F), "LDF", inner)

@@ -103,7 +103,7 @@ def _made_of(groups: Sequence[Named], what: str) -> str:
             f"no few of them make it up. The largest are {_listed(groups[:_NAMED])}."
         )
     if needed <= _NAMED:
-        return f"Half of what was read is {_listed(groups[:needed])}."
+        return f"{held[needed - 1]:.0%} of what was read is {_listed(groups[:needed])}."
     return (
         f"It takes the {needed} largest {what} to make up half of what was read; "
         f"first come {_listed(groups[:_NAMED])}."

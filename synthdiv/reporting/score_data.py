@@ -82,6 +82,7 @@ def page_data(files: ScoreFiles, groups: Sequence[Grouped]) -> PageData:
         "columns": provenance.columns,
         "sets": len({round_.criteria_set for round_ in files.rounds}),
         "name": (files.score.get("corpus") or {}).get("name") or "corpus",
+        "policy": (files.score.get("score") or {}).get("policy"),
     }
     blocks: list[tuple[str, Any]] = [("about", about), ("groups", list(map(_group, groups)))]
     blocks.append(("score", files.score))

@@ -177,6 +177,7 @@
     byId("shown").replaceChildren(...clusters);
     const words = [`Round ${round.round}`];
     words.push(round.failed ? "failed: not counted" : `C = ${round.C}, S = ${round.S.toFixed(2)}, score ${round.score.toFixed(3)}`);
+    if (about.policy === "corrected" && !round.failed) words.push(`${round.clusters.length} clusters as sorted, before the corrections that count`);
     if (round.set !== null && about.sets > 1) words.push(`criteria set ${round.set}`);
     if (round.repaired) words.push("repaired");
     state.textContent = words.join("; ");

@@ -13,6 +13,7 @@ A checkpoint, `workdir/checkpoints/STEP/`, is complete when its directory has th
 import dataclasses
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import orbax.checkpoint as ocp
 
 from synthdiv.errors import UserError
 from synthdiv.model import digests
-from synthdiv.model.config import ARCHITECTURE
+from synthdiv.model.config import ARCHITECTURE, ModelConfig
 from synthdiv.model.weights import CHECKPOINTS, read_about, seal, steps_in, tokenizer_digests
 from synthdiv.progress import say
 from synthdiv.training.step import TrainState
@@ -63,12 +64,24 @@ def _items(state: TrainState) -> dict[str, Any]:
     return {"params": state.params, "optimizer": state.optimizer, "progress": progress}
 
 
+class _Newest:
+    """Which checkpoints are kept: the newest, and the best one."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.best: int | None = None  # its step
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        first = len(checkpoints) - self.number
+        return [i >= first or each.step == self.best for i, each in enumerate(checkpoints)]
+
+
 class Checkpoints:
     """The checkpoints of one run.
 
     Args:
         workdir: the run's directory.
-        keep: how many of the newest are kept.
+        keep: how many of the newest are kept, beside the best.
         about: facts of the run, for JSON, that every checkpoint repeats; has "model".
         tokenizer: directory of the tokenizer's files, or None.
     """
@@ -80,8 +93,9 @@ class Checkpoints:
         # As it comes back from JSON, where tuples are lists, so that its digest is the same then.
         self._about = json.loads(json.dumps(about))
         self._workdir, self._tokenizer = workdir, tokenizer
+        self._kept = _Newest(keep)
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep, create=True, enable_async_checkpointing=True
+            preservation_policy=self._kept, create=True, enable_async_checkpointing=True
         )
         self._manager = ocp.CheckpointManager(self.directory, options=options)
 
@@ -95,6 +109,7 @@ class Checkpoints:
         state: TrainState,
         position: dict[str, Any],
         skipped: dict[str, int] | None = None,
+        best: dict[str, Any] | None = None,
     ) -> None:
         """Starts to save; returns when the state has been copied and may be overwritten.
 
@@ -103,7 +118,9 @@ class Checkpoints:
             state: what to save.
             position: in the data, after those updates.
             skipped: how many updates were left out.
+            best: `step` and held-out `loss` of the best checkpoint so far, which is kept.
         """
+        self._kept.best = best["step"] if best else None
         if step in self._manager.all_steps():
             return
         contents = _items(state)
@@ -114,6 +131,7 @@ class Checkpoints:
             items["tokenizer"] = _FolderSave(self._tokenizer)
         about = {"format": FORMAT, "step": step, "position": position, "digests": saved}
         about |= {"skipped": skipped} if skipped else {}
+        about |= {"best": best} if best else {}
         items["about"] = ocp.args.JsonSave(seal(self._about | about))
         self._manager.save(step, args=ocp.args.Composite(**items))
 
@@ -166,11 +184,13 @@ class Checkpoints:
                 f"{self.path(step)} is of a version that used another AdamW beside Muon: finish "
                 "the run with that version, or begin it in another `workdir`"
             )
-        saved, wanted = about["model"], self._about["model"]
+        # What an earlier version did not know was as the defaults are.
+        saved = dataclasses.asdict(ModelConfig()) | about["model"]
+        wanted = self._about["model"]
         for name in ARCHITECTURE:
-            if saved.get(name) != wanted[name]:
+            if saved[name] != wanted[name]:
                 raise UserError(
-                    f"{self.path(step)} has Model.{name}={saved.get(name)!r} and this run "
+                    f"{self.path(step)} has Model.{name}={saved[name]!r} and this run "
                     f"{wanted[name]!r}: take another `workdir` or the same model"
                 )
 

@@ -27,8 +27,9 @@ class RunConfig:
     max_skipped: int = 10  # updates in a row that may be left out
     spike: float = 0.0  # how many nats above the smoothed loss make a spike; 0: never
     log_every: int = 10  # steps
+    max_steps: int = 0  # stop there, saved, though the run is longer; 0: its whole length
     checkpoint_every: int = 1000  # steps; 0: only at the end
-    keep: int = 3  # newest checkpoints kept
+    keep: int = 3  # newest checkpoints kept, beside the one of the lowest held-out loss
     tensorboard: bool = True  # if tensorboardX is installed
     wandb: str = ""  # project; empty: none
     compile_cache: PathName = "auto"  # directory; "auto": the user's cache directory; "": none
@@ -41,6 +42,8 @@ class RunConfig:
         for name in ("batch_size", "accumulate", "log_every", "keep"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.max_steps < 0:
+            raise UserError(f"max_steps must not be negative, as {self.max_steps} is")
         if self.seed < 0:
             raise UserError(f"seed must not be negative, as {self.seed} is")
         if self.on_bad not in ("stop", "skip"):
@@ -53,12 +56,20 @@ class PretrainConfig(RunConfig):
     """Pre-training on a mixture of tokens.
 
     `tokens` is the length of the run; 0 means one pass of the mixture, which is the sum of its
-    sources' effective tokens.
+    sources' effective tokens. `validation` are held-out tokens, as Mixture.sources: directories
+    that the mixture does not have, and how many tokens of each are read (None: all).
     """
 
     tokens: float = 0
+    validation: tuple[tuple[str, float | None], ...] = ()
+    validate_every: int = 1000  # steps between two readings of `validation`
     model: ModelConfig = ModelConfig()
     mixture: MixtureConfig = MixtureConfig()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.validate_every < 1:
+            raise UserError(f"validate_every must be at least 1, not {self.validate_every}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +81,12 @@ class SFTConfig(RunConfig):
     sequence_length: int = 0  # 0: the model's context
     format: str = "auto"  # of the instruction file
     attention_dropout: float = 0.0
+    # How the model is computed, as Model.* of pre-training; "" and 0: as it was trained, which for
+    # a Hugging Face directory is float32 without recomputation.
+    dtype: str = ""
+    remat: str = ""
+    attention: str = ""
+    loss_chunk: int = 0
     checkpoint_every: int = 0
     template: ChatTemplate = ChatTemplate()
     optimizer: SFTOptimizerConfig = SFTOptimizerConfig()

@@ -31,11 +31,12 @@ from synthdiv.training.step import (
     TrainState,
     abstract_state,
     backend_of,
-    batch_shardings,
     compiled_step,
     init_state,
+    place,
     state_shardings,
 )
+from synthdiv.training.validation import HELD_OUT, Validation, better
 
 AHEAD = 2  # steps that may be queued on the device
 NONE_SKIPPED = {"total": 0, "in_a_row": 0}
@@ -56,6 +57,7 @@ class Run:
             starts from; None: random ones.
         init_from: the checkpoint that has those weights; "": none.
         operative: the gin text that the settings were made from, kept in the checkpoints.
+        validation: held-out sequences that it reads; None: none.
         profile_steps: (first, last) steps that the profiler records into workdir/profile.
 
     Raises:
@@ -71,6 +73,7 @@ class Run:
     first_params: Callable[[Any], Any] | None = None
     init_from: str = ""
     operative: str = ""
+    validation: Validation | None = None
     profile_steps: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
@@ -85,6 +88,8 @@ class Run:
                 f"sequences of {data.sequence_length} tokens are longer than the model's context "
                 f"of {model.max_length} (Model.max_length)"
             )
+        if self.validation is not None:
+            self.validation.check(data)
         check_fits(model, self.mesh, self.config.batch_size, self.config.accumulate)
         backend_of(model, data.sequence_length)
 
@@ -112,6 +117,8 @@ class Run:
 def train(run: Run, workdir: Path) -> Path:
     """Trains to `run.steps` updates, from the newest checkpoint of `workdir` if there is one.
 
+    Stops before, where the config's `max_steps` says so: saved, and without a done.json.
+
     Args:
         run: what to train, and on what.
         workdir: gets checkpoints, metrics.jsonl and done.json.
@@ -129,8 +136,8 @@ def train(run: Run, workdir: Path) -> Path:
         checkpoints = Checkpoints(workdir, config.keep, run.about, run.tokenizer)
         stack.callback(checkpoints.close)
         stack.callback(run.data.close)
-        state, saved, skipped = _first_state(run, checkpoints, workdir)
-        number = max(saved, 0)
+        state, saved, skipped, best = _first_state(run, checkpoints, workdir)
+        number, end = max(saved, 0), min(run.steps, config.max_steps or run.steps)
         say(backend_of(run.model, run.data.sequence_length))
         train_step = compiled_step(run.step, run.mesh)
         log = None
@@ -145,11 +152,11 @@ def train(run: Run, workdir: Path) -> Path:
         clock.lost += time.monotonic() - clock.start
 
         pending: list[Pending] = []
-        while number < run.steps:
+        while number < end:
             with clock.losing():
                 batch = next(run.data)
                 position = run.data.get_state()
-            placed = _place(batch, run.mesh)
+            placed = place(batch, run.mesh)
             with _profile(run.profile_steps, number, workdir, pending):
                 first = not pending and reporter.reported == 0  # it compiles
                 with clock.losing() if first else contextlib.nullcontext():
@@ -163,38 +170,56 @@ def train(run: Run, workdir: Path) -> Path:
                 pending = pending[-1:]
             stop = asked_to_stop(number % config.log_every == 0)
             due = config.checkpoint_every and number % config.checkpoint_every == 0
-            if stop or due or number == run.steps:
-                reporter.report(pending)  # never save what diverged
+            validating = run.validation is not None and run.validation.due(number, run.steps)
+            if stop or due or validating or number == end:
+                found: dict[str, Any] = {}
+                if run.validation is not None and validating:
+                    jax.block_until_ready(metrics)
+                    with clock.losing():
+                        found = run.validation.figures(run.step, run.mesh, state.params)
+                reporter.report(pending, found)  # never save what diverged
                 pending = []
-                with clock.losing():
-                    checkpoints.save(number, state, position, reporter.skipped)
-                saved = number
-            if stop and number < run.steps:
+                improved = validating and better(found, best)
+                if improved:
+                    best = {"step": number, "loss": found[HELD_OUT]}
+                if stop or due or improved or number == end:
+                    with clock.losing():
+                        checkpoints.save(number, state, position, reporter.skipped, best)
+                    saved = number
+            if stop and number < end:
                 checkpoints.wait()
                 raise Paused(
                     f"asked to stop at step {number} of {run.steps}; everything is saved in "
                     f"{checkpoints.path(number)}; run the same command again to go on"
                 )
         if saved != number:  # a run of no steps
-            checkpoints.save(number, state, run.data.get_state(), reporter.skipped)
+            checkpoints.save(number, state, run.data.get_state(), reporter.skipped, best)
         checkpoints.wait()
         final = checkpoints.path(number)
-        if jax.process_index() == 0:
+        if number < run.steps:
+            say(
+                f"stopped after step {number} of {run.steps} (max_steps={config.max_steps}); the "
+                "same command with more of them, or without, goes on"
+            )
+        elif jax.process_index() == 0:
             figures = for_json(reporter.last)
             left_out = reporter.skipped["total"]
             if left_out:
                 say(f"warning: {left_out:,} of {number:,} updates were bad and were left out")
-            done = {"checkpoint": str(final), "step": number, "skipped": left_out}
+            done: dict[str, Any] = {"checkpoint": str(final), "step": number, "skipped": left_out}
+            if best is not None:
+                done["best"] = best | {"checkpoint": str(checkpoints.path(best["step"]))}
+                say(f"lowest held-out loss: {best['loss']:.4f}, after step {best['step']:,}")
             write_json(workdir / "done.json", done | {"figures": figures})
     return final
 
 
 def _first_state(
     run: Run, checkpoints: Checkpoints, workdir: Path
-) -> tuple[TrainState, int, dict[str, int]]:
-    """Returns the state to start from, the step that it was saved at, and updates left out.
+) -> tuple[TrainState, int, dict[str, int], dict[str, Any] | None]:
+    """Returns the state to start from, and of it: its step, updates left out, the best before it.
 
-    The step is -1 for the state of a new run.
+    The step is -1 for the state of a new run; the best is `step` and held-out `loss`, or None.
     """
     restored = checkpoints.restore(abstract_state(run.step, run.mesh))
     if restored is None:
@@ -202,7 +227,7 @@ def _first_state(
         if run.first_params is not None:
             params = run.first_params(state_shardings(run.step, run.mesh).params)
         state = init_state(run.step, run.mesh, run.config.seed, run.steps, params)
-        return state, -1, NONE_SKIPPED
+        return state, -1, NONE_SKIPPED, None
     state, about = restored
     run.data.set_state(about["position"])
     number, length = (int(n) for n in jax.device_get((state.step, state.steps)))
@@ -212,17 +237,7 @@ def _first_state(
             f"{workdir} holds a run of {length} steps, not {run.steps}: the learning rate depends "
             "on the length, so take another `workdir`"
         )
-    return state, number, about.get("skipped", NONE_SKIPPED)
-
-
-def _place(batch: dict[str, Any], mesh: Mesh) -> dict[str, jax.Array]:
-    """Puts this process's rows of a batch onto its devices."""
-    placed = batch_shardings(mesh)
-    if jax.process_count() == 1:
-        return jax.device_put({name: batch[name] for name in placed}, placed)
-    return {
-        name: jax.make_array_from_process_local_data(placed[name], batch[name]) for name in placed
-    }
+    return state, number, about.get("skipped", NONE_SKIPPED), about.get("best")
 
 
 @contextlib.contextmanager

@@ -98,8 +98,12 @@ class Reporter:
         self.reported = 0
         self.last: dict[str, Any] = {}
 
-    def report(self, pending: list[Pending]) -> None:
+    def report(self, pending: list[Pending], more: dict[str, Any] | None = None) -> None:
         """Logs a stretch of steps.
+
+        Args:
+            pending: the steps.
+            more: figures that were measured after the last of them.
 
         Raises:
             Diverged: one of them was bad and the run is to stop, or too many in a row were; names
@@ -122,6 +126,7 @@ class Reporter:
             "epochs": {k: v["epochs"] for k, v in read.items()},
             "seconds": time.monotonic() - self._clock.start,
         }
+        figures |= more or {}
         if self._log is not None:
             self._log.write(number, figures)
         self.reported += len(pending)
@@ -158,8 +163,24 @@ def summarize(steps: list[dict[str, Any]], source_names: tuple[str, ...]) -> dic
     last step's.
     """
     usable = [step for step in steps if not step["bad"]] or steps
+    figures = losses(usable, source_names)
+    for name in ("grad_norm", "param_norm", "learning_rate"):
+        figures[name] = float(steps[-1][name])
+    skipped = int(sum(bool(step["bad"]) for step in steps))
+    if skipped:
+        figures["bad_steps"] = skipped
+    return figures
+
+
+def losses(read: list[dict[str, Any]], source_names: tuple[str, ...]) -> dict[str, Any]:
+    """Returns `loss`, that of each source, and `bits_per_byte`, from sums by source.
+
+    Args:
+        read: `nll`, `tokens` and `bytes` by source, of each batch.
+        source_names: of those sums.
+    """
     nll, tokens, size = (
-        np.asarray(np.sum([step[name] for step in usable], axis=0, dtype=np.float64))
+        np.asarray(np.sum([each[name] for each in read], axis=0, dtype=np.float64))
         for name in ("nll", "tokens", "bytes")
     )
     figures: dict[str, Any] = {"loss": _ratio(nll.sum(), tokens.sum())}
@@ -168,11 +189,6 @@ def summarize(steps: list[dict[str, Any]], source_names: tuple[str, ...]) -> dic
     for name, value, count in zip(source_names, nll, tokens, strict=True):
         if count:
             figures[f"loss/{name}"] = _ratio(value, count)
-    for name in ("grad_norm", "param_norm", "learning_rate"):
-        figures[name] = float(steps[-1][name])
-    skipped = int(sum(bool(step["bad"]) for step in steps))
-    if skipped:
-        figures["bad_steps"] = skipped
     return figures
 
 

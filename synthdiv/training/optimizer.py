@@ -117,7 +117,7 @@ def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
 
 def _decayed(params: Any) -> Any:
     def decayed(path: tuple, _: Any) -> bool:
-        return not _name(path).endswith("norm")
+        return not _name(path).endswith(("norm", "bias"))
 
     return jax.tree_util.tree_map_with_path(decayed, params)
 

@@ -265,21 +265,23 @@ def train_step(
     )
     counted_B = jnp.sum(batch["loss_mask"], axis=1)
     nll_B = jnp.sum(nll_BT * batch["loss_mask"], axis=1)
-
-    def by_source(x_B: jax.Array) -> jax.Array:
-        return jnp.zeros(config.sources, jnp.float32).at[batch["source"]].add(x_B)
-
     metrics = {
         "loss": loss,
-        "nll": by_source(nll_B),
-        "tokens": by_source(counted_B),
-        "bytes": by_source(batch["bytes"].astype(jnp.float32)),
+        "nll": by_source(config, batch, nll_B),
+        "tokens": by_source(config, batch, counted_B),
+        "bytes": by_source(config, batch, batch["bytes"]),
         "grad_norm": grad_norm,
         "param_norm": optax.tree_utils.tree_norm(state.params),
         "learning_rate": rate,
         "bad": bad,
     }
     return new_state, metrics
+
+
+def by_source(config: StepConfig, batch: Batch, x_B: jax.Array) -> jax.Array:
+    """Returns the sums over the sequences of each source, float32 (sources,)."""
+    sums = jnp.zeros(config.sources, jnp.float32)
+    return sums.at[batch["source"]].add(x_B.astype(jnp.float32))
 
 
 def _gradients(
@@ -317,6 +319,16 @@ def _gradients(
 def batch_shardings(mesh: Mesh) -> dict[str, NamedSharding]:
     """Returns how each array of a batch is cut over the mesh."""
     return {name: NamedSharding(mesh, spec(word)) for name, word in BATCH_LETTERS.items()}
+
+
+def place(batch: dict[str, Any], mesh: Mesh) -> Batch:
+    """Puts this process's rows of a batch onto its devices."""
+    placed = batch_shardings(mesh)
+    if jax.process_count() == 1:
+        return jax.device_put({name: batch[name] for name in placed}, placed)
+    return {
+        name: jax.make_array_from_process_local_data(placed[name], batch[name]) for name in placed
+    }
 
 
 def abstract_batch(mesh: Mesh, batch_size: int, length: int) -> dict[str, jax.ShapeDtypeStruct]:

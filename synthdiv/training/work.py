@@ -29,6 +29,9 @@ _UPKEEP = (
     "spike",
     "max_skipped",
     "log_every",
+    "max_steps",
+    "validation",
+    "validate_every",
     "checkpoint_every",
     "keep",
     "tensorboard",
@@ -78,7 +81,9 @@ def _content(path: Path) -> str:
 
 def _settings(scope: str, run: Mapping[str, Any]) -> Work:
     plain = {k: v for k, v in run.items() if not isinstance(v, Mapping)}
-    return _named(scope, plain, _UPKEEP) | _named("Optimizer", run["optimizer"])
+    return _named(scope, plain, (*_UPKEEP, *_HOW_A_STEP_IS_COMPUTED)) | _named(
+        "Optimizer", run["optimizer"]
+    )
 
 
 def _named(scope: str, values: Mapping[str, Any], without: Sequence[str] = ()) -> Work:

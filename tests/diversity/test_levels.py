@@ -31,6 +31,7 @@ from synthdiv.diversity.planning import plan_score
 from synthdiv.errors import UserError
 from synthdiv.files import Corpus
 from synthdiv.llm import LLMConfig, open_session
+from tests.diversity.judges import SMALL, session_of, value_judge
 
 SUBJECT = Facet(
     "subject",
@@ -280,6 +281,14 @@ def test_the_offline_judge_finds_planted_subjects_by_values(corpora) -> None:
         assert result["codebooks"][0]["coverage"] == 1.0
         assert result["codebooks"][0]["facets"][0]["values"]
     assert means == sorted(means)
+
+
+def test_the_headline_has_one_figure(corpora) -> None:
+    config = dataclasses.replace(SMALL, prompts="prompts/levels", control_rounds=500)
+    with session_of(value_judge(lambda text: text[0], "abcd", 0.1)) as session:
+        result = cluster_score(corpora[4], config, session=session)
+    assert result["control_variate"]["used"] and result.mean != result["score"]["plain_mean"]
+    assert result.levels[config.level] == (result.mean, *result.ci95)
 
 
 def test_a_codebook_of_one_score_scores_another_corpus(corpora, tmp_path) -> None:

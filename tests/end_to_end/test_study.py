@@ -240,6 +240,7 @@ def test_the_pages_on_training_and_evaluation(clone, home, line):
     for name in ("heldout", "wikipedia"):
         with gzip.open(folder / f"{name}.jsonl.gz", "wt") as file:
             file.write('{"text": "A river carries silt to the sea."}\n' * 50)
+    (folder / "prompts.jsonl").write_text('{"prompt": "The river"}\n{"prompt": "A bank"}\n')
     if not (folder / "DATA").exists():
         write_suite(folder / "DATA")
     words = shlex.split(line)

@@ -197,13 +197,26 @@ def test_a_file_that_keeps_no_answers_is_refused(loaded, tmp_path):
     "settings, complaint",
     [
         ({"num_beams": 4}, "generation with num_beams=4 is not supported"),
-        ({"do_sample": True, "temperature": 1.0, "top_p": 0.9}, "with top_p=0.9 is not supported"),
+        ({"do_sample": True, "temperature": 1.0, "top_k": 5}, "with top_k=5 is not supported"),
+        (
+            {"do_sample": True, "temperature": 1.0, "top_p": 2},
+            "top_p must be above 0 and at most 1",
+        ),
         ({"max_gen_toks": 320}, "generates 320 tokens, which leaves no room for a prompt"),
     ],
 )
 def test_generation_that_cannot_be_done_is_refused(lm, settings, complaint):
     with pytest.raises(UserError, match=complaint):
         lm.generate_until(_ask("generate_until", ("The", settings)))
+
+
+def test_tasks_may_draw_from_the_likeliest_tokens(lm):
+    """As good as nothing is left of them at a tiny `top_p`: greedy."""
+    drawn = {"do_sample": True, "temperature": 2.0, "max_gen_toks": 8}
+    narrow = lm.generate_until(_ask("generate_until", ("The", drawn | {"top_p": 1e-6})))
+    wide = lm.generate_until(_ask("generate_until", ("The", drawn)))
+    greedy = lm.generate_until(_ask("generate_until", ("The", {"max_gen_toks": 8, "top_p": 0.5})))
+    assert narrow == greedy and wide != greedy
 
 
 def test_fingerprints_tell_checkpoints_apart(loaded, checkpoint, tokenizer_dir, tmp_path):

@@ -89,6 +89,30 @@ def test_shots_come_from_a_train_file_only(tmp_path):
     assert _requests(task)[0][0].count("It rained") == 2
 
 
+def test_a_directory_of_definitions_and_how_many_examples_they_ask_for(tmp_path):
+    """A definition's own number stays unless another is asked for, and 0 asks for none."""
+    rows = [{"question": f"{i} and {i}?", "answer": str(2 * i)} for i in range(6)]
+    (tmp_path / "sums.json").write_text(json.dumps(rows))
+    definition = {
+        "task": "sums_of_two",
+        "dataset_path": "json",
+        "dataset_kwargs": {"data_files": {"test": str(tmp_path / "sums.json")}},
+        "test_split": "test",
+        "fewshot_split": "test",
+        "output_type": "multiple_choice",
+        "doc_to_text": "{{question}}",
+        "doc_to_choice": ["2", "4"],
+        "doc_to_target": 0,
+        "num_fewshot": 3,
+    }
+    (tmp_path / "sums.yaml").write_text(json.dumps(definition))
+    for asked, shots in ((None, 3), (0, 0), (1, 1)):
+        loaded = load_tasks(["sums_of_two"], None, asked, tmp_path)
+        assert loaded.loaded["tasks"]["sums_of_two"].get_config("num_fewshot") == shots
+    with pytest.raises(UserError, match="`include_path=nowhere` is no directory"):
+        load_tasks(["sums_of_two"], None, include_path="nowhere")
+
+
 def test_an_unknown_task_is_refused_with_the_nearest_one(suite):
     with pytest.raises(UserError, match="no task 'hellaswga' in lm-eval; did you mean 'hellaswag'"):
         load_tasks(["hellaswga"], suite)

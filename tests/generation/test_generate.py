@@ -7,6 +7,7 @@ import pytest
 
 from synthdiv import files
 from synthdiv.config import find
+from synthdiv.data.sft import sft_examples
 from synthdiv.errors import Paused, UserError
 from synthdiv.generation import GenerateConfig, generate, plan_generation
 from synthdiv.generation import generator as generator_module
@@ -273,3 +274,14 @@ def test_rephrased_documents_go_on_after_a_cap_and_keep_their_sources(tmp_path):
     for row in rows:  # what is told is of that document
         assert f"{int(row.provenance['source'].split()[-1])} days" in row.text
         assert row.provenance["form"] and row.provenance["topic"] == ""
+
+
+def test_instructions_are_data_for_fine_tuning(tmp_path):
+    make(tmp_path / "corpus", family="instruct", topics=3, generations=2)
+    asked = list(sft_examples(tmp_path / "corpus"))
+    rows = documents(tmp_path / "corpus")
+    assert len(asked) == 6
+    for (user, assistant), row in zip(asked, rows, strict=True):
+        assert user["content"].startswith(row.provenance["instruction"])
+        assert assistant["content"] == row.provenance["output"]
+        assert row.provenance["input"] in row.text

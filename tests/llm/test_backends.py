@@ -250,6 +250,7 @@ def test_batch_files_are_what_openai_and_vllm_read(tmp_path: Path) -> None:
         assert (line["method"], line["url"]) == ("POST", "/v1/chat/completions")
         assert len(line["custom_id"]) <= 64
         assert line["body"]["model"] == "m" and line["body"]["response_format"]
+        assert line["body"]["temperature"] == 1.0, "a server may have another default"
 
 
 def test_answers_of_a_batch_that_failed_or_are_no_answers(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def _broken(tmp_path, **changes):
     ("changes", "words"),
     [
         ({"model_type": "gpt2"}, "'gpt2' model, not a Llama"),
-        ({"attention_bias": True}, "attention_bias=True"),
+        ({"attention_bias": True}, "no tensor model.layers.0.self_attn.q_proj.bias"),
         ({"hidden_act": "gelu"}, "hidden_act='gelu'"),
         ({"rope_parameters": {"rope_type": "longrope"}}, "'longrope'"),
         ({"num_hidden_layers": 3}, "no tensor model.layers.2.input_layernorm.weight"),

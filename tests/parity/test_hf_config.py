@@ -120,7 +120,7 @@ def test_logits_under_yarns_attention_factor_are_theirs(tmp_path) -> None:
 
 
 OTHER_VALUES: dict[str, Any] = {
-    "model_type": "mistral",
+    "model_type": "gpt2",
     "vocab_size": 99,
     "hidden_size": 32,
     "intermediate_size": 64,

@@ -28,7 +28,7 @@ def things(*shares):
     [
         ((0.93, 0.07), "Nearly all of what was read (93%) is “a”."),
         ((0.6, 0.4), "More than half of what was read (60%) is “a”; next come “b” (40%)."),
-        ((0.3, 0.2, 0.2), "Half of what was read is “a” (30%) and “b” (20%)."),
+        ((0.3, 0.2, 0.2), "50% of what was read is “a” (30%) and “b” (20%)."),
         (
             (0.1,) * 10,
             "It takes the 5 largest groups to make up half of what was read; first come ",

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from synthdiv.errors import Paused, UserError
-from synthdiv.model import load_model
+from synthdiv.model import load_model, weights
 from synthdiv.training import (
     MeshConfig,
     OptimizerConfig,
@@ -23,8 +23,10 @@ from synthdiv.training import (
     export,
     plan_pretrain,
     pretrain,
+    runs,
     sft,
 )
+from synthdiv.training.work import fine_tuning
 from tests.training.conftest import LENGTH, TINY, lines, state_of
 
 
@@ -286,6 +288,29 @@ def test_the_plan_is_about_right_and_writes_nothing(config, tmp_path, monkeypatc
     assert not list(tmp_path.iterdir())
 
 
+def test_a_batch_that_does_not_fit_is_told_with_one_that_would(
+    config, tmp_path, monkeypatch
+) -> None:
+    """The devices' memory runs out, as far as JAX says; they have room for 2 of 8 sequences."""
+    figures = plan_pretrain(config).figures
+
+    def full(*_):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.")
+
+    monkeypatch.setattr(runs, "train", full)
+    for largest, words in [
+        (2, r"a micro-batch of 8 sequences of 32 tokens .*; 2 would: accumulate=4 .* of 2$"),
+        (0, "and no smaller one would: cut the model"),
+    ]:
+        less = dataclasses.replace(
+            plan_pretrain(config), figures=figures | {"largest_micro_batch": largest}
+        )
+        monkeypatch.setattr("synthdiv.training.plan.plan", lambda *_, less=less: less)
+        with pytest.raises(UserError, match=words) as told:
+            pretrain(config, tmp_path)
+        assert "\n" not in str(told.value)
+
+
 def test_the_plan_counts_what_accumulated_gradients_take(config) -> None:
     """The sum of the gradients stays while the next micro-batch is computed."""
     once = plan_pretrain(config).figures
@@ -329,6 +354,28 @@ def test_fine_tuning_starts_from_the_model_and_learns(config, tmp_path, instruct
     jax.tree.map(
         np.testing.assert_array_equal, state_of(start)["params"], state_of(unmoved)["params"]
     )
+
+
+def test_fine_tuning_computes_the_model_as_it_is_told(run, instructions) -> None:
+    """And as it was trained where nothing is said; only the dtype makes it another run."""
+    start = weights.find_checkpoint(run)
+
+    def opened(**how):
+        return runs._open_sft(
+            SFTConfig(batch_size=8, compile_cache="", **how), start, [instructions]
+        )
+
+    def work(**how):
+        config = SFTConfig(batch_size=8, **how)
+        return fine_tuning(config, start, [instructions], config.template)
+
+    how = {"remat": "full", "attention": "xla", "loss_chunk": 32}
+    assert opened().model == dataclasses.replace(TINY, attention_dropout=0.0)
+    told = opened(**how, dtype="bfloat16").model
+    assert told == dataclasses.replace(TINY, **how, dtype="bfloat16")
+    assert work() == work(**how) != work(dtype="bfloat16")
+    with pytest.raises(UserError, match="Model.remat='ful' is not one of .*'full'"):
+        opened(remat="ful")
 
 
 def test_epochs_of_a_set_smaller_than_a_batch_are_those_asked_for(
