@@ -96,6 +96,7 @@ DEV = [
     "pyyaml>=6.0",
     "ruff>=0.12",
     "scipy-stubs>=1.14",
+    "statsmodels>=0.14",
 ]
 
 setup(
