@@ -96,7 +96,6 @@ DEV = [
     "pyyaml>=6.0",
     "ruff>=0.12",
     "scipy-stubs>=1.14",
-    "statsmodels>=0.14",
 ]
 
 setup(
