@@ -57,14 +57,12 @@ def interval(figures: Figures, config: ScoreConfig, sequential: bool) -> Estimat
         low, high = confidence_sequence(means)
         method = "confidence sequence over criteria sets, valid at every time of looking"
     error = found.standard_error
-    if figures.control is not None and figures.control.used and error >= 0:
-        widened = math.hypot(error, figures.control.error)
-        if error > 0:
-            low = found.mean - (found.mean - low) * widened / error
-            high = found.mean + (high - found.mean) * widened / error
-        else:  # the two judges agree on every round: what is left is the control's own error
-            low, high = found.mean - _NORMAL * widened, found.mean + _NORMAL * widened
-        error = widened
+    if figures.control is not None and figures.control.used:
+        # Two independent errors. Few sets make the first reach far in its t; the other is that of
+        # a mean of thousands of rounds, and normal however few the sets are.
+        reach = math.hypot((high - low) / 2, _NORMAL * figures.control.error)
+        low, high = found.mean - reach, found.mean + reach
+        error = math.hypot(error, figures.control.error)
     return dataclasses.replace(found, low=low, high=high, standard_error=error, method=method)
 
 

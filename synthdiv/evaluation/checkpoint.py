@@ -10,6 +10,7 @@ from synthdiv.data.tokenizer import Tokenizer, load_tokenizer
 from synthdiv.errors import UserError
 from synthdiv.evaluation.scoring import Model
 from synthdiv.model.config import DTYPES
+from synthdiv.model.devices import check_devices
 from synthdiv.model.digests import digest, digest_of_json
 from synthdiv.model.weights import ABOUT, find_checkpoint, load_params, read_about
 
@@ -57,6 +58,7 @@ def load_checkpoint(
     """
     if dtype and dtype not in DTYPES:
         raise UserError(f"Evaluate.dtype={dtype!r} is not one of {', '.join(DTYPES)}")
+    check_devices()
     params, config, tokenizer_dir = load_params(path)
     source = tokenizer or tokenizer_dir
     if source is None:

@@ -25,7 +25,7 @@ from synthdiv.config import PathName
 from synthdiv.errors import UserError, closest
 from synthdiv.generation.angles import Angles, read_angles
 from synthdiv.generation.openings import read_openings
-from synthdiv.generation.replies import Replies
+from synthdiv.generation.replies import read_replies
 from synthdiv.generation.seeds import Form, read_forms
 from synthdiv.generation.shape import Shape
 from synthdiv.json_lines import parse_json
@@ -129,7 +129,7 @@ class Family:
             self.directory, trim=True, names={"fence": fence}, then=[self.shared]
         )
         self.shows = Shows.read(self.directory / "family.json")
-        self.replies = Replies(self._file("reply.json"))
+        self.replies = read_replies(self._file("reply.json"))
         self.angles = Angles(read_angles(self._file("angles.json")), self.shows.angle)
         forms = self.directory / "forms.jsonl"
         self.forms: Sequence[Form] = read_forms(forms) if forms.exists() else ()

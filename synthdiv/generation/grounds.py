@@ -1,7 +1,7 @@
 """Which passage of real text a topic stands on: the ones that use its name and keywords most.
 
-Every part of every source is read once. A topic's words count by how few topics have them; a part
-is ground for a topic if it has at least half of what the topic's words count together.
+Every part of every source is read once. A topic's words count by how few topics have them, those of
+its name twice; a part is ground for a topic if it has half of what they count together.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from synthdiv.generation.sources import Sources
 from synthdiv.progress import say
 
 _ENOUGH = 0.5  # of the weight of a topic's words
+_NAME = 2.0  # weight of a word of the topic's name, beside a keyword's
 _KEPT = 8  # parts for each topic
 
 
@@ -33,22 +34,24 @@ class Grounds:
     """
 
     def __init__(self, topics: Sequence[Topic], sources: Sources) -> None:
-        having: dict[str, list[int]] = defaultdict(list)
+        having: dict[str, dict[int, float]] = defaultdict(dict)  # by word: topics, its weight there
         for place, topic in enumerate(topics):
-            for word in _words((topic.path[-1], *topic.keywords)):
-                having[word].append(place)
-        weight = {word: math.log(1 + len(topics) / len(found)) for word, found in having.items()}
+            name = _words([topic.path[-1]])
+            for word in name | _words(topic.keywords):
+                having[word][place] = _NAME if word in name else 1.0
         whole = [0.0] * len(topics)
-        for word, found in having.items():
+        for found in having.values():
+            rare = math.log(1 + len(topics) / len(found))
             for place in found:
-                whole[place] += weight[word]
+                found[place] *= rare
+                whole[place] += found[place]
         best: dict[int, list[tuple[float, int, int]]] = defaultdict(list)
         for number in range(len(sources)):
             for part in range(sources.parts(number)):
                 met: dict[int, float] = defaultdict(float)
                 for word in _words([sources.part(number, part).text]) & having.keys():
-                    for place in having[word]:
-                        met[place] += weight[word]
+                    for place, worth in having[word].items():
+                        met[place] += worth
                 for place, worth in met.items():
                     if worth >= _ENOUGH * whole[place]:
                         heapq.heappush(best[place], (worth, -number, -part))

@@ -42,21 +42,20 @@ class Replies:
     """The classes of one reply schema.
 
     Args:
-        path: a JSON file with the schema of an object: types, bounds, `enum`, `uniqueItems`
-            and `description`; its title names the class.
+        text: JSON, the schema of an object: types, bounds, `enum`, `uniqueItems` and
+            `description`; its title names the class.
+        path: the file that it is from.
 
     Raises:
-        UserError: the file is missing, or its schema asks for what cannot be checked.
+        UserError: the schema asks for what cannot be checked.
     """
 
-    def __init__(self, path: Path) -> None:
-        try:
-            self.schema: Schema = parse_json(path.read_text(encoding="utf-8"), path)
-        except OSError as error:
-            raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    def __init__(self, text: str, path: Path) -> None:
+        self.schema: Schema = parse_json(text, path)
         _check(self.schema, str(path))
         if self.schema["type"] != "object":
             raise UserError(f"{path}: a reply is an object, not {self.schema['type']!r}")
+        self._names = _names(self.schema)
         self._of = functools.cache(self._make)  # a class a shape: sessions know schemas by class
 
     def of(self, counts: Mapping[str, int]) -> type[BaseModel]:
@@ -66,13 +65,34 @@ class Replies:
             counts: by property, at any depth. A list has exactly so many elements, a number goes
                 from 1 up to it, a text is asked for; what counts 0 is left out.
         """
-        return self._of(tuple(counts.items()))
+        return self._of(tuple(pair for pair in counts.items() if pair[0] in self._names))
 
     def _make(self, counts: tuple[tuple[str, int], ...]) -> type[BaseModel]:
         made: type[BaseModel] = _type(
             _counted(self.schema, dict(counts)), str(self.schema.get("title", "Reply"))
         )
         return made
+
+
+def read_replies(path: Path) -> Replies:
+    """Reads a reply.json; equal files have the same classes, which are made once a process.
+
+    Raises:
+        UserError: the file is missing, or its schema asks for what cannot be checked.
+    """
+    try:
+        return _replies(path.read_text(encoding="utf-8"), path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+
+
+_replies = functools.lru_cache(maxsize=64)(Replies)
+
+
+def _names(schema: Schema) -> set[str]:
+    """The names of all properties, at any depth."""
+    inner = [schema["items"]] if "items" in schema else [*schema.get("properties", {}).values()]
+    return set(schema.get("properties", ())).union(*map(_names, inner))
 
 
 def _counted(schema: Schema, counts: Mapping[str, int]) -> Schema:

@@ -12,6 +12,8 @@ from typing import Any
 
 import jax
 
+from synthdiv.model.devices import check_devices
+
 _jax: Any = jax.config  # JAX makes its attributes when it is imported, so none has a type
 
 # glibc's mallopt parameters (malloc.h).
@@ -24,10 +26,14 @@ def prepare(compile_cache: str | Path) -> None:
     Args:
         compile_cache: directory for compiled programs; "auto" for the user's cache directory, ""
             for none.
+
+    Raises:
+        UserError: the devices that JAX_PLATFORMS asks for are not there.
     """
     _keep_compiled(compile_cache)
     if _only_cpu():
         _keep_freed_memory()
+    check_devices()
 
 
 def _keep_compiled(directory: str | Path) -> None:

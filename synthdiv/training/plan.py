@@ -12,6 +12,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
+from synthdiv.errors import UserError
 from synthdiv.plans import Plan
 from synthdiv.training.flops import memory_bytes, peak_flops
 from synthdiv.training.step import StepConfig, abstract_batch, abstract_state, compiled_step
@@ -66,6 +67,29 @@ def plan(config: StepConfig, mesh: Mesh, batch_size: int, length: int, steps: in
         "hours_at_45%_mfu": peak and flops / (TYPICAL_MFU * peak * mesh.size) / 3600,
     }
     return Plan(_in_words(figures), figures)
+
+
+def too_large(
+    config: StepConfig, mesh: Mesh, batch_size: int, length: int, steps: int
+) -> UserError:
+    """Returns what to tell of a run that does not fit its devices: the batch that would."""
+    micro, rows = batch_size // config.accumulate, mesh.shape["data"] * mesh.shape["fsdp"]
+    largest = plan(config, mesh, batch_size, length, steps).figures["largest_micro_batch"]
+    said = f"a micro-batch of {micro:,} sequences of {length:,} tokens does not fit the devices"
+    fitting = [
+        parts
+        for parts in range(1, batch_size // rows + 1)
+        if batch_size % (parts * rows) == 0 and batch_size // parts <= min(largest or 0, micro - 1)
+    ]
+    if not fitting:
+        return UserError(
+            f"{said}, and no smaller one would: cut the model over more devices (Mesh.fsdp), or "
+            "recompute more (Model.remat)"
+        )
+    return UserError(
+        f"{said}; {largest:,} would: accumulate={fitting[0]} cuts the batch of {batch_size:,} into "
+        f"micro-batches of {batch_size // fitting[0]:,}"
+    )
 
 
 def _in_words(figures: dict[str, Any]) -> dict[str, str]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jax
+from jax.sharding import Mesh
 
 from synthdiv.data import tokenizer_files
 from synthdiv.data.chat import TEMPLATE_FILE
@@ -21,7 +22,7 @@ from synthdiv.training.config import PretrainConfig, SFTConfig
 from synthdiv.training.host import prepare
 from synthdiv.training.loop import Run, train
 from synthdiv.training.mesh import check_fits, make_mesh
-from synthdiv.training.plan import plan
+from synthdiv.training.plan import plan, too_large
 from synthdiv.training.step import StepConfig
 from synthdiv.training.storage import told_in_one_line
 from synthdiv.training.validation import held_out
@@ -204,7 +205,11 @@ def plan_export(checkpoint: str | Path, dtype: str = "float32") -> Plan:
 def _continued(
     config: PretrainConfig, init_from: str | Path | None
 ) -> tuple[PretrainConfig, Path | None]:
-    """Returns the settings with the model that is trained, and the checkpoint it starts from."""
+    """Returns the settings with the model that is trained, and the checkpoint it starts from.
+
+    Also prepares the process, as `_begin` does.
+    """
+    prepare(config.compile_cache)
     if init_from is None:
         return config, None
     checkpoint = weights.find_checkpoint(init_from)
@@ -215,7 +220,6 @@ def _continued(
 def _open_pretrain(config: PretrainConfig, checkpoint: Path | None) -> Run:
     from synthdiv.data import batches
 
-    prepare(config.compile_cache)
     data = batches(
         config.mixture,
         config.batch_size,
@@ -277,11 +281,20 @@ def _start(run: Run, workdir: Path) -> Path:
         write_json(workdir / "run.json", run.about)
         for name, part in run.data.plan().items():
             say(f"{name}: {part['tokens']:,} tokens, {part['epochs']:.2f} epochs")
-    return train(run, workdir)
+    try:
+        return train(run, workdir)
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise too_large(*_shape(run)) from error
+
+
+def _shape(run: Run) -> tuple[StepConfig, Mesh, int, int, int]:
+    return run.step, run.mesh, run.config.batch_size, run.data.sequence_length, run.steps
 
 
 def _plan(run: Run) -> Plan:
-    return plan(run.step, run.mesh, run.config.batch_size, run.data.sequence_length, run.steps)
+    return plan(*_shape(run))
 
 
 def _with_template(tokenizer: Path, template: str, workdir: Path) -> Path:

@@ -134,6 +134,23 @@ def test_no_checkpoint_to_start_from(refused):
     assert "llama" in refused("pretrain", [*COMPLETE["pretrain"], "--init_from=llama"])
 
 
+@pytest.mark.parametrize("raised", [RuntimeError, AssertionError])
+def test_devices_that_are_not_there(monkeypatch, raised):
+    """JAX raises the one for a driver that is missing, the other for a missing package."""
+    jax = pytest.importorskip("jax")
+    from synthdiv.errors import UserError
+    from synthdiv.model.devices import check_devices
+
+    def devices():
+        raise raised("Unable to initialize backend 'cuda'\nmore")
+
+    monkeypatch.setattr(jax, "devices", devices)
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    with pytest.raises(UserError, match="JAX_PLATFORMS=cuda asks for devices") as told:
+        check_devices()
+    assert "\n" not in str(told.value)
+
+
 def test_in_a_process_of_its_own(here):
     """As the others, without what this process has imported or set."""
     before = sorted(here.iterdir())

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from synthdiv.errors import UserError
 from synthdiv.generation import Family
 from synthdiv.generation.plan import shuffle_options
-from synthdiv.generation.replies import Replies, example
+from synthdiv.generation.replies import example, read_replies
 from synthdiv.generation.shape import Shape
 from synthdiv.llm.structured import is_strict, wire_schema
 
@@ -125,6 +125,8 @@ def test_an_audience_is_one_of_the_people_shown():
 def test_a_shape_has_one_class_and_servers_are_told_it_strictly():
     one, same = (FAMILY.replies.of(PLAIN.counts()) for _ in range(2))
     assert one is same is not FAMILY.replies.of(PLAIN.counts(personas=2))
+    retold = Family("rephrase").replies
+    assert retold.of(PLAIN.counts()) is retold.of(PLAIN.counts(personas=2)), "it has no audience"
     wire = wire_schema(one)
     assert wire["title"] == "Lesson" and is_strict(wire)
     assert wire["properties"]["passages"]["minItems"] == 3
@@ -156,4 +158,4 @@ def test_the_example_says_what_the_class_checks():
 def test_a_schema_that_cannot_be_checked_is_refused(tmp_path, schema, fault):
     (tmp_path / "reply.json").write_text(json.dumps(schema))
     with pytest.raises(UserError, match=fault):
-        Replies(tmp_path / "reply.json")
+        read_replies(tmp_path / "reply.json")

@@ -288,6 +288,29 @@ def test_the_plan_is_about_right_and_writes_nothing(config, tmp_path, monkeypatc
     assert not list(tmp_path.iterdir())
 
 
+def test_a_batch_that_does_not_fit_is_told_with_one_that_would(
+    config, tmp_path, monkeypatch
+) -> None:
+    """The devices' memory runs out, as far as JAX says; they have room for 2 of 8 sequences."""
+    figures = plan_pretrain(config).figures
+
+    def full(*_):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.")
+
+    monkeypatch.setattr(runs, "train", full)
+    for largest, words in [
+        (2, r"a micro-batch of 8 sequences of 32 tokens .*; 2 would: accumulate=4 .* of 2$"),
+        (0, "and no smaller one would: cut the model"),
+    ]:
+        less = dataclasses.replace(
+            plan_pretrain(config), figures=figures | {"largest_micro_batch": largest}
+        )
+        monkeypatch.setattr("synthdiv.training.plan.plan", lambda *_, less=less: less)
+        with pytest.raises(UserError, match=words) as told:
+            pretrain(config, tmp_path)
+        assert "\n" not in str(told.value)
+
+
 def test_the_plan_counts_what_accumulated_gradients_take(config) -> None:
     """The sum of the gradients stays while the next micro-batch is computed."""
     once = plan_pretrain(config).figures
