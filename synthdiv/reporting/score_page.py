@@ -150,7 +150,7 @@ def _agreement(found: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
         "labels": f"the labels ({found.get('labels', {}).get('column')})",
         "test_retest": "itself, the documents in another order",
         "second_judge": f"a second judge ({second.get('model')})",
-        "offline_judge": "the offline judge, which sorts by words and not by meaning",
+        "offline_judge": "the offline judge",
     }
     return [(title, found[name]) for name, title in titles.items() if found.get(name)]
 
