@@ -78,7 +78,14 @@ def check_claim(record: str | Path, work: Mapping[str, Any], what: str) -> None:
     check_dir(record.parent)
     if not os.path.exists(record):
         return
-    differing = differences(read_json(record), work)
+    before = read_json(record)
+    kind = before.get("kind") if isinstance(before, dict) else None
+    if kind is not None and kind != work.get("kind"):
+        raise UserError(
+            f"{str(record.parent)!r} holds other work ({kind}), and no {what}: take another"
+            " directory, or remove that one"
+        )
+    differing = differences(before, work)
     if differing:
         more = f"; and {len(differing) - _NAMED} more" if len(differing) > _NAMED else ""
         raise UserError(

@@ -319,10 +319,10 @@ def _parse(values: flags.FlagValues, argv: list[str]) -> None:
         rest = values(argv)[1:]
     except flags.UnrecognizedFlagError as error:
         name = f"--{error.flagname}"
-        known = [f"--{flag}" for flag in values]
-        raise UserError(f"no flag {name}{closest(name, known)}") from None
+        raise UserError(f"no flag {name}{closest(name, [f'--{one}' for one in values])}") from None
     except flags.Error as error:
-        raise UserError(" ".join(str(error).split())) from None
+        parser = r": (invalid literal for int\(\)|could not convert string to float).*"
+        raise UserError(re.sub(parser, " is no number", " ".join(str(error).split()))) from None
     if rest:
         raise UserError(f"unexpected argument {rest[0]!r}; flags are written --name=value")
 

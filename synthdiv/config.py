@@ -46,8 +46,10 @@ def find(path: PathName) -> Path:
     if not path.is_absolute() and os.path.exists(configs_dir() / inside):
         return configs_dir() / inside
     root = configs_dir()
-    known = [f"configs/{p.relative_to(root)}" for p in root.rglob("*") if p.is_file()]
-    raise UserError(f"no config file {str(path)!r}{closest(str(path), known)}")
+    alike = (p for p in root.rglob("*") if p.is_file() and p.suffix == path.suffix)
+    known = [f"configs/{p.relative_to(root)}" for p in alike]
+    what = "config file" if path.suffix in ("", ".gin", ".jinja") else "file"
+    raise UserError(f"no {what} {str(path)!r}{closest(str(path), known)}")
 
 
 def _scope_name(target: type) -> str:
@@ -142,6 +144,11 @@ def load(
     for binding in bindings:
         if "=" not in binding:
             raise UserError(f"--bind={binding!r} is not of the form Scope.parameter=value")
+        name = binding.partition("=")[0].strip()
+        if name.isidentifier() and (name, "gin.macro") not in gin.config._CONFIG:
+            same = next((one for one in known if one.endswith(f".{name}")), name)
+            alike = closest(same, known)
+            raise UserError(f"--bind={binding!r} names no parameter as Scope.parameter{alike}")
         _parse(known, f"--bind={binding!r}", partial(gin.parse_config, binding))
     return Config(gin.config_str())
 

@@ -88,6 +88,13 @@ def test_a_mistake_before_anything_is_written_leaves_the_directory_free(tmp_path
         check_claim(record, {"model": "a"}, "corpus")
 
 
+def test_work_of_another_kind_is_named_and_not_compared(tmp_path: Path) -> None:
+    with claim(tmp_path / FINGERPRINT, {"kind": "score", "seed": 0}, "score"):
+        pass
+    with pytest.raises(UserError, match=r"holds other work \(score\), and no corpus: take another"):
+        check_claim(tmp_path / FINGERPRINT, {"topics": 3}, "corpus")
+
+
 def test_an_interrupted_work_keeps_its_claim(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), claim(tmp_path / FINGERPRINT, {"seed": 0}, "corpus"):
         raise KeyboardInterrupt

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+import synthdiv
 from synthdiv.cli import COMMANDS
 from synthdiv.errors import closest, needs_extra
 
@@ -190,6 +191,7 @@ def test_a_missing_extra_is_named(monkeypatch, run_command, tmp_path):
         monkeypatch.delitem(sys.modules, name)
     for name in [n for n in sys.modules if n.startswith("synthdiv.training")]:
         monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr(synthdiv, "training", raising=False)  # where an earlier test has loaded it
     monkeypatch.setitem(sys.modules, "jax", None)  # what an import of it then meets
     ended = run_command("pretrain", f"--workdir={tmp_path / 'w'}")
     assert ended.code == 2 and ended.stderr.count("\n") == 1

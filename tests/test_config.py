@@ -99,6 +99,7 @@ def test_the_text_in_force_can_be_loaded_again(tmp_path):
         ("Outr.steps=5", "did you mean 'Outer'"),
         ("Outer.inner=5", "no parameter 'Outer.inner'"),
         ("Outer.steps", "Scope.parameter=value"),
+        ("steps=5", "names no parameter as Scope.parameter; did you mean 'Outer.steps'"),
         ("Outer.steps=(1", "Outer.steps"),
         ("Outer.steps='many'", "takes int, not 'many'"),
         ("Outer.steps=-1", "must not be negative"),

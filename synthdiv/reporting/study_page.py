@@ -11,8 +11,8 @@ from synthdiv.reporting import charts, pages
 from synthdiv.reporting.figures import Point, Scatter, Series
 from synthdiv.reporting.outcomes import Outcome, outcome_named
 from synthdiv.reporting.pages import Metric
+from synthdiv.reporting.study_statistics import PHASES, statistics_tables
 
-PHASES = {"pretrain": "pre-trained", "sft": "fine-tuned"}
 Fits = Mapping[tuple[str, str, str], Series]
 
 
@@ -48,6 +48,8 @@ def write_study_page(
         table=study_table(study),
         outcomes=_outcomes(study),
         baselines=_baselines(study, metrics),
+        statistics=statistics_tables(study, metrics),
+        seeds=study["seeds"],
         notices=study["notices"],
     )
     files.write_text(workdir / "report.html", page)
@@ -111,14 +113,16 @@ def _panel(
 
 def _says(fit: Mapping[str, Any], outcome: Outcome) -> str:
     """The regression in a sentence that claims no more than the interval allows."""
-    if fit["slope"] is None:
-        return f"No line can be fitted through {fit['n']} corpora of these scores."
+    n = fit["n"]
+    if n == 2:
+        return "Two points make no correlation: any two lie on a line. It takes three corpora."
+    if fit["observed"]["slope"] is None:
+        return f"No line can be fitted through {n} corpora of these scores."
     if fit["pearson"] is None:
-        return f"All {fit['n']} corpora led to the same {outcome.title}."
+        return f"All {n} corpora led to the same {outcome.title}."
+    if fit["slope"] is None:
+        return f"The {n} scores differ by no more than their own errors: they have no slope."
     of = f"points of {outcome.title}" if outcome.unit == "%" else outcome.title
-    slope = f"{outcome.text(fit['slope'], '+')} {of} per unit of score"
-    if fit["ci95"] is None:
-        return f"{slope}, over {fit['n']} corpora: too few for an interval."
     low, high = fit["ci95"]
     verdict = (
         "The interval holds zero: these corpora do not show that the two go together."
@@ -126,8 +130,9 @@ def _says(fit: Mapping[str, Any], outcome: Outcome) -> str:
         else "The interval excludes zero."
     )
     return (
-        f"{slope}, 95% interval {outcome.text(low, '+')} to {outcome.text(high, '+')}; "
-        f"Pearson {fit['pearson']:.2f}, {fit['n']} corpora. {verdict}"
+        f"{outcome.text(fit['slope'], '+')} {of} per unit of score, 95% interval "
+        f"{outcome.text(low, '+')} to {outcome.text(high, '+')}; "
+        f"Pearson {fit['pearson']:.2f}, {n} corpora. {verdict}"
     )
 
 
@@ -187,20 +192,14 @@ def _outcomes(study: Mapping[str, Any]) -> dict[str, list[Any]]:
 
 
 def _baselines(study: Mapping[str, Any], metrics: Mapping[str, Metric]) -> dict[str, list[Any]]:
-    """One metric a row: its value for each corpus, and how it ranks them beside their accuracy."""
-    cells, ranks = study["cells"], study["rank_correlations"]
-    titles = {"score": "LLM cluster score"} | {name: m.title for name, m in metrics.items()}
-    phases = [(model, phase) for model in study["regression"] for phase in PHASES]
-    rows = []
-    for name, title in titles.items():
-        if name not in ranks:
-            continue
-        values = [c["score"]["mean"] if name == "score" else c["baselines"][name] for c in cells]
-        found = [ranks[name][model][phase] for model, phase in phases]
-        shown = ["-" if rank is None else f"{rank:+.2f}" for rank in found]
-        rows.append([title, *map(charts.number, values), *shown])
-    columns = [f"with {model} {PHASES[phase]}" for model, phase in phases]
-    return {"head": ["Metric", *(c["corpus"]["name"] for c in cells), *columns], "rows": rows}
+    """One metric a row, its value for each corpus a column."""
+    cells = study["cells"]
+    rows = [["LLM cluster score", *(charts.number(cell["score"]["mean"]) for cell in cells)]]
+    for name, metric in metrics.items():
+        values = [cell["baselines"].get(name) for cell in cells]
+        if None not in values:
+            rows.append([metric.title, *map(charts.number, values)])
+    return {"head": ["Metric", *(cell["corpus"]["name"] for cell in cells)], "rows": rows}
 
 
 def _figure(value: float | None, digits: int, times: float = 1) -> str:

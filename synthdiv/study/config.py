@@ -54,7 +54,8 @@ class StudyConfig:
     data_dir: PathName = ""  # files of the tasks; empty: questions about the offline writer's world
     question_topics: int = 128  # topics that the world's questions are about
     questions_per_topic: int = 4
-    seed: int = 0
+    seed: int = 0  # of the corpora, their scores and the questions; of training without `seeds`
+    seeds: tuple[int, ...] = ()  # of training: every model is trained once with each
 
     def __post_init__(self) -> None:
         settle(self)
@@ -62,6 +63,12 @@ class StudyConfig:
             object.__setattr__(self, "heldout", (self.heldout,))
         if self.seed < 0:
             raise UserError(f"Study.seed must not be negative, as {self.seed} is")
+        for seed in self.seeds:
+            if type(seed) is not int or seed < 0 or self.seeds.count(seed) > 1:
+                raise UserError(
+                    "Study.seeds takes different whole numbers that are not negative, not "
+                    f"{list(self.seeds)}"
+                )
         for field in ("cells", "models"):
             names = getattr(self, field)
             if not names:
@@ -106,6 +113,11 @@ class Plan:
     writer: LLMConfig
     judge: LLMConfig
     settings: str
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds of training."""
+        return self.config.seeds or (self.config.seed,)
 
 
 def inputs_of(plan: Plan) -> dict[str, str]:

@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from synthdiv.study.regression import regress
-
 
 def outcome_of(results: Mapping[str, Any]) -> dict[str, Any]:
     """Returns what a study keeps of an evaluation's results."""
@@ -49,24 +47,17 @@ def figures(outcome: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def relate(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Relates every outcome that all cells have to their scores.
+def mean_of(runs: Sequence[Any]) -> Any:
+    """Returns the mean of several runs' results, figure by figure; None where one has none.
 
-    Args:
-        cells: as in `study.json`.
-
-    Returns:
-        {model: {phase: {outcome: what `regress` returns, `chance`, and `figures`: a cell each}}}.
+    Standard errors are of questions that all runs were asked, so that their mean stands for them.
     """
-    scores = [cell["score"]["mean"] for cell in cells]
-    found: dict[str, Any] = {}
-    for model, phases in cells[0]["models"].items():
-        for phase in phases:
-            each = [figures(cell["models"][model][phase]) for cell in cells]
-            found.setdefault(model, {})[phase] = {
-                name: regress(scores, [one[name]["value"] for one in each])
-                | {"chance": each[0][name]["chance"], "figures": [one[name] for one in each]}
-                for name in each[0]
-                if all(name in one for one in each)
-            }
-    return found
+    first = runs[0]
+    if isinstance(first, Mapping):
+        return {key: mean_of([run[key] for run in runs]) for key in first}
+    if isinstance(first, list):
+        return [mean_of(list(each)) for each in zip(*runs, strict=True)]
+    if None in runs:
+        return None
+    same = isinstance(first, str) or all(run == first for run in runs)
+    return first if same else sum(runs) / len(runs)

@@ -24,8 +24,9 @@ def preview(study: Plan) -> plans.Plan:
     from synthdiv.llm import open_session
 
     about = {
-        "study": f"{len(study.cells)} corpora x {len(study.models)} models; written by "
-        f"{study.writer.backend}, judged by {study.judge.backend}"
+        "study": f"{len(study.cells)} corpora x {len(study.models)} models x "
+        f"{len(study.seeds)} seeds; written by {study.writer.backend}, "
+        f"judged by {study.judge.backend}"
     }
     parts: dict[str, plans.Plan] = {}
     with tempfile.TemporaryDirectory() as scratch:
@@ -39,12 +40,13 @@ def preview(study: Plan) -> plans.Plan:
             with open_session(study.judge, None, asking=False) as session:
                 parts[f"{cell.name}: score"] = plan_score([corpus], study.score, session)
     tokens = study.config.real_tokens + study.config.synthetic_tokens
+    times = len(study.cells) * len(study.seeds)
     models = {}
     for model in study.models:
         sizes = model.pretrain.model
         flops = sizes.flops_per_token(study.tokenize.sequence_length) * tokens
         models[model.name] = (
-            f"{sizes.parameters:,} parameters, trained {len(study.cells)} times on "
+            f"{sizes.parameters:,} parameters, trained {times} times on "
             f"{tokens:,} tokens ({flops:.3g} FLOPs each), then fine-tuned and evaluated twice"
         )
     return plans.Plan(about, parts=parts | {"models": plans.Plan(models)})

@@ -1,102 +1,161 @@
-"""How accuracy depends on score over the corpora of a study: the line of the paper's Figure 1.
+"""How an outcome depends on score over the corpora of a study: the line of the paper's Figure 1.
 
-With a handful of corpora the interval is wide, and it is shown.
+Corpora are the observations. The scatter of their means around the line holds what training,
+questions and the corpora themselves add, so that an interval made of it counts all three.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from synthdiv.study.correlations import pearson, spearman
 
-def regress(scores: Sequence[float], accuracies: Sequence[float]) -> dict[str, Any]:
-    """Ordinary least squares of accuracy on score.
+_RELIABLE = 0.5  # below, most of the differences between scores are their own errors
 
-    The 95% interval of the slope is Student's t with n - 2 degrees of freedom. Each corpus is one
-    observation and scores are taken as exact.
+
+def regress(
+    scores: Sequence[float],
+    outcomes: Sequence[float] | Sequence[Sequence[float]] | np.ndarray,
+    score_errors: Sequence[float | None] | None = None,
+    outcome_errors: Sequence[float | None] | None = None,
+) -> dict[str, Any]:
+    """Regresses outcomes on scores with a random effect of the corpus and one of the training run.
+
+    All corpora have the same seeds. For such a balanced design the mixed model's slope is that of
+    least squares through the corpora's means, and its interval is Student's t with n - 2 degrees of
+    freedom, exact for normal noise.
+
+    Scores have errors, which flatten a line. Regression calibration divides the slope by the
+    scores' reliability, 1 - (n - 3) / (n - 1) * (mean squared error) / (variance between corpora);
+    the interval also counts, by the delta method, that the reliability is estimated.
 
     Args:
         scores: LLM cluster score of each corpus, shape [n].
-        accuracies: accuracy of the model trained on it, shape [n], from 0 to 1.
+        outcomes: of the models trained on it, shape [n] or [n, seeds].
+        score_errors: standard errors of the scores, shape [n]; None takes them as exact.
+        outcome_errors: standard errors over questions (or documents), [n] or [n, seeds].
 
     Returns:
-        `slope` and `intercept` (accuracy per unit of score), `ci95` [low, high] of the slope,
-        `residual_sd`, `pearson`, `spearman`, `n`. What n or equal scores leave undefined is None.
+        `slope` (outcome per unit of score) and `ci95` [low, high], corrected for errors in scores;
+        `reliability` of the scores; `p` of no slope; `observed`, the line of least squares itself:
+        `slope`, `intercept`, `ci95`, `residual_sd`; `pearson`, `spearman` and their intervals
+        `pearson_ci95`, `spearman_ci95`; `sd`: standard deviations of one run's `training` (None
+        with one seed), of its `questions`, and of what `corpora` add; `n`, `seeds`. What n or equal
+        scores leave undefined is None. Fewer than three corpora have no correlation and no
+        interval, and scores whose reliability is below one half no corrected slope.
     """
     from scipy import stats
 
-    x, y = np.asarray(scores, float), np.asarray(accuracies, float)
-    result: dict[str, Any] = dict.fromkeys(
-        ("slope", "intercept", "ci95", "residual_sd", "pearson", "spearman")
-    ) | {"n": len(x)}
-    if len(x) < 2 or np.ptp(x) == 0:
+    x = np.asarray(scores, float)
+    n = len(x)
+    runs = np.asarray(outcomes, float).reshape(n, -1) if n else np.zeros((0, 1))
+    y = runs.mean(axis=1)
+    result: dict[str, Any] = dict.fromkeys(("slope", "ci95", "reliability", "p"))
+    result["observed"] = dict.fromkeys(("slope", "intercept", "ci95", "residual_sd"))
+    found = pearson(x, y), spearman(x, y)
+    result |= {"pearson": found[0].value, "pearson_ci95": found[0].ci95}
+    result |= {"spearman": found[1].value, "spearman_ci95": found[1].ci95}
+    result |= {"sd": dict.fromkeys(("training", "questions", "corpora"))}
+    result |= {"n": n, "seeds": runs.shape[1]}
+    if n < 2 or np.ptp(x) == 0:
         return result
-    fit = stats.linregress(x, y)
-    result |= {"slope": float(fit.slope), "intercept": float(fit.intercept)}
-    if np.ptp(y) > 0:
-        result["pearson"] = float(fit.rvalue)
-    result["spearman"] = _spearman(x, y)
-    freedom = len(x) - 2
-    if freedom:
-        error = float(fit.stderr)
-        half = float(stats.t.ppf(0.975, freedom)) * error
-        result["ci95"] = [result["slope"] - half, result["slope"] + half]
-        result["residual_sd"] = error * float(np.sqrt(((x - x.mean()) ** 2).sum()))
-    return result
+    centred = x - x.mean()
+    spread = float(np.square(centred).sum())
+    slope = float(centred @ y) / spread
+    intercept = float(y.mean() - slope * x.mean())
+    observed: dict[str, Any] = result["observed"] | {"slope": slope, "intercept": intercept}
+    result |= {"slope": slope, "observed": observed}
+    if n == 2:
+        return result
+    residual = math.sqrt(float(np.square(y - intercept - slope * x).sum()) / (n - 2))
+    error = residual / math.sqrt(spread)
+    flat = np.ptp(y) == 0
+    p = 1.0 if flat else float(2 * stats.t.sf(abs(slope) / max(error, 1e-300), n - 2))
+    t = float(stats.t.ppf(0.975, n - 2))
+    observed["ci95"] = [slope - t * error, slope + t * error]
+    observed["residual_sd"] = residual
+    reliability = _reliability(score_errors, spread, n)
+    result |= {"reliability": reliability, "p": p}
+    result["sd"] = _deviations(runs, outcome_errors, residual)
+    if reliability < _RELIABLE:
+        return result | {"slope": None}
+    corrected = slope / reliability
+    # The relative error of the reliability: that of a variance of n - 1 degrees of freedom.
+    doubt = corrected * (1 - reliability) / reliability * math.sqrt(2 / (n - 1))
+    half = t * math.hypot(error / reliability, doubt)
+    return result | {"slope": corrected, "ci95": [corrected - half, corrected + half]}
 
 
-def rank_correlations(cells: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Correlates the ranks that the score and each baseline give corpora with their accuracies.
+def _reliability(errors: Sequence[float | None] | None, spread: float, n: int) -> float:
+    """The share of the scores' variance that is not their own errors."""
+    known = [error for error in errors or () if error is not None]
+    if not known:
+        return 1.0
+    return max(1 - (n - 3) * float(np.square(known).mean()) / spread, 0.0)
+
+
+def _deviations(
+    runs: np.ndarray, errors: Sequence[float | None] | None, residual: float
+) -> dict[str, float | None]:
+    """Splits the scatter around the line into what training, questions and corpora add.
+
+    Seeds of one corpus are asked the same questions, whose noise their mean therefore keeps.
+    """
+    n, seeds = runs.shape
+    training = None
+    if seeds > 1:
+        # What a seed does to all corpora alike moves no slope.
+        left = runs - runs.mean(axis=1, keepdims=True) - runs.mean(axis=0) + runs.mean()
+        training = math.sqrt(np.square(left).sum() / ((n - 1) * (seeds - 1)))
+    known = np.array([e for e in np.ravel(np.array(errors or (), object)) if e is not None], float)
+    questions = math.sqrt(np.square(known).mean()) if known.size else None
+    explained = (training or 0.0) ** 2 / seeds + (questions or 0.0) ** 2
+    return {
+        "training": training,
+        "questions": questions,
+        "corpora": math.sqrt(max(residual**2 - explained, 0.0)),
+    }
+
+
+def slope_difference(
+    scores: Sequence[float], first: np.ndarray, second: np.ndarray
+) -> dict[str, Any]:
+    """Compares two slopes over the same corpora, as of a pre-trained and a tuned model.
+
+    The difference of the outcomes is regressed on the scores, so that what a corpus adds to both
+    does not count as noise.
 
     Args:
-        cells: as in `study.json`.
+        scores: shape [n].
+        first, second: outcomes of two models or phases, shape [n] or [n, seeds].
 
     Returns:
-        {metric: {model: {phase: Spearman's correlation, or None where it is not defined}}}, for
-        `score` and every baseline that all cells have.
+        `difference` of the observed slopes, second less first, its `ci95` and `p`; None below three
+        corpora.
     """
-    columns: dict[str, list[Any]] = {"score": [cell["score"]["mean"] for cell in cells]}
-    for name, value in cells[0]["baselines"].items():
-        if isinstance(value, int | float):
-            columns[name] = [cell["baselines"].get(name) for cell in cells]
-    models = cells[0]["models"]
-    return {
-        name: {
-            model: {
-                phase: _spearman(values, [c["models"][model][phase]["accuracy"] for c in cells])
-                for phase in models[model]
-            }
-            for model in models
-        }
-        for name, values in columns.items()
-        if None not in values
-    }
+    found = regress(scores, np.asarray(second, float) - np.asarray(first, float))
+    observed = found["observed"]
+    return {"difference": observed["slope"], "ci95": observed["ci95"], "p": found["p"]}
 
 
 def line_band(
     scores: Sequence[float], fit: dict[str, Any], at: Sequence[float]
 ) -> tuple[list[float], list[float], list[float]]:
-    """Returns the fitted line and its pointwise 95% band at the scores `at`: (line, low, high).
+    """Returns the observed line and its pointwise 95% band at `at`: (line, low, high).
 
     Raises:
         ValueError: the fit has no interval (fewer than three corpora, or equal scores).
     """
-    if fit["ci95"] is None:
+    observed = fit["observed"]
+    if observed["ci95"] is None:
         raise ValueError("a band needs at least three corpora of different scores")
     from scipy.stats import t
 
     x, grid = np.asarray(scores, float), np.asarray(at, float)
-    line = fit["intercept"] + fit["slope"] * grid
+    line = observed["intercept"] + observed["slope"] * grid
     spread = ((x - x.mean()) ** 2).sum()
-    error = fit["residual_sd"] * np.sqrt(1 / len(x) + (grid - x.mean()) ** 2 / spread)
+    error = observed["residual_sd"] * np.sqrt(1 / len(x) + (grid - x.mean()) ** 2 / spread)
     half = t.ppf(0.975, len(x) - 2) * error
     return line.tolist(), (line - half).tolist(), (line + half).tolist()
-
-
-def _spearman(x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray) -> float | None:
-    """Spearman's correlation, or None where one side is constant."""
-    if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
-        return None
-    from scipy import stats
-
-    return float(stats.spearmanr(x, y).statistic)

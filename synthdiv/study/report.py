@@ -46,7 +46,7 @@ def _fits(study: dict[str, Any]) -> dict[tuple[str, str, str], Series]:
         for model, phases in study["outcomes"].items()
         for phase, fits in phases.items()
         for name, fit in fits.items()
-        if fit["ci95"] is not None
+        if fit["observed"]["ci95"] is not None
     }
 
 

@@ -7,6 +7,7 @@ a study that was interrupted continues where it stopped.
 
 import dataclasses
 import json
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,9 @@ from synthdiv.claims import FINGERPRINT, check_claim, claim
 from synthdiv.data import MixtureConfig
 from synthdiv.errors import UserError
 from synthdiv.progress import say
+from synthdiv.study.analysis import analyse
 from synthdiv.study.config import Cell, Model, Plan, inputs_of
-from synthdiv.study.outcomes import outcome_of, relate
-from synthdiv.study.regression import rank_correlations
+from synthdiv.study.outcomes import mean_of, outcome_of
 from synthdiv.study.report import write_report
 from synthdiv.study.stages import Stages, fingerprint, record_of
 
@@ -74,14 +75,8 @@ def _run(plan: Plan, workdir: Path, command: str) -> dict[str, Any]:
     stages.run("shared: tokens", partial(_tokenize, plan, workdir, shared))
     for model in plan.models:
         for cell in plan.cells:
-            where = workdir / cell.name / model.name
-            name = f"{cell.name}: {model.name}"
-            stages.run(f"{name} pretrain", partial(_pretrain, plan, model, cell, workdir, shared))
-            stages.run(f"{name} sft", partial(_fine_tune, plan, model, where, shared))
-            for phase in PHASES:
-                stages.run(
-                    f"{name} evaluate {phase}", partial(_evaluate, plan, phase, where, shared)
-                )
+            for seed in plan.seeds:
+                _train(plan, model, cell, seed, workdir, stages)
     study = collect(plan, workdir) | {
         "command": command,
         "synthdiv_version": __version__,
@@ -93,10 +88,39 @@ def _run(plan: Plan, workdir: Path, command: str) -> dict[str, Any]:
     return study
 
 
+def _train(plan: Plan, model: Model, cell: Cell, seed: int, workdir: Path, stages: Stages) -> None:
+    """One training run: pre-training, fine-tuning, and the evaluation of both."""
+    shared = workdir / "shared"
+    where = run_directory(plan, workdir, cell.name, model.name, seed)
+    name = f"{cell.name}: {model.name}"
+    if len(plan.seeds) > 1:
+        name += f" seed {seed}"
+    if plan.config.seeds:
+        model = dataclasses.replace(
+            model,
+            pretrain=dataclasses.replace(model.pretrain, seed=seed),
+            sft=dataclasses.replace(model.sft, seed=seed),
+        )
+    mixed = partial(mixture, plan, cell, workdir, shared)
+    stages.run(f"{name} pretrain", partial(_pretrain, plan, model, mixed, where))
+    stages.run(f"{name} sft", partial(_fine_tune, plan, model, where, shared))
+    for phase in PHASES:
+        # Versions that measured accuracy alone called it "evaluate": it is done again, from the
+        # answers that are kept.
+        stages.run(f"{name} measure {phase}", partial(_evaluate, plan, phase, where, shared))
+
+
+def run_directory(plan: Plan, workdir: Path, cell: str, model: str, seed: int) -> Path:
+    """Where one training run is: `CELL/MODEL`, and with several seeds `CELL/MODEL/seed_N`."""
+    where = workdir / cell / model
+    return where / f"seed_{seed}" if len(plan.seeds) > 1 else where
+
+
 def stage_count(plan: Plan) -> int:
     """How many stages a study has."""
     generated = sum(not cell.config.corpus for cell in plan.cells)
-    return generated + len(plan.cells) * (1 + 4 * len(plan.models)) + 2
+    runs = len(plan.models) * len(plan.seeds)
+    return generated + len(plan.cells) * (1 + 4 * runs) + 2
 
 
 def corpus_of(cell: Cell, workdir: Path) -> files.Corpus:
@@ -207,12 +231,11 @@ def mixture(plan: Plan, cell: Cell, workdir: Path, shared: Path) -> MixtureConfi
     return MixtureConfig(tuple(sources), names=(cell.name, *(d.name for d in real)))
 
 
-def _pretrain(plan: Plan, model: Model, cell: Cell, workdir: Path, shared: Path) -> None:
+def _pretrain(plan: Plan, model: Model, mixed: Callable[[], MixtureConfig], where: Path) -> None:
     from synthdiv.training import pretrain
 
-    mixed = mixture(plan, cell, workdir, shared)
-    config = dataclasses.replace(model.pretrain, mixture=mixed)
-    pretrain(config, workdir / cell.name / model.name / "pretrain", plan.settings)
+    config = dataclasses.replace(model.pretrain, mixture=mixed())
+    pretrain(config, where / "pretrain", plan.settings)
 
 
 def _fine_tune(plan: Plan, model: Model, where: Path, shared: Path) -> None:
@@ -239,18 +262,15 @@ def _evaluate(plan: Plan, phase: str, where: Path, shared: Path) -> None:
 def collect(plan: Plan, workdir: Path) -> dict[str, Any]:
     """Gathers what the stages wrote into the content of `study.json`."""
     cells = [_collect_cell(plan, cell, workdir) for cell in plan.cells]
-    outcomes = relate(cells)
-    return {
-        "cells": cells,
-        "regression": {
-            model: {phase: found["accuracy"] for phase, found in phases.items()}
-            for model, phases in outcomes.items()
-        },
-        "outcomes": outcomes,
-        "rank_correlations": rank_correlations(cells),
-        "seed": plan.config.seed,
-        "notices": _notices(plan),
-    }
+    return (
+        {"cells": cells}
+        | analyse(cells)
+        | {
+            "seed": plan.config.seed,
+            "seeds": list(plan.seeds),
+            "notices": _notices(plan),
+        }
+    )
 
 
 def _collect_cell(plan: Plan, cell: Cell, workdir: Path) -> dict[str, Any]:
@@ -266,11 +286,12 @@ def _collect_cell(plan: Plan, cell: Cell, workdir: Path) -> dict[str, Any]:
             "family": cell.generate.family if generated else None,
             "documents": manifest["documents"],
             "tokens": manifest["tokens"],
+            "epochs": plan.config.synthetic_tokens / max(manifest["tokens"], 1),
         },
         "score": {key: score["score"][key] for key in ("mean", "ci95", "standard_error")},
         "baselines": score["baselines"],
         "models": {
-            model.name: {phase: _outcome(where / model.name, phase) for phase in PHASES}
+            model.name: {phase: _outcome(plan, workdir, cell, model, phase) for phase in PHASES}
             for model in plan.models
         },
     }
@@ -285,8 +306,14 @@ def _manifest(tokens: Path) -> dict[str, Any]:
     return manifest
 
 
-def _outcome(where: Path, phase: str) -> dict[str, Any]:
-    return outcome_of(files.read_json(where / f"{phase}.json"))
+def _outcome(plan: Plan, workdir: Path, cell: Cell, model: Model, phase: str) -> dict[str, Any]:
+    """The mean of a model's runs, and each run."""
+    runs = []
+    for seed in plan.seeds:
+        where = run_directory(plan, workdir, cell.name, model.name, seed)
+        runs.append(outcome_of(files.read_json(where / f"{phase}.json")))
+    each = [{"seed": seed} | run for seed, run in zip(plan.seeds, runs, strict=True)]
+    return {**mean_of(runs), "runs": each}
 
 
 def _notices(plan: Plan) -> list[str]:

@@ -91,14 +91,17 @@ def held_out(config: PretrainConfig) -> Validation | None:
     """
     if not config.validation:
         return None
-    data = batches(
-        MixtureConfig(config.validation),
-        config.batch_size // config.accumulate,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-        workers=config.workers,
-        passes=1,
-    )
+    try:
+        data = batches(
+            MixtureConfig(config.validation),
+            config.batch_size // config.accumulate,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+            workers=config.workers,
+            passes=1,
+        )
+    except UserError as error:  # which names what a mixture's sources are bound as
+        raise UserError(str(error).replace("Mixture.sources", "Pretrain.validation")) from error
     return Validation(data, config.validate_every)
 
 

@@ -83,6 +83,16 @@ def test_a_file_that_was_cut_off_is_no_shorter_corpus(tmp_path: Path, name: str)
         refusal(path)
 
 
+def test_many_documents_that_were_cut_off_are_no_fewer(tmp_path: Path) -> None:
+    """Cut between the blocks of a compressed file, all that comes before can be read."""
+    draw = random.Random(0)
+    texts = "\n\n".join(draw.randbytes(40).hex() for _ in range(20_000))
+    whole = zstandard.compress(texts.encode())
+    for kept in (len(whole) // 3, len(whole) // 2):
+        (tmp_path / "a.txt.zst").write_bytes(whole[:kept])
+        refusal(tmp_path / "a.txt.zst")
+
+
 @pytest.mark.parametrize("name", ["a.parquet", "a.arrow", "a.array_record", "a.jsonl.zst"])
 def test_garbage_is_refused(tmp_path: Path, name: str) -> None:
     path = tmp_path / name

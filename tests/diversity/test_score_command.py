@@ -56,6 +56,8 @@ def test_dry_run_prints_the_plan_and_touches_nothing(corpus, tmp_path, run_comma
         (["--input=nothing.jsonl", "--output=o"], "nothing.jsonl"),
         (["--input={corpus}", "--output=o", "--text_column=txt"], "'text'"),
         (["--input={corpus}", "--output=o", "--runds=3"], "--rounds"),
+        (["--input={corpus}", "--output=o", "--rounds=many"], "--rounds=many is no number"),
+        (["--input={corpus}", "--output=o", "--config=none.gin"], "no config file 'none.gin'\n"),
         (["--input={corpus}", "--output=o", "--bind=Score.runds=3"], "Score.rounds"),
         (["--input={corpus}", "--output=o", "--config=score/quik.gin"], "quick.gin"),
         (["--input={corpus}", "--output=o", "--bind=Score.policy='dorp'"], "policy"),
@@ -96,7 +98,10 @@ def test_the_directories_of_a_comparison_are_claimed_like_any_other(corpus, tmp_
     one = (f"--input={corpus}", f"--output={tmp_path}/out/corpus", *light)
     for arguments in (one, (*one, "--seed=1"), (*one, "--dry_run")):
         done = run_command("score", *arguments)
-        assert done.code == 2 and "holds another score (kind was 'one of several" in done.stderr
+        assert (
+            done.code == 2
+            and "holds other work (one of several scores), and no score" in done.stderr
+        )
     assert (tmp_path / "out/corpus/score.json").read_bytes() == before
     assert run_command("score", *both, *light).code == 0, "the comparison itself goes on"
 

@@ -2,7 +2,8 @@
 
 It speaks OpenAI's chat completions and Gemini's generateContent and answers with the offline
 stand-in; what is tested is everything between the command line and the wire. Prints its port.
-GET / tells how often each question was asked. An argument is the seconds that an answer takes.
+GET / tells how often each question was asked, GET /connections how many are open. An argument is
+the seconds that an answer takes.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ import collections
 import hashlib
 import json
 import sys
+import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -36,9 +38,10 @@ class Handler(BaseHTTPRequestHandler):
         self._send(reply)
 
     def do_GET(self) -> None:  # noqa: N802
-        self._send(dict(ASKED))
+        each_in_a_thread = threading.active_count() - 1
+        self._send(each_in_a_thread if self.path == "/connections" else dict(ASKED))
 
-    def _send(self, reply: dict[str, Any]) -> None:
+    def _send(self, reply: object) -> None:
         content = json.dumps(reply).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")

@@ -103,14 +103,17 @@ def _killed_under_faults(tmp_path: Path, command, size: int, kills: int) -> dict
         while ended[-signal.SIGKILL] < kills:
             before = server.totals()
             cap = in_ledger(killed)[0] + draw.uniform(0.2, 1.5) * most / kills
-            process = run(server, arguments, prices, cap)
             target = before["asked"] + draw.randint(0, round(1.2 * calls / kills))
+            server.change(until=target)  # however late the kill comes, the run has not ended
+            process = run(server, arguments, prices, cap)
             while server.totals()["asked"] < target and process.poll() is None:
                 time.sleep(0.01)
             time.sleep(draw.random() * 0.05)
             process.send_signal(signal.SIGKILL)
             said += "".join(process.communicate())
             ended[process.returncode] += 1
+            server.change(until=None)
+            server.settle()
             assert server.totals()["charged"] / 1e6 <= max(cap, before["charged"] / 1e6)
         cap = in_ledger(killed)[0] + 3 * most
         said += finish(run(server, arguments, prices, cap))

@@ -20,8 +20,8 @@ from synthdiv.model.weights import steps_in
 from tests.faults.test_train_killed import ROOT, assert_same_run, logged
 from tests.training.conftest import write_tokens
 
-STEPS_A_KILL = 16
-EVERY = 4  # steps between two checkpoints
+STEPS_A_KILL = 10
+EVERY = 5  # steps between two checkpoints
 BATCH, LENGTH = 8, 32
 
 # In a namespace of its own the run's directory is a disk with little room.

@@ -69,7 +69,7 @@ def test_mistakes_are_one_line_and_exit_code_two(tmp_path, run_command):
     out = f"--output={tmp_path / 'corpus'}"
     for arguments, words in (
         (("generate",), "--output is required"),
-        (("generate", out, "--topics=none.jsonl"), "no config file 'none.jsonl'"),
+        (("generate", out, "--topics=none.jsonl"), "no file 'none.jsonl'"),
         (("generate", out, "--familly=topic"), "did you mean '--family'"),
         (("generate", out, "--bind=Generate.topic=3"), "did you mean 'Generate.topics'"),
         (("topics", "--input=none.jsonl", out), "no corpus 'none.jsonl'"),

@@ -28,7 +28,7 @@ def ask(settings: dict[str, Any]) -> None:
         model="test",
         base_url=settings["url"],
         concurrency=settings.get("concurrency", 16),
-        timeout=settings.get("timeout", 30.0),
+        timeout=settings.get("timeout", 300.0),
         retries=settings.get("retries", 8),
         prices=settings.get("prices"),
         max_cost_usd=settings.get("max_cost_usd"),

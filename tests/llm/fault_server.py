@@ -7,19 +7,22 @@ and which call meets which fault follows from the call's words, the attempt and 
 
 It groups the fenced documents of a prompt by their first word, so that every right answer is known.
 GET /seen tells how often each question was asked and answered, and the most calls in flight; GET
-/totals only how many calls there were and what they are charged with, however many they are.
+/totals only how many calls there were, what they are charged with, and how many connections are
+open, however many they are.
 
 Settings: seed, faults (probabilities), script (faults of a question's first attempts, in order),
 latency (s), retry_after (s), refuse ({"status", "words"}), refused_modes (response_format types),
 offline (the stand-in answers), says and finish (one reply to everything), needs_room (tokens below
-which a reply is cut off), usage ("counted", "none", "random"), prices (of a prompt's token, and of
-one written: what is "charged").
+which a reply is cut off), together (calls that are in flight at once before any is answered), until
+(calls that are answered; the others wait for a higher number), usage ("counted", "none", "random"),
+prices (of a prompt's token, and of one written: what is "charged").
 """
 
 import asyncio
 import collections
 import hashlib
 import json
+import math
 import random
 import sys
 import time
@@ -47,6 +50,8 @@ def right_answer(message: str) -> dict[str, Any]:
 class Server:
     """Counts what it is asked, by the words of the question."""
 
+    connections = 0  # open ones, whatever is reset
+
     def __init__(self, settings: dict[str, Any]) -> None:
         self.settings = settings
         self.faults: dict[str, float] = settings.get("faults", {})
@@ -54,12 +59,14 @@ class Server:
         self.answered: collections.Counter[str] = collections.Counter()
         self.met: collections.Counter[str] = collections.Counter()
         self.in_flight = self.most_in_flight = 0
+        self.enough = asyncio.Event()  # as many as are to be together
         self.keys: set[str] = set()
         self.last: dict[str, Any] = {}
         self.times: list[float] = []
         self.charged = 0
 
     async def connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -73,6 +80,7 @@ class Server:
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
+            self.connections -= 1
             writer.close()
 
     async def respond(
@@ -98,7 +106,11 @@ class Server:
             writer.write(_response(200, seen))
             return True
         if path == "/totals":
-            totals = {"asked": self.asked.total(), "charged": self.charged}
+            totals = {
+                "asked": self.asked.total(),
+                "charged": self.charged,
+                "connections": self.connections,
+            }
             writer.write(_response(200, totals))
             return True
         if path == "/reset":
@@ -112,7 +124,10 @@ class Server:
             return True
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        if self.in_flight >= self.settings.get("together", 0):
+            self.enough.set()
         try:
+            await self.enough.wait()
             return await self.complete(path, headers, json.loads(body), writer)
         finally:
             self.in_flight -= 1
@@ -126,6 +141,9 @@ class Server:
         self.asked[question] += 1
         self.last = body
         self.times.append(time.monotonic())
+        number = len(self.times)
+        while number > (self.settings.get("until") or math.inf):
+            await asyncio.sleep(0.01)
         chance = random.Random(f"{self.settings.get('seed', 0)} {question} {self.asked[question]}")
         if refusal := self.settings.get("refuse"):
             words = refusal["words"] + " " + headers.get("authorization", "")

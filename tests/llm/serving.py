@@ -6,6 +6,7 @@ import os
 import random
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -46,6 +47,11 @@ class Serving:
         """How many calls came, and what they are charged with: quick, to be looked at often."""
         return self._get("totals")
 
+    def settle(self) -> None:
+        """Waits until all that killed processes had sent is read: their connections are closed."""
+        while self.totals()["connections"] > 1:
+            time.sleep(0.01)
+
     def reset(self) -> None:
         """Makes it as if it had just been started, without settings."""
         self._post("reset", {})
@@ -63,8 +69,8 @@ class Serving:
         urllib.request.urlopen(url, json.dumps(body).encode()).close()
 
     def config(self, **settings: Any) -> LLMConfig:
-        """How to ask this server."""
-        defaults: dict[str, Any] = {"concurrency": 32, "timeout": 10.0, "retries": 12}
+        """How to ask this server; a call may take as long as a busy machine needs."""
+        defaults: dict[str, Any] = {"concurrency": 32, "timeout": 300.0, "retries": 12}
         return LLMConfig(
             **({"backend": "openai", "model": "test", "base_url": self.url} | defaults | settings)
         )

@@ -364,11 +364,11 @@ def test_a_server_that_is_not_there_is_told_at_once(capsys: pytest.CaptureFixtur
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}/v1"
-    config = LLMConfig(
-        backend="openai", model="m", base_url=url, concurrency=1, retries=1, patience=30.0
-    )
-    with open_session(config, None) as session:
-        replies = session.ask_all([question(1), question(2)])
+        config = LLMConfig(
+            backend="openai", model="m", base_url=url, concurrency=1, retries=1, patience=30.0
+        )
+        with open_session(config, None) as session:
+            replies = session.ask_all([question(1), question(2)])
     assert all("no answer from" in str(reply.failure) for reply in replies)
     said = [line for line in capsys.readouterr().err.splitlines() if url in line]
     assert len(said) == 1 and "trying on for 30 s" in said[0]

@@ -221,10 +221,8 @@ def test_a_server_that_asks_for_a_long_wait_is_heard_once(
 ) -> None:
     with serving(script=["429"], retry_after=1e9) as server:
         config = server.config(patience=0.5)
-        start = time.monotonic()
-        with open_session(config, path) as session:
+        with open_session(config, path) as session:  # which would go on for thirty years
             replies = session.ask_all([question(i) for i in range(4)])
-        assert time.monotonic() - start < 60
     assert all(reply.failure is None for reply in replies)
     said = [line for line in capsys.readouterr().err.splitlines() if "asks to wait" in line]
     assert len(said) == 1 and "1e+09 s" in said[0]

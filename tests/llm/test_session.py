@@ -23,7 +23,6 @@ FAULTS = {
     "503": 0.02,
     "drop": 0.04,
     "half_body": 0.02,
-    "stall": 0.002,
     "half_json": 0.04,
     "prose": 0.05,
     "code": 0.05,
@@ -46,7 +45,7 @@ def path(tmp_path: Path) -> Path:
 def _under_faults(path: Path, calls: int, concurrency: int) -> None:
     requests = [question(i, checked=True) for i in range(calls)]
     with serving(faults=FAULTS, seed=5) as server:
-        config = server.config(concurrency=concurrency, timeout=2.0)
+        config = server.config(concurrency=concurrency)
         with open_session(config, path) as session:
             replies = session.ask_all(requests)
             counts = session.stats["calls"]
@@ -63,7 +62,8 @@ def _under_faults(path: Path, calls: int, concurrency: int) -> None:
     assert len(failed) == counts["failed"] < calls / 20
     assert counts["repaired"] > calls / 10
     assert counts["retried"] > calls / 10
-    assert set(FAULTS) - {"stall"} <= set(seen["met"])
+    assert set(FAULTS) <= set(seen["met"])
+    # No call ran out of time here; one that does may be answered after that, and again.
     assert set(seen["answered"].values()) == {1}, "a question was answered, and paid for, twice"
     with sqlite3.connect(path) as connection:
         (kept,) = connection.execute("SELECT count(*) FROM answers").fetchone()
@@ -71,7 +71,6 @@ def _under_faults(path: Path, calls: int, concurrency: int) -> None:
         assert connection.execute("SELECT count(*) FROM claims").fetchone() == (0,)
     connection.close()
     assert kept == len(seen["answered"]), "the store holds each answer exactly once"
-    # On a busy machine a call may time out before the server has read it: it counts all the same.
     assert sent == sum(c["sent"] + c["retried"] for c in (counts, later))
     assert sum(seen["asked"].values()) <= sent
 
@@ -86,15 +85,33 @@ def test_twenty_thousand_calls_under_faults(path: Path) -> None:
     _under_faults(path, 20_000, 256)
 
 
+def test_a_call_that_takes_too_long_is_asked_again_and_may_have_been_paid(tmp_path: Path) -> None:
+    prices = tmp_path / "prices.json"
+    prices.write_text('{"models": {"test": {"input": 1, "output": 10}}}')
+    store = tmp_path / "answers.sqlite"
+    with serving(script=["stall"]) as server:
+        config = server.config(timeout=1.0, prices=str(prices))
+        with open_session(config, store) as session:
+            (reply,) = session.ask_all([question(1)])
+            calls = session.stats["calls"]
+    assert reply.value == right(question(1))
+    assert calls["sent"] == 1 and calls["retried"] >= 1
+    with sqlite3.connect(store) as connection:
+        sent, lost = connection.execute("SELECT calls, lost FROM ledger").fetchone()
+    connection.close()
+    assert sent == 1 + calls["retried"]
+    assert lost >= calls["retried"] * 256 * 10 * 10**6, "pico-dollars of the longest reply"
+
+
 def test_retry_after_is_obeyed(path: Path) -> None:
     with (
-        serving(script=["429"], retry_after=1.5) as server,
+        serving(script=["429"], retry_after=0.8) as server,
         open_session(server.config(), path) as session,
     ):
         reply = session.ask_all([question(1)])[0]
         first, second = server.seen()["times"]
     assert reply.value == right(question(1))
-    assert 1.5 <= second - first < 3
+    assert second - first >= 0.8, "without being asked it would wait for half a second"
     assert session.stats["calls"] == {
         "sent": 1,
         "cached": 0,
@@ -297,12 +314,10 @@ def test_cost_is_capped_over_http(tmp_path: Path) -> None:
 def test_requests_a_minute_are_limited(server: Serving, path: Path) -> None:
     config = server.config(requests_per_minute=60 * 50)
     with open_session(config, path) as session:
-        session.ask_all([question(i) for i in range(170)])
-    times = server.seen()["times"]
-    assert times[-1] - times[0] > 1.5  # 120 more than may go at once, at 50 a second
-    # A busy machine hands calls over late and in heaps, so a second may see some of the one before.
-    for start in times:
-        assert sum(start <= t < start + 1 for t in times) <= 135
+        start = time.monotonic()
+        session.ask_all([question(i) for i in range(130)])
+        seconds = time.monotonic() - start
+    assert seconds >= 1.6  # 80 more than may go at once, at 50 a second
 
 
 def test_tokens_a_minute_are_limited(server: Serving, path: Path) -> None:
@@ -315,12 +330,12 @@ def test_tokens_a_minute_are_limited(server: Serving, path: Path) -> None:
         start = time.monotonic()
         session.ask_all([question(i) for i in range(20, 140)])
         seconds = time.monotonic() - start
-    assert 1.5 < seconds < 6  # 120 calls of which 40 a second may be used, one second's worth free
+    assert seconds > 1.5  # 120 calls of which 40 a second may be used, one second's worth free
 
 
 def test_concurrency_is_bounded(path: Path) -> None:
     with (
-        serving(latency=0.05) as server,
+        serving(latency=0.01, together=7) as server,
         open_session(server.config(concurrency=7), path) as session,
     ):
         session.ask_all([question(i) for i in range(70)])
@@ -375,10 +390,9 @@ def test_leaving_a_stream_early_frees_everything(path: Path) -> None:
         stream = session.map(session.ask, (question(i) for i in range(500)))
         assert len(list(itertools.islice(stream, 3))) == 3
         stream.close()
-        start = time.monotonic()
         session.ask_all([question(0)])
         session.close()
-        assert time.monotonic() - start < 5
+        assert sum(server.seen()["asked"].values()) < 500, "what was given up is not asked"
     with sqlite3.connect(path) as connection:
         assert connection.execute("SELECT count(*) FROM claims").fetchone() == (0,)
     connection.close()

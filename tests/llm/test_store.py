@@ -143,15 +143,15 @@ def _claim_and_wait(path: Path, ready: "multiprocessing.synchronize.Event") -> N
     store.apply([Claim(key(1), 30), Claim(key(2), 4)])
     store.apply([PutDown(key(2))])
     ready.set()
-    time.sleep(60)
+    signal.pause()
 
 
 def test_a_killed_process_gives_back_what_it_had_claimed(path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     ready = context.Event()
-    process = context.Process(target=_claim_and_wait, args=(path, ready))
+    process = context.Process(target=_claim_and_wait, args=(path, ready), daemon=True)
     process.start()
-    assert ready.wait(30)
+    assert ready.wait(300)
     store = Store(path, max_cost=100)
     assert store.apply([Claim(key(1), 30)]) == [HELD]
     os.kill(process.pid, signal.SIGKILL)

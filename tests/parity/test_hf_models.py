@@ -80,6 +80,7 @@ def test_logits_both_ways(theirs, tmp_path) -> None:
     assert written == dataclasses.replace(config, head_dim=config.head_size)  # spelled out
 
 
+@pytest.mark.parametrize("theirs", [("Qwen3", KINDS["Qwen3 biased"])], indirect=True, ids=["all"])
 def test_text_is_generated_with_the_same_function(theirs, tmp_path) -> None:
     """The layers that keep keys and values have the biases and norms, too."""
     theirs.save_pretrained(tmp_path)

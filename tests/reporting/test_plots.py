@@ -47,7 +47,7 @@ def test_a_study_has_a_panel_for_each_model_and_phase_with_its_line(matplotlib, 
     assert set(chance.get_ydata()) == {25}
     grid, fitted = line.get_xdata(), line.get_ydata()
     slope = (fitted[-1] - fitted[0]) / (grid[-1] - grid[0])
-    assert slope == pytest.approx(100 * study["regression"]["tiny"]["sft"]["slope"])
+    assert slope == pytest.approx(100 * study["regression"]["tiny"]["sft"]["observed"]["slope"])
     whole.savefig(tmp_path / "study.pdf")
     assert (tmp_path / "study.pdf").stat().st_size > 1000
 

@@ -32,6 +32,22 @@ def test_scopes_bind_cells_models_and_who_answers():
     assert {made.score.seed, made.cells[0].generate.seed, made.models[0].sft.seed} == {3}
 
 
+def test_every_seed_is_a_training_run_with_a_folder_of_its_own(tmp_path):
+    from synthdiv.study.run import run_directory, stage_count
+
+    one, several = plan("Study.seed = 3"), plan("Study.seeds = [4, 5, 6]")
+    assert one.seeds == (3,) and list(several.seeds) == [4, 5, 6]
+    # Two corpora are generated and scored, and four stages a run; two are shared.
+    assert stage_count(one) == 4 + 2 * 4 + 2 and stage_count(several) == 4 + 3 * 2 * 4 + 2
+    assert run_directory(one, tmp_path, "a", "m", 3) == tmp_path / "a" / "m"
+    assert run_directory(several, tmp_path, "a", "m", 5) == tmp_path / "a" / "m" / "seed_5"
+
+
+def test_one_held_out_text_may_stand_by_itself():
+    assert plan("Study.heldout = 'x.jsonl'").config.heldout == ("x.jsonl",)
+    assert list(plan("Study.heldout = ['x', 'y']").config.heldout) == ["x", "y"]
+
+
 def test_changed_files_make_another_study(tmp_path):
     from synthdiv.study.config import inputs_of
 
@@ -68,6 +84,7 @@ def test_other_real_text_is_another_study():
         ("Study.cells = []", "Study.cells is empty"),
         ("Study.models = ['m', 'm']", "names one twice: m, m"),
         ("Study.cells = ['../x']", "letters, digits"),
+        ("Study.seeds = [1, 1]", "different whole numbers that are not negative, not [1, 1]"),
         (
             "Study.topics = 'configs/topics/sedes.jsonl'",
             "did you mean 'configs/topics/seeds.jsonl'",

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from synthdiv.study.regression import line_band, rank_correlations, regress
+from synthdiv.study.regression import line_band, regress
 
 
 def test_equals_scipy():
@@ -14,7 +14,7 @@ def test_equals_scipy():
     ours, theirs = regress(x, y), stats.linregress(x, y)
     half = stats.t.ppf(0.975, 7) * theirs.stderr
     assert ours["slope"] == pytest.approx(theirs.slope)
-    assert ours["intercept"] == pytest.approx(theirs.intercept)
+    assert ours["observed"]["intercept"] == pytest.approx(theirs.intercept)
     assert ours["pearson"] == pytest.approx(theirs.rvalue)
     assert ours["ci95"] == pytest.approx([theirs.slope - half, theirs.slope + half])
     assert ours["spearman"] == pytest.approx(stats.spearmanr(x, y).statistic)
@@ -34,7 +34,8 @@ def test_too_few_corpora_have_no_interval():
     assert regress([], [])["slope"] is None
     assert regress([2.0], [0.3])["slope"] is None
     two = regress([1.0, 3.0], [0.3, 0.5])
-    assert two["slope"] == pytest.approx(0.1) and two["ci95"] is None
+    assert two["observed"]["slope"] == pytest.approx(0.1) and two["ci95"] is None
+    assert two["pearson"] is None is two["spearman"]
     assert regress([2.0, 2.0, 2.0], [0.3, 0.4, 0.5])["slope"] is None
     with pytest.raises(ValueError, match="three corpora"):
         line_band([1.0, 3.0], two, [2.0])
@@ -52,19 +53,3 @@ def test_band_is_narrowest_at_the_mean_score():
     widths = np.subtract(high, low)
     assert widths[1] < widths[0] == pytest.approx(widths[2])
     assert line[1] == pytest.approx(np.mean([0.2, 0.35, 0.3, 0.5]))
-
-
-def test_rank_correlations_of_every_metric_that_all_cells_have():
-    def cell(score, accuracy, **baselines):
-        models = {"m": {"pretrain": {"accuracy": accuracy}}}
-        return {"score": {"mean": score}, "baselines": baselines, "models": models}
-
-    cells = [
-        cell(1.0, 0.2, up=1, down=9.0, flat=5, some=1.0, words="x"),
-        cell(2.0, 0.4, up=2, down=8.0, flat=5, some=None, words="x"),
-        cell(3.0, 0.3, up=9, down=1.0, flat=5, some=3.0, words="x"),
-    ]
-    found = {k: v["m"]["pretrain"] for k, v in rank_correlations(cells).items()}
-    assert set(found) == {"score", "up", "down", "flat"}
-    assert found["score"] == found["up"] == pytest.approx(0.5)
-    assert found["down"] == pytest.approx(-0.5) and found["flat"] is None

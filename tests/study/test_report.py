@@ -5,8 +5,9 @@ import re
 import pytest
 
 from synthdiv import files
-from synthdiv.study.outcomes import figures, outcome_of, relate
-from synthdiv.study.regression import rank_correlations, regress
+from synthdiv.study.analysis import analyse
+from synthdiv.study.outcomes import figures, outcome_of
+from synthdiv.study.regression import regress
 from synthdiv.study.report import results_table, write_report
 
 
@@ -39,7 +40,7 @@ def made_up_study(names=("few", "some", "many", "more"), slope=0.05):
                     "generations": 64 // 2**i,
                     "family": "topic",
                     "documents": 512,
-                    "tokens": 123_456 + i,
+                    "tokens": 123_456 + i * i,
                 },
                 "score": {
                     "mean": score,
@@ -50,14 +51,10 @@ def made_up_study(names=("few", "some", "many", "more"), slope=0.05):
                 "models": {"tiny": {"pretrain": outcome, "sft": outcome}},
             }
         )
-    outcomes = relate(cells)
-    fit = outcomes["tiny"]["sft"]["accuracy"]
-    return {
-        "outcomes": outcomes,
-        "rank_correlations": rank_correlations(cells),
+    return analyse(cells) | {
         "cells": cells,
-        "regression": {"tiny": {"pretrain": fit, "sft": fit}},
         "seed": 0,
+        "seeds": [0],
         "notices": ["written by a stand-in"],
         "command": "synthdiv study --config=x.gin",
         "synthdiv_version": "0.1.0",
@@ -114,7 +111,7 @@ def test_what_is_not_known_is_a_dash_and_breaks_nothing(tmp_path):
     few["score"] = {"mean": 1.5, "ci95": [None, None], "standard_error": None}
     outcome = few["models"]["tiny"]["sft"]
     outcome |= {"stderr": None, "bits_per_byte": None, "texts": {}}
-    study["outcomes"] = relate(study["cells"])
+    study |= analyse(study["cells"])
     page = write_report(tmp_path, study).read_text()
     row = next(line for line in page.splitlines() if 'scope="row">few<' in line)
     assert "- to -" in row and "26.0 \u00b1 -" in row and "None" not in row + results_table(study)
@@ -131,7 +128,8 @@ def test_a_flat_result_is_called_flat(tmp_path):
 
 def test_two_corpora_get_no_interval(tmp_path):
     page = write_report(tmp_path, made_up_study(names=("a", "b"))).read_text()
-    assert "too few for an interval" in page
+    assert page.count("Two points make no correlation") == 21, "ten charts twice, and once"
+    assert "Pearson" not in page
 
 
 def test_names_are_text(tmp_path):
@@ -172,11 +170,22 @@ def test_a_line_needs_different_scores(tmp_path, phase):
     assert "No line can be fitted" in write_report(tmp_path, study).read_text()
 
 
-def test_baselines_are_rows_that_say_how_they_rank_the_corpora(tmp_path):
+def test_baselines_are_rows_that_say_how_they_go_with_each_outcome(tmp_path):
     page = write_report(tmp_path, made_up_study()).read_text()
-    assert re.search(r"Context length</th><td.*?>200.5</td>.*?<td class=\"n\">\+1.00</td>", page)
-    assert re.search(r"Distinct-2</th>.*?<td class=\"n\">-</td>", page)
+    assert re.search(r"Context length</th><td.*?>200.5</td>", page)
+    assert page.count("<summary>Other metrics with tiny") == 10
+    assert re.search(r"Context length</th><td class=\"n\">\+0.99</td>", page)
     assert "Perplexity" not in page
+
+
+def test_statistics_are_tables(tmp_path):
+    study = made_up_study()
+    page = write_report(tmp_path, study).read_text()
+    fit = study["outcomes"]["tiny"]["sft"]["accuracy"]
+    low, high = fit["pearson_ci95"]
+    assert f"{low:+.2f} to {high:+.2f}" in page and f'<td class="n">{fit["p_holm"]:.3f}<' in page
+    assert "tiny fine-tuned less tiny pre-trained: accuracy" in page
+    assert "given tokens" in page and "With one training run a" in page
 
 
 def test_equal_accuracies_are_called_equal(tmp_path):

@@ -51,7 +51,8 @@ def _remove(file: Path, at: float, _: Path) -> None:
 
 
 def _remove_directory(file: Path, at: float, _: Path) -> None:
-    shutil.rmtree(file.parent, ignore_errors=True)
+    if file.parent.name != NEW:  # which would be no checkpoint
+        shutil.rmtree(file.parent, ignore_errors=True)
 
 
 def _exchange(file: Path, at: float, other: Path) -> None:

@@ -29,7 +29,6 @@ def still(config):
 def test_the_weights_are_those_of_the_checkpoint(still, run, tmp_path, kind) -> None:
     start = run if kind == "ours" else export(run, tmp_path / "llama")
     unsized = dataclasses.replace(still, model=UNSIZED)
-    assert plan_pretrain(unsized, init_from=start).figures["parameters"] == TINY.parameters
     final = pretrain(unsized, tmp_path / "run", init_from=start)
     before, after = state_of(run / "checkpoints/4"), state_of(final)
     jax.tree.map(np.testing.assert_array_equal, before["params"], after["params"])

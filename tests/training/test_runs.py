@@ -15,6 +15,7 @@ import pytest
 
 from synthdiv.errors import Paused, UserError
 from synthdiv.model import load_model, weights
+from synthdiv.plans import Plan
 from synthdiv.training import (
     MeshConfig,
     OptimizerConfig,
@@ -292,7 +293,6 @@ def test_a_batch_that_does_not_fit_is_told_with_one_that_would(
     config, tmp_path, monkeypatch
 ) -> None:
     """The devices' memory runs out, as far as JAX says; they have room for 2 of 8 sequences."""
-    figures = plan_pretrain(config).figures
 
     def full(*_):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.")
@@ -302,10 +302,8 @@ def test_a_batch_that_does_not_fit_is_told_with_one_that_would(
         (2, r"a micro-batch of 8 sequences of 32 tokens .*; 2 would: accumulate=4 .* of 2$"),
         (0, "and no smaller one would: cut the model"),
     ]:
-        less = dataclasses.replace(
-            plan_pretrain(config), figures=figures | {"largest_micro_batch": largest}
-        )
-        monkeypatch.setattr("synthdiv.training.plan.plan", lambda *_, less=less: less)
+        planned = Plan(figures={"largest_micro_batch": largest})
+        monkeypatch.setattr("synthdiv.training.plan.plan", lambda *_, planned=planned: planned)
         with pytest.raises(UserError, match=words) as told:
             pretrain(config, tmp_path)
         assert "\n" not in str(told.value)

@@ -1,0 +1,83 @@
+"""How many corpora and seeds an effect of a given size takes, before a study is run."""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from synthdiv.errors import UserError
+
+_MOST = 1000  # corpora that are looked at
+
+
+@dataclasses.dataclass(frozen=True)
+class Noise:
+    """What stands between an effect and its being seen, as standard deviations.
+
+    Attributes:
+        training: of the outcome from one training run to another on the same corpus.
+        questions: of the outcome, because no more questions were asked.
+        corpora: of what else corpora do to the outcome, beside their score.
+        scores: standard error of a score.
+    """
+
+    training: float
+    questions: float = 0.0
+    corpora: float = 0.0
+    scores: float = 0.0
+
+
+def power(slope: float, spread: float, noise: Noise, corpora: int, seeds: int = 1) -> float:
+    """The probability that a study's 95% interval of the slope leaves out zero.
+
+    Args:
+        slope: the true effect, in units of the outcome per unit of score.
+        spread: standard deviation of the corpora's true scores; they are taken as drawn from a
+            normal distribution.
+        noise: what is in the way.
+        corpora: how many, at least three.
+        seeds: training runs a corpus.
+
+    Raises:
+        UserError: fewer than three corpora or one seed, or no spread.
+    """
+    from scipy import stats
+
+    if corpora < 3 or seeds < 1 or spread <= 0:
+        raise UserError("power takes three corpora or more, a seed, and scores that differ")
+    variance = noise.training**2 / seeds + noise.questions**2 + noise.corpora**2
+    observed = spread**2 + noise.scores**2
+    reliability = spread**2 / observed
+    # Given its score, a corpus's outcome scatters by what the score's own error hides as well.
+    residual = variance + slope**2 * reliability * noise.scores**2
+    freedom = corpora - 2
+    quantiles = (np.arange(400) + 0.5) / 400
+    sums = observed * stats.chi2.ppf(quantiles, corpora - 1)
+    if residual == 0:
+        return 1.0 if slope else 0.05
+    shift = abs(slope) * reliability * np.sqrt(sums / residual)
+    t = stats.t.ppf(0.975, freedom)
+    beyond = stats.nct.sf(t, freedom, shift) + stats.nct.cdf(-t, freedom, shift)
+    return float(np.nanmean(beyond))
+
+
+def corpora_needed(
+    slope: float, spread: float, noise: Noise, seeds: int = 1, wanted: float = 0.8
+) -> int | None:
+    """The fewest corpora with which a study sees an effect with probability `wanted`.
+
+    Returns:
+        None where a thousand do not suffice.
+    """
+    low, high = 2, 4
+    while power(slope, spread, noise, high, seeds) < wanted:
+        low, high = high, 2 * high
+        if low >= _MOST:
+            return None
+    while high - low > 1:
+        middle = math.floor((low + high) / 2)
+        if power(slope, spread, noise, max(middle, 3), seeds) < wanted:
+            low = middle
+        else:
+            high = middle
+    return max(high, 3)
