@@ -94,7 +94,7 @@ METRICS: dict[str, Metric] = {
         "embedding",
         1,
         "exp of the entropy of the eigenvalues of the similarity matrix",
-        f"bounded by the number of documents compared (1,000); {_TOGETHER}",
+        f"bounded by the number of documents compared (1,000 at most); {_TOGETHER}",
     ),
     "mean_pairwise_distance": Metric(
         "Mean pairwise distance",

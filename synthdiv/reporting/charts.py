@@ -294,8 +294,11 @@ def _intervals(figure: Intervals) -> str:
         return round(_RIGHT + share * (_NARROW - 2 * _RIGHT), 2)
 
     values = ticks(low, high)
+    labels = list(zip(values, _tick_labels(values), strict=True))
+    if figure.x_range and values[0] - low > (values[-1] - values[0]) * 0.06:
+        labels.insert(0, (low, f"{low:.3g}"))  # a scale says where it begins
     parts = []
-    for value, label in zip(values, _tick_labels(values), strict=True):
+    for value, label in labels:
         x = place(value)
         for top in range(0, floor, _ROW):  # beside the intervals, not behind the labels
             parts.append(f'<line class="grid" x1="{x}" x2="{x}" y1="{top + 20}" y2="{top + 36}"/>')
@@ -307,23 +310,27 @@ def _intervals(figure: Intervals) -> str:
         f'<text x="{_NARROW / 2}" y="{height - 8}" text-anchor="middle">'
         f"{escape(figure.x_label)}</text>"
     )
+
+    def written(value: float) -> str:
+        return number(value) if figure.decimals is None else f"{value:,.{figure.decimals}f}"
+
     for number_, (label, value, start, end) in enumerate(rows):
         top = _ROW * number_
         y = top + 28
         fits = int((_NARROW - 70) / _LETTER)
         shown = label if len(label) <= fits else label[: fits - 1] + "\u2026"
-        tip = f"{label}: {number(value)}"
+        tip = f"{label}: {written(value)}"
         parts.append(
             f'<text class="label" x="0" y="{top + 15}">{escape(shown)}</text>'
             f'<text class="label" x="{_NARROW}" y="{top + 15}" text-anchor="end">'
-            f'{number(value)}</text><g class="g0">'
+            f'{written(value)}</text><g class="g0">'
         )
         if start is not None and end is not None:
             left, right = place(start), place(end)
             parts.append(
                 f'<path class="error" d="M{left} {y}H{right}M{left} {y - 4}v8M{right} {y - 4}v8"/>'
             )
-            tip += f", {number(start)} to {number(end)}"
+            tip += f", {written(start)} to {written(end)}"
         parts.append(f"<g><title>{escape(tip)}</title>{_shape(place(value), y, 5, 0)}</g></g>")
     described = figure.description or f"{figure.x_label} of each."
     return _svg(figure.title, described, "".join(parts), height, _NARROW)

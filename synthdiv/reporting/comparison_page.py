@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from synthdiv.files import read_json, write_text
 from synthdiv.reporting import charts, pages
 from synthdiv.reporting.figures import Intervals
+from synthdiv.reporting.findings import effective_values, headline_level, plural
 from synthdiv.reporting.pages import DIRECTIONS, Metric
 from synthdiv.reporting.plots import plot
 from synthdiv.reporting.score_figures import score_range
@@ -49,8 +50,10 @@ def write_comparison_page(
         scores=Markup(charts.svg(score_intervals(corpora))),
         matched=matched,
         names=names,
+        what=plural(headline_level(content).partition(".")[2] or "cluster"),
+        kmeans=next((one["kmeans_k"] for one in figures.values() if one.get("kmeans_k")), None),
         differences=_differences(content.get("differences") or ()),
-        levels=_levels(corpora),
+        levels=_levels(content),
         groups=groups[:_GROUPS],
         more_groups=max(len(groups) - _GROUPS, 0),
         own=[(name, only_in(groups, place)) for place, name in enumerate(names)],
@@ -84,7 +87,7 @@ def score_intervals(corpora: Mapping[str, Any]) -> Intervals:
         (name, one["score"]["mean"], *(one["score"].get("ci95") or (None, None)))
         for name, one in corpora.items()
     ]
-    said = "; ".join(f"{name} {charts.number(mean)}" for name, mean, *_ in rows)
+    said = "; ".join(f"{name} {mean:.2f}" for name, mean, *_ in rows)
     ranges = [ends for one in corpora.values() if (ends := score_range(one))]
     return Intervals(
         rows,
@@ -92,20 +95,39 @@ def score_intervals(corpora: Mapping[str, Any]) -> Intervals:
         x_label="LLM cluster score",
         description=said,
         x_range=(min(r[0] for r in ranges), max(r[1] for r in ranges)) if ranges else None,
+        decimals=2,
     )
 
 
 def _differences(found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Each difference with its p-value corrected for the number of them."""
+    """Each difference with its p-value corrected for their number, the higher score first."""
     corrected = holm([one["p_value"] for one in found])
-    return [{**one, "corrected": p} for one, p in zip(found, corrected, strict=True)]
+    return [{**_upward(one), "corrected": p} for one, p in zip(found, corrected, strict=True)]
 
 
-def _levels(corpora: Mapping[str, Any]) -> list[tuple[str, list[Mapping[str, Any] | None]]]:
-    """(facet and level, its score in each corpus), where documents got values."""
+def _upward(one: Mapping[str, Any]) -> dict[str, Any]:
+    """A difference from the higher score to the lower, so that it is not negative."""
+    if one["difference"] >= 0:
+        return dict(one)
+    ends = [None if end is None else -end for end in reversed(one["ci95"])]
+    corpora = list(reversed(one["corpora"]))
+    return {**one, "corpora": corpora, "difference": -one["difference"], "ci95": ends}
+
+
+def _levels(content: Mapping[str, Any]) -> list[tuple[str, list[Mapping[str, Any] | None]]]:
+    """(facet and level, its figures in each corpus), where documents got values."""
     by_name = [
-        {f"{one['facet']}: {one['level']}": one for one in corpus.get("levels") or ()}
-        for corpus in corpora.values()
+        {
+            f"{one['facet']}: {one['level']}": {
+                **one,
+                "effective_values": effective_values(corpus, one),
+                "what": plural(one["level"]),
+            }
+            for one in corpus.get("levels") or ()
+        }
+        for corpus in (
+            {**corpus, "level": content.get("level")} for corpus in content["corpora"].values()
+        )
     ]
     names = dict.fromkeys(name for levels in by_name for name in levels)
     return [(name, [levels.get(name) for levels in by_name]) for name in names]

@@ -103,9 +103,11 @@ class Intervals(_Figure):
         rows: from top to bottom.
         mark: a value that intervals are held against, drawn as an upright line.
         x_range: (low, high) of the axis; by default, as wide as the rows.
+        decimals: of the values in writing; by default, four significant digits.
     """
 
     rows: Sequence[tuple[str, float, float | None, float | None]]
+    decimals: int | None = dataclasses.field(default=None, kw_only=True)
     mark: float | None = dataclasses.field(default=None, kw_only=True)
     x_range: tuple[float, float] | None = dataclasses.field(default=None, kw_only=True)
 

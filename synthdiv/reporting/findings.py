@@ -4,6 +4,7 @@ Every sentence is computed, and says by which rule where a word such as "narrow"
 """
 
 import itertools
+import math
 import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -15,6 +16,7 @@ ALIKE, DIFFERENT = 0.3, 0.7  # pairs that differ: shares below and from which a 
 _NEARLY_ALL, _HALF, _TELLING = 0.9, 0.5, 0.25
 _RIGHT_TO_LEFT = ("R", "AL", "RLE", "RLO", "RLI", "LRO")
 _NAMED = 4  # of a list that a sentence names
+_MOST_OF_REST = 0.5  # share of what is left from which one value is most of it
 
 
 class Called(Protocol):
@@ -39,8 +41,8 @@ def rule_of_words(by_values: bool) -> str:
             f"wide: as {WIDE:g} or more."
         )
     return (
-        f"Mostly alike: under {ALIKE:.0%} of pairs of documents differ; mostly different: "
-        f"{DIFFERENT:.0%} or more."
+        f"Mostly alike: under {whole(ALIKE)} of pairs of documents differ; mostly "
+        f"different: {whole(DIFFERENT)} or more."
     )
 
 
@@ -56,13 +58,31 @@ def found(
     """
     if facets:
         facet, depth = _headline(score, facets)
-        said = [_made_of(facet.at(depth), _plural(facet.levels[depth]))]
+        said = [_made_of(facet.at(depth), plural(facet.levels[depth])), in_a_round(score)]
         said += _widths(score, facets, facet.name)
         said += _missing(facet, depth, len(score.get("codebooks") or ()))
     else:
         said = [_made_of(groups, "groups")] if groups else []
+        said.append(in_a_round(score))
         said += _criteria(score.get("facets") or ())
-    return said
+    return [sentence for sentence in said if sentence]
+
+
+def what_was_read(score: Mapping[str, Any]) -> str:
+    """How much of the corpus was judged, and by whom: what every sentence rests on."""
+    corpus, judge = score.get("corpus") or {}, score.get("judge") or {}
+    if not corpus.get("documents") or not corpus.get("shown"):
+        return ""
+    who = f"the judge {quoted(str(judge['model']))}" if judge.get("model") else "the judge"
+    if judge.get("backend") == "offline":
+        who = "the offline stand-in for a judge"
+    words = f"{corpus['shown']:,} of its {corpus['documents']:,} documents were read by {who}"
+    rounds = score.get("rounds") or {}
+    if rounds.get("completed") and rounds.get("documents_per_round"):
+        words += f", in {rounds['completed']:,} rounds of {rounds['documents_per_round']}"
+    if corpus.get("truncated"):
+        words += f"; {corpus['truncated']:,} of them were cut to their beginning"
+    return words + "."
 
 
 def in_a_round(score: Mapping[str, Any]) -> str:
@@ -74,7 +94,7 @@ def in_a_round(score: Mapping[str, Any]) -> str:
     what = "fall into {:.1f} groups"
     if score.get("codebooks"):
         level = str((score.get("config") or {}).get("level", "")).partition(".")[2]
-        what = "are of {:.1f} different " + _plural(level)
+        what = "are of {:.1f} different " + plural(level)
     return f"On average, {size} documents drawn at random {what.format(clusters)}."
 
 
@@ -90,24 +110,34 @@ def _made_of(groups: Sequence[Named], what: str) -> str:
     """Which groups hold half of what was read."""
     first = groups[0]
     if first.share >= _NEARLY_ALL:
-        return f"Nearly all of what was read ({first.share:.0%}) is {quoted_name(first)}."
+        return f"Nearly all of what was read ({whole(first.share)}) is {quoted_name(first)}."
     if first.share >= _HALF:
         others = _listed(groups[1:3])
-        words = f"More than half of what was read ({first.share:.0%}) is {quoted_name(first)}"
+        words = f"More than half of what was read ({whole(first.share)}) is {quoted_name(first)}"
         return f"{words}; next come {others}." if others else f"{words}."
     held = list(itertools.accumulate(group.share for group in groups))
     needed = next((n for n, share in enumerate(held, 1) if share >= _HALF), None)
     if needed is None:
         return (
-            f"The {len(groups)} largest {what} hold {held[-1]:.0%} of what was read: "
+            f"The {len(groups)} largest {what} hold {whole(held[-1])} of what was read: "
             f"no few of them make it up. The largest are {_listed(groups[:_NAMED])}."
         )
     if needed <= _NAMED:
-        return f"{held[needed - 1]:.0%} of what was read is {_listed(groups[:needed])}."
+        words = f"{whole(held[needed - 1])} of what was read is {_listed(groups[:needed])}"
+        return f"{words}{_rest(groups[needed:], 1 - held[needed - 1])}."
     return (
         f"It takes the {needed} largest {what} to make up half of what was read; "
         f"first come {_listed(groups[:_NAMED])}."
     )
+
+
+def _rest(groups: Sequence[Named], left: float) -> str:
+    """What comes after the groups that hold half."""
+    if not groups:
+        return ""
+    if groups[0].share >= _MOST_OF_REST * left:
+        return f"; most of the rest is {_listed(groups[:1])}"
+    return f"; next come {_listed(groups[:2])}" if groups[1:] else ""
 
 
 def _widths(score: Mapping[str, Any], facets: Sequence[FacetValues], headline: str) -> list[str]:
@@ -121,15 +151,15 @@ def _widths(score: Mapping[str, Any], facets: Sequence[FacetValues], headline: s
         one = known.get((facet.name, facet.levels[depth]))
         if one is None:
             continue
-        effective, largest = one["effective_values"], facet.at(depth)[0]
+        effective, largest = effective_values(score, one), facet.at(depth)[0]
         words = f"{facet.name.capitalize()} is {_width(effective)}: "
-        most = f"{largest.share:.0%} is {quoted_name(largest)}"
+        most = f"{whole(largest.share)} is {quoted_name(largest)}"
         if effective is None:
             words += "no two documents have the same value"
         elif largest.share >= _NEARLY_ALL:
             words += most
         else:
-            words += f"as varied as {effective:.1f} equally common {_plural(facet.levels[depth])}"
+            words += f"as varied as {effective:.1f} equally common {plural(facet.levels[depth])}"
             if facet.name != headline and largest.share >= _TELLING:
                 words += f"; {most}"
         said.append(words + ".")
@@ -137,9 +167,33 @@ def _widths(score: Mapping[str, Any], facets: Sequence[FacetValues], headline: s
 
 
 def _width(effective: float | None) -> str:
-    if effective is None or effective >= WIDE:
+    shown = None if effective is None else round(effective, 1)  # as the sentence says it
+    if shown is None or shown >= WIDE:
         return "wide"
-    return "narrow" if effective < NARROW else "neither narrow nor wide"
+    return "narrow" if shown < NARROW else "neither narrow nor wide"
+
+
+def effective_values(score: Mapping[str, Any], one: Mapping[str, Any]) -> float | None:
+    """The effective values at a level: at the headline's, the figure that has an interval."""
+    pairs = (score.get("pairs") or {}).get("effective_clusters") or {}
+    if f"{one['facet']}.{one['level']}" == headline_level(score) and "mean" in pairs:
+        mean: float | None = pairs["mean"]
+        return mean
+    found: float | None = one["effective_values"]
+    return found
+
+
+def headline_level(score: Mapping[str, Any]) -> str:
+    """The level that a score or a comparison is taken at, as "facet.level"; "" without levels."""
+    return str(score.get("level") or (score.get("config") or {}).get("level") or "")
+
+
+def whole(share: float) -> str:
+    """A share in whole percent, halves up; what is not all is never 100%, nor what is some 0%."""
+    percent = math.floor(round(100 * share, 6) + 0.5)
+    if 0 < share < 1:
+        percent = min(max(percent, 1), 99)
+    return f"{percent}%"
 
 
 def _missing(facet: FacetValues, depth: int, codebooks: int) -> list[str]:
@@ -149,14 +203,14 @@ def _missing(facet: FacetValues, depth: int, codebooks: int) -> list[str]:
         if level.missing:
             names = [quoted(name) for name, _ in level.missing]
             return [
-                f"Nothing was read in {len(names)} of the {level.known} {_plural(level.level)} "
+                f"Nothing was read in {len(names)} of the {level.known} {plural(level.level)} "
                 f"that {who}: {listed_words(names)}."
             ]
     known = [level for level in facet.unread[: depth + 1] if level.known]
     if not known:
         return []
     finest = known[-1]
-    what = f"{finest.known} {_plural(finest.level)}"
+    what = f"{finest.known} {plural(finest.level)}"
     return [f"Something was read in every one of the {what} that {who}."]
 
 
@@ -174,7 +228,7 @@ def _criteria(facets: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _shares(facets: Sequence[Mapping[str, Any]]) -> str:
-    return listed_words([f"{f['name']} ({f['different']:.0%} of pairs differ)" for f in facets])
+    return listed_words([f"{f['name']} ({whole(f['different'])} of pairs differ)" for f in facets])
 
 
 def quoted_name(one: Called) -> str:
@@ -191,7 +245,7 @@ def quoted(name: str) -> str:
 
 def _listed(groups: Sequence[Named]) -> str:
     return listed_words(
-        [f"{quoted_name(group)} ({group.share:.0%})" for group in groups], len(groups)
+        [f"{quoted_name(group)} ({whole(group.share)})" for group in groups], len(groups)
     )
 
 
@@ -205,7 +259,7 @@ def listed_words(names: Sequence[str], most: int = _NAMED) -> str:
     return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
 
 
-def _plural(noun: str) -> str:
+def plural(noun: str) -> str:
     """The plural of a level's name, as English mostly forms it."""
     if noun.endswith("s"):
         return noun

@@ -8,6 +8,7 @@ escaped, or as JSON that the page's own script reads as text.
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,7 @@ from synthdiv.reporting import charts
 
 if TYPE_CHECKING:
     import jinja2
+    import markupsafe
 
 _ROOM = Path(__file__).parent
 DIRECTIONS = {1: "higher", -1: "lower", 0: "neither"}
@@ -65,6 +67,10 @@ def environment() -> "jinja2.Environment":
     made.filters["percent"] = lambda share: (
         f"{100 * share:.1f}%" if isinstance(share, (int, float)) else "-"
     )
+    made.filters["score"] = lambda value: (
+        f"{value:,.2f}" if isinstance(value, (int, float)) else "-"
+    )
+    made.filters["name"] = breakable
     made.filters["interval"] = interval
     made.filters["ends"] = ends
     made.filters["p"] = lambda p: "-" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
@@ -111,6 +117,13 @@ def interval(ends: Sequence[float | None] | None) -> str:
 def ends(of: Sequence[float | None] | None) -> str:
     """Returns an interval of scores in words, to two decimals."""
     return " to ".join("-" if end is None else f"{end:.2f}" for end in of) if of else "-"
+
+
+def breakable(name: str) -> "markupsafe.Markup":
+    """A name that a narrow column breaks after an underscore or a hyphen, not in a word."""
+    from markupsafe import Markup, escape
+
+    return Markup("<wbr>").join(map(escape, re.split(r"(?<=[_-])(?=.)", name)))
 
 
 def inline_json(value: Any) -> str:

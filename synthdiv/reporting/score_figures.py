@@ -38,8 +38,8 @@ def distributions(rounds: Sequence[Round]) -> list[Figure]:
     figures: list[Figure] = []
     for group, (values, label, width) in enumerate(
         (
-            (clusters, "C, valid clusters in a round", 1.0),
-            (sizes, "S, mean documents in a cluster", size / 20),
+            (clusters, "clusters in a round (C)", 1.0),
+            (sizes, "mean documents in a cluster (S)", size / 20),
         )
     ):
         if not values:
@@ -90,7 +90,7 @@ def running_mean(rounds: Sequence[Round]) -> Lines | None:
     return Lines(
         [Series("running mean", xs, ys, low, high)],
         title="Running mean of the score",
-        description=f"After {len(scores)} rounds the mean is {charts.number(ys[-1])}.",
+        description=f"After {len(scores)} rounds the mean is {ys[-1]:.2f}.",
         x_label="rounds",
         y_label="mean score so far",
         y_range=(floor - pad, ceiling + pad),
@@ -113,11 +113,12 @@ def on_the_scale(score: Mapping[str, Any]) -> Intervals | None:
         (f"{one['facet']}: {one['level']}", one["mean"], *(one["ci95"] or (None, None)))
         for one in score.get("levels") or ()
     ] or [("score", found["mean"], *(found.get("ci95") or (None, None)))]
-    said = "; ".join(f"{name} {charts.number(mean)}" for name, mean, *_ in rows)
+    said = "; ".join(f"{name} {mean:.2f}" for name, mean, *_ in rows)
     return Intervals(
         rows,
         title="The score on its scale",
         description=said,
         x_label="score: from all alike to all different",
         x_range=ends,
+        decimals=2,
     )

@@ -64,7 +64,9 @@ def _rounds(score: Mapping[str, Any]) -> str:
     words = f"{number(rounds['completed'])} of {number(rounds['requested'])}"
     if rounds.get("documents_per_round"):
         words += f", of {rounds['documents_per_round']} documents each"
-    return words + (f"; {number(rounds['invalid'])} invalid" if rounds.get("invalid") else "")
+    return words + (
+        f"; {number(rounds['invalid'])} without a usable answer" if rounds.get("invalid") else ""
+    )
 
 
 def _documents(score: Mapping[str, Any]) -> str:
@@ -75,7 +77,7 @@ def _documents(score: Mapping[str, Any]) -> str:
     if corpus.get("shown"):
         words += f", {number(corpus['shown'])} of them read by the judge"
     if corpus.get("truncated"):
-        words += f", {number(corpus['truncated'])} cut to their beginning"
+        words += f", {number(corpus['truncated'])} of these cut to their beginning"
     if corpus.get("empty"):
         words += f", {number(corpus['empty'])} empty"
     return words
@@ -92,7 +94,7 @@ def _cost(score: Mapping[str, Any]) -> str:
         return ""
     words = [f"{number(calls['sent'])} calls sent"]
     for name, what in (
-        ("cached", "answered from the store"),
+        ("cached", "answered from answers kept earlier"),
         ("retried", "sent again"),
         ("repaired", "repaired"),
         ("failed", "failed"),

@@ -69,7 +69,7 @@
     const [place, id, text, cut, from] = documentAt(number);
     const box = element("details");
     const line = text.slice(0, 400).trim().replace(/\s+/g, " ");
-    const start = line.length > 90 ? `${line.slice(0, 90)}…` : line;
+    const start = line.length > 90 ? `${line.slice(0, 90).replace(/\s\S*$/, "")} …` : line;
     const known = id === String(place) ? "" : ` (${id.length > 60 ? `${id.slice(0, 60)}…` : id})`;
     const summary = element("summary", `Document ${place}${known}: `);
     const begins = element("bdi", start || "(empty)");
@@ -176,7 +176,7 @@
     });
     byId("shown").replaceChildren(...clusters);
     const words = [`Round ${round.round}`];
-    words.push(round.failed ? "failed: not counted" : `C = ${round.C}, S = ${round.S.toFixed(2)}, score ${round.score.toFixed(3)}`);
+    words.push(round.failed ? "failed: not counted" : `clusters C = ${round.C}, documents in one S = ${round.S.toFixed(2)}, score ${round.score.toFixed(2)}`);
     if (about.policy === "corrected" && !round.failed) words.push(`${round.clusters.length} clusters as sorted, before the corrections that count`);
     if (round.set !== null && about.sets > 1) words.push(`criteria set ${round.set}`);
     if (round.repaired) words.push("repaired");

@@ -102,6 +102,7 @@ def score_page(
     score, rounds, documents = files.score, files.rounds, files.documents
     facets = facet_values(score.get("codebooks") or (), files.values)
     data = page_data(files, groups)
+    level = findings.headline_level(score) if score.get("codebooks") else ""
     running, scale = running_mean(rounds), on_the_scale(score)
     return pages.render(
         "score_page",
@@ -111,8 +112,14 @@ def score_page(
         back=back,
         findings=findings.found(score, facets, groups),
         rule=findings.rule_of_words(bool(facets)),
-        in_a_round=findings.in_a_round(score),
-        level=(score.get("config") or {}).get("level") if score.get("codebooks") else None,
+        read=findings.what_was_read(score),
+        levels=[
+            {**one, "effective_values": findings.effective_values(score, one)}
+            for one in score.get("levels") or ()
+        ],
+        what=findings.plural(level.partition(".")[2]) if level else "clusters",
+        counted=_counted(score.get("baselines") or {}, metrics),
+        level=level,
         made=made(score),
         scale=Markup(charts.svg(scale)) if scale else "",
         figures=[Markup(charts.svg(figure)) for figure in distributions(rounds)],
@@ -160,11 +167,18 @@ class _Row:
 
 
 def _baselines(values: Mapping[str, Any], metrics: Mapping[str, Metric]) -> list[_Row]:
-    """Known baselines in the order of `metrics`, then whatever else score.json has."""
-    rows = [
+    """Known baselines in the order of `metrics`."""
+    return [
         _Row(m.title, values[name], DIRECTIONS[m.direction], m.what, m.confounds)
         for name, m in metrics.items()
         if isinstance(values.get(name), (int, float))
     ]
-    others = [n for n, v in values.items() if n not in metrics and isinstance(v, (int, float))]
-    return rows + [_Row(name.replace("_", " "), values[name], "", "", "") for name in others]
+
+
+def _counted(values: Mapping[str, Any], metrics: Mapping[str, Metric]) -> list[tuple[str, float]]:
+    """What else score.json has of the baselines: of how much they were taken."""
+    return [
+        (name.replace("_", " "), value)
+        for name, value in values.items()
+        if name not in metrics and isinstance(value, (int, float))
+    ]

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from synthdiv.reporting.findings import listed_words, quoted_name
+from synthdiv.reporting.findings import headline_level, listed_words, plural, quoted_name, whole
 
 SURE = 0.05  # p-value, corrected for the number of differences, below which one is no accident
 OWN = 0.01  # share of a corpus from which a group that no other has is told
@@ -36,21 +36,29 @@ def verdict(content: Mapping[str, Any], groups: Sequence[Shared]) -> list[str]:
     corpora, differences = content["corpora"], list(content.get("differences") or ())
     said = [_ranking(corpora)]
     if len(differences) == 1:
-        said = [_one(differences[0])]
+        said = [_one(differences[0], content)]
     elif differences:
         first = sorted(corpora, key=lambda name: -corpora[name]["score"]["mean"])[:2]
-        said = [_one(one) for one in differences if set(one["corpora"]) == set(first)]
+        said = [_one(one, content) for one in differences if set(one["corpora"]) == set(first)]
         said += [_ranking(corpora), _several(differences)]
     elif not content.get("shared_criteria"):
         said.append(
             "Each corpus was judged under criteria of its own, so this order is no measurement: "
             "score them with --compare for differences with intervals."
         )
+    said += _read(corpora)
     for place, name in enumerate(content["corpora"]):
         own = only_in(groups, place)
         if own:
-            named = listed_words([f"{quoted_name(one)} ({one.shares[place]:.0%})" for one in own])
-            said.append(f"Only {name} has {named}.")
+            named = listed_words(
+                [f"{quoted_name(one)} ({whole(one.shares[place])})" for one in own]
+            )
+            less = any(
+                0 < one.shares[place] < OWN and sum(one.shares) == one.shares[place]
+                for one in groups
+            )
+            least = f" (and others of less than {whole(OWN)} of it each)" if less else ""
+            said.append(f"Only {name} has {named}{least}.")
     return said
 
 
@@ -89,7 +97,7 @@ def _ranking(corpora: Mapping[str, Any]) -> str:
     return f"Most diverse is {named[0]}, then {', then '.join(named[1:])}."
 
 
-def _one(found: Mapping[str, Any]) -> str:
+def _one(found: Mapping[str, Any], content: Mapping[str, Any]) -> str:
     one, other = found["corpora"]
     low, high = found["ci95"]
     p = found["p_value"]
@@ -97,17 +105,48 @@ def _one(found: Mapping[str, Any]) -> str:
         return f"Too few rounds tell whether {one} or {other} is more diverse."
     sign = 1 if found["difference"] > 0 else -1
     ends = sorted((sign * low, sign * high))
+    level = headline_level(content).partition(".")[2]
+    in_what = f" in {level}" if level else ""
     interval = f"95% interval {ends[0]:.2f} to {ends[1]:.2f}, {p_words(p)}"
     if p >= SURE:
         return (
-            f"No difference in diversity between {one} and {other} was found: their scores are "
-            f"{abs(found['difference']):.2f} apart ({interval})."
+            f"No difference in diversity{in_what} between {one} and {other} was found: their "
+            f"scores are {abs(found['difference']):.2f} apart ({interval})."
         )
     more, less = (one, other) if sign > 0 else (other, one)
     return (
-        f"{more} is more diverse than {less}: its score is {abs(found['difference']):.2f} higher "
-        f"({interval})."
+        f"{more} is more diverse{in_what} than {less}: {_widths(more, less, content)}its score is "
+        f"{abs(found['difference']):.2f} higher ({interval})."
     )
+
+
+def _widths(more: str, less: str, content: Mapping[str, Any]) -> str:
+    """As how many equally common values or clusters two corpora are varied."""
+    pairs = [content["corpora"].get(name, {}).get("pairs") or {} for name in (more, less)]
+    means = [(one.get("effective_clusters") or {}).get("mean") for one in pairs]
+    if None in means:
+        return ""
+    what = plural(headline_level(content).partition(".")[2] or "cluster")
+    return f"as varied as {means[0]:.1f} equally common {what} against {means[1]:.1f}; "
+
+
+def _read(corpora: Mapping[str, Any]) -> list[str]:
+    """How much of each corpus was read, and why its size is no advantage."""
+    about = {name: one.get("corpus") or {} for name, one in corpora.items()}
+    sizes = {(one.get("rounds") or {}).get("documents_per_round") for one in corpora.values()}
+    if not all(one.get("shown") and one.get("documents") for one in about.values()):
+        return []
+    named = [
+        f"{one['shown']:,} of the {one['documents']:,} documents of {name}"
+        for name, one in about.items()
+    ]
+    words = f"The judge read {listed_words(named, len(named))}"
+    if len(sizes) == 1 and None not in sizes:
+        words += (
+            f", in rounds of {sizes.pop()} drawn at random: a corpus does not score higher for "
+            "having more documents"
+        )
+    return [words + "."]
 
 
 def _several(differences: Sequence[Mapping[str, Any]]) -> str:

@@ -46,9 +46,9 @@ def test_every_figure_is_shown_and_each_report_is_linked(compared):
     content = read_json(compared / "comparison.json")
     page = (compared / "report.html").read_text()
     for one in content["corpora"].values():
-        assert number(one["score"]["mean"]) in page
+        assert f"{one['score']['mean']:.2f}" in page
     for one in content.get("differences", []):
-        assert number(one["difference"]) in page
+        assert f"{abs(one['difference']):.2f}" in page, "from the higher to the lower"
     figures = content.get("matched_baselines", {}).get("corpora") or {
         name: one["baselines"] for name, one in content["corpora"].items()
     }
@@ -73,10 +73,10 @@ def test_the_verdict_comes_first_and_says_what_each_metric_favours(compared):
     values = [one["ngram_diversity"] for one in content["matched_baselines"]["corpora"].values()]
     favoured = ("narrow", "wide")[values[1] > values[0]]
     row = page[page.index(METRICS["ngram_diversity"].title) :]
-    assert re.search(r"\u2191</span> (\w+)", row)[1] == favoured
+    assert re.search(r"\u2191</span>&nbsp;(\w+)", row)[1] == favoured
     assert re.search(r">wide</a></dt><dd><ul class=\"tags\"><li>", page), "something of its own"
-    axis = re.findall(r'text-anchor="middle">(\d+)<', page)
-    assert axis == ["2", "4", "6", "8", "10"], "the whole range of the score"
+    axis = re.findall(r'text-anchor="middle">([\d.]+)<', page)
+    assert axis == ["0.1", "2", "4", "6", "8", "10"], "the whole range of the score"
 
 
 def test_the_page_opens_and_is_accessible(compared, window):

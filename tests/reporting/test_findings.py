@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from synthdiv.reporting.findings import found, in_a_round
+from synthdiv.reporting.findings import found, in_a_round, what_was_read, whole
 from synthdiv.reporting.values import facet_values
 from synthdiv.reporting.verdicts import holm, only_in, verdict
 
@@ -28,7 +28,14 @@ def things(*shares):
     [
         ((0.93, 0.07), "Nearly all of what was read (93%) is “a”."),
         ((0.6, 0.4), "More than half of what was read (60%) is “a”; next come “b” (40%)."),
-        ((0.3, 0.2, 0.2), "50% of what was read is “a” (30%) and “b” (20%)."),
+        (
+            (0.3, 0.2, 0.2, 0.3),
+            "50% of what was read is “a” (30%) and “b” (20%); next come “c” (20%) and “d” (30%).",
+        ),
+        (
+            (0.3, 0.2, 0.4, 0.1),
+            "50% of what was read is “a” (30%) and “b” (20%); most of the rest is “c” (40%).",
+        ),
         (
             (0.1,) * 10,
             "It takes the 5 largest groups to make up half of what was read; first come ",
@@ -135,7 +142,7 @@ def test_what_is_narrow_wide_and_missing_is_said_of_values():
         "rounds": {"documents_per_round": 10},
         "clusters": {"mean": 2.54},
     }
-    first, subject, form, missing = found(score, facets, [])
+    first, drawn, subject, form, missing = found(score, facets, [])
     assert first == (
         "More than half of what was read (70%) is “physics”; next come “other (science)” (10%) and "
         "“arts” (10%)."
@@ -143,9 +150,48 @@ def test_what_is_narrow_wide_and_missing_is_said_of_values():
     assert subject == "Subject is wide: as varied as 9.5 equally common disciplines."
     assert form == "Form is narrow: 100% is “essay”."
     assert missing == "Nothing was read in 1 of the 3 fields that the codebook knows: “law”."
-    assert in_a_round(score) == (
-        "On average, 10 documents drawn at random are of 2.5 different disciplines."
+    assert (
+        drawn
+        == in_a_round(score)
+        == ("On average, 10 documents drawn at random are of 2.5 different disciplines.")
     )
+
+
+def test_the_headline_is_called_narrow_by_the_figure_that_has_an_interval():
+    """What is said and what is shown are one figure, so 3.004 is not "3.0" and narrow as well."""
+    score = {
+        "codebooks": [CODEBOOK],
+        "levels": [level("subject", "discipline", 2.97), level("form", "kind", 2.97)],
+        "config": {"level": "subject.discipline"},
+        "pairs": {"effective_clusters": {"mean": 3.004, "ci95": [2, 4]}},
+    }
+    said = " ".join(found(score, facet_values([CODEBOOK], ROWS), []))
+    assert "Subject is neither narrow nor wide: as varied as 3.0" in said
+    assert "Form is neither narrow nor wide" in said, "2.97 is shown as 3.0 as well"
+    score["pairs"]["effective_clusters"]["mean"] = 2.94
+    said = " ".join(found(score, facet_values([CODEBOOK], ROWS), []))
+    assert "Subject is narrow: as varied as 2.9" in said
+
+
+def test_halves_of_a_percent_go_up_and_neither_all_nor_nothing_is_claimed():
+    shares = (0.495, 0.745, 0.915, 0.105, 0.999, 0.001, 0, 1)
+    assert [whole(share) for share in shares] == [
+        *("50%", "75%", "92%", "11%", "99%", "1%", "0%", "100%")
+    ]
+
+
+def test_how_much_was_read_and_by_whom_is_said():
+    score = {
+        "corpus": {"documents": 1600, "shown": 117, "truncated": 80},
+        "rounds": {"completed": 20, "documents_per_round": 10},
+        "judge": {"backend": "api", "model": "some-model"},
+    }
+    assert what_was_read(score) == (
+        "117 of its 1,600 documents were read by the judge “some-model”, in 20 rounds of 10; "
+        "80 of them were cut to their beginning."
+    )
+    assert "offline stand-in" in what_was_read(score | {"judge": {"backend": "offline"}})
+    assert what_was_read({}) == ""
 
 
 def test_criteria_that_differ_and_that_do_not_are_told_apart():
@@ -185,6 +231,23 @@ def test_a_verdict_names_the_more_diverse_corpus_whichever_comes_first():
     assert verdict(content, [])[0].startswith("Too few rounds tell")
 
 
+def test_a_verdict_says_in_what_and_how_much_was_read():
+    corpora = compared(2, 3)
+    for one, effective, documents in zip(corpora.values(), (3.004, 12.04), (160, 640), strict=True):
+        one["pairs"] = {"effective_clusters": {"mean": effective}}
+        one["corpus"] = {"documents": documents, "shown": 100}
+        one["rounds"] = {"documents_per_round": 10}
+    content = {"corpora": corpora, "differences": [differ("a", "b", -1, 0.01)]}
+    assert verdict(content | {"level": "subject.discipline"}, []) == [
+        "b is more diverse in discipline than a: as varied as 12.0 equally common disciplines "
+        "against 3.0; its score is 1.00 higher (95% interval 0.50 to 1.50, p = 0.010).",
+        "The judge read 100 of the 160 documents of a and 100 of the 640 documents of b, in rounds "
+        "of 10 drawn at random: a corpus does not score higher for having more documents.",
+    ]
+    corpora["a"]["rounds"] = {"documents_per_round": 20}
+    assert "drawn at random" not in verdict(content, [])[1]
+
+
 def test_a_verdict_on_three_says_which_differences_hold():
     pairs = (("a", "b", -1, 0.02), ("a", "c", -2, 0.001), ("b", "c", -1, 0.03))
     differences = [differ(*pair) for pair in pairs]
@@ -209,6 +272,8 @@ def test_only_what_no_other_has_is_told_as_a_corpus_own():
     ]
     assert [one.name for one in only_in(groups, 0)] == ["mine"] and only_in(groups, 1) == []
     said = verdict({"corpora": compared(1, 2), "shared_criteria": True}, groups)
+    assert said[-1] == "Only a has “mine” (20%) (and others of less than 1% of it each)."
+    said = verdict({"corpora": compared(1, 2), "shared_criteria": True}, groups[:2])
     assert said[-1] == "Only a has “mine” (20%)."
 
 

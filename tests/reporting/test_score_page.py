@@ -145,6 +145,9 @@ def test_every_figure_of_the_score_is_shown(scored):
         *score["score"]["ci95"],
         score["score"]["standard_error"],
         score["pairs"]["effective_clusters"]["mean"],
+    ):
+        assert f"{value:.2f}" in page
+    for value in (
         score["agreement"]["labels"]["ari"],
         score["agreement"]["labels"]["perfect_judge"]["mean"],
         score["baselines"]["ngram_diversity"],
