@@ -54,5 +54,5 @@ if [ -z "$again" ] && [ "$(cat "$passed" 2>/dev/null)" = "$tree" ]; then
     exit 0
 fi
 rm -f "$passed"
-"$PYTHON_ENV" -m pytest -n "$workers" --dist loadfile --durations 10
+"$PYTHON_ENV" -m pytest -n "$workers" --dist loadfile --no-loadscope-reorder --durations 10
 echo "$tree" >"$passed"

@@ -194,7 +194,13 @@ def clone(finished, tmp_path_factory, home):
     server.stdout.close()
 
 
-@pytest.mark.parametrize("line", readme_commands())
+@pytest.mark.parametrize(
+    "line",
+    [  # the plan of 350M takes 20 s to compile; tests/training plan smaller ones
+        pytest.param(line, marks=pytest.mark.slow) if "350m.gin" in line else line
+        for line in readme_commands()
+    ],
+)
 def test_readme(clone, home, line):
     """Each command, in order, as it stands there; only the servers' addresses are the test's."""
     folder, port = clone

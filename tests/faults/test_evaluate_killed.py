@@ -67,6 +67,7 @@ def _evaluate(*arguments: str) -> subprocess.CompletedProcess:
     )
 
 
+@pytest.mark.slow  # tests/evaluation resumes from a store in one process
 def test_a_killed_evaluation_goes_on_from_its_answers(folder):
     whole, killed = folder / "whole.json", folder / "killed.json"
     ended = _evaluate("-m", "synthdiv.evaluate", *_arguments(folder, whole))

@@ -139,6 +139,7 @@ def _killed_under_faults(tmp_path: Path, command, size: int, kills: int) -> dict
     }
 
 
+@pytest.mark.slow  # tests/faults/test_score_kill.py kills a score, without other faults
 def test_an_equal_score_after_kills_under_faults(tmp_path: Path) -> None:
     _killed_under_faults(tmp_path, score, size=24, kills=1)
 
