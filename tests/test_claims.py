@@ -153,7 +153,7 @@ def _count(record: Path, counter: Path, turns: int) -> None:
 def test_no_two_ever_hold_it_though_the_lock_file_comes_and_goes(tmp_path: Path) -> None:
     counter = tmp_path / "counter"
     counter.write_text("0")
-    spawn = multiprocessing.get_context("fork")
+    spawn = multiprocessing.get_context("spawn")
     arguments = (tmp_path / "d" / FINGERPRINT, counter, 100)
     processes = [spawn.Process(target=_count, args=arguments) for _ in range(3)]
     for process in processes:
