@@ -184,16 +184,19 @@ def test_the_page_says_what_sorting_by_one_rule_came_to(tmp_path) -> None:
         "course": (kept("same_textbooks_values"), Collection("books", tmp_path).codebook),
         "group": (kept("same_newsgroups_values"), Collection("news", tmp_path).codebook),
     }
-    size, checked = 0, 0
+    size, collection, checked = 0, "", 0
     for head, labels, sorted_, corrected, coded in table("Clusters by one rule")[1:]:
-        found = re.fullmatch(r"(?:(\d+) documents: )?(\d+) (course|group)s?", head)
+        found = re.fullmatch(r"(?:(20 rounds, )?(\d+) documents: )?(\d+) (course|group)s?", head)
         assert found, head
-        size, classes = int(found[1] or size), int(found[2])
+        if found[2]:
+            size = int(found[2])
+            collection = "textbooks" if found[4] == "course" else "newsgroups"
+            collection += ", 20 rounds" if found[1] else ""
+        classes = int(found[3])
         chosen = [
             one
             for one in rounds
-            if one["collection"] == ("textbooks" if found[3] == "course" else "newsgroups")
-            and (one["K"], one["corpus"]) == (size, classes)
+            if (one["collection"], one["K"], one["corpus"]) == (collection, size, classes)
         ]
         truth = [one["labels"] for one in chosen]
         assert labels == f"{np.mean([score_of_labels(one) for one in truth]):.2f}"
@@ -201,7 +204,7 @@ def test_the_page_says_what_sorting_by_one_rule_came_to(tmp_path) -> None:
         if corrected:
             assert corrected == figures([one["corrected"] for one in chosen], truth)
         if coded:
-            rows, codebook = values[found[3]]
+            rows, codebook = values[found[4]]
             same = [one for one in rows if one["corpus"] == classes]
             assert [one["labels"] for one in same] == truth
             codes = [codes_at(one, codebook, "subject.discipline") for one in same]
