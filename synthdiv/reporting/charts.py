@@ -212,12 +212,7 @@ def _scatter(figure: Scatter) -> str:
     plane = _Plane(_padded(xs, 0.1), _padded(ys, 0.1), figure.x_label, figure.y_label)
     parts = [plane.axes()]
     if figure.chance is not None:
-        y, right = plane.y(figure.chance), WIDTH - _RIGHT
-        parts.append(
-            f'<line class="mean" x1="{_LEFT}" x2="{right}" y1="{y}" y2="{y}"/>'
-            f'<text x="{right}" y="{y - 5}" text-anchor="end">'
-            f"chance {number(round(figure.chance, 6))}</text>"
-        )
+        parts.append(_chance(plane, figure.chance, points))
     if fit:
         parts.append(_draw(plane, _cut(fit, plane)))
     for point in points:
@@ -225,6 +220,21 @@ def _scatter(figure: Scatter) -> str:
     names = [(name, number_) for number_, name in enumerate(figure.groups)]
     described = figure.description or f"{figure.y_label} against {figure.x_label}."
     return _svg(figure.title, described, "".join(parts)) + _legend(names)
+
+
+def _chance(plane: _Plane, chance: float, points: Sequence[Point]) -> str:
+    """The level of chance, named where its line is farthest from any point."""
+    y, right, half = plane.y(chance), WIDTH - _RIGHT, 35
+
+    def room(x: float) -> float:
+        return min((math.hypot(plane.x(p.x) - x, plane.y(p.y) - y) for p in points), default=0.0)
+
+    x = max(range(right - half, _LEFT + half, -10), key=room)  # the right end where all are alike
+    return (
+        f'<line class="mean" x1="{_LEFT}" x2="{right}" y1="{y}" y2="{y}"/>'
+        f'<text x="{x}" y="{y - 5}" text-anchor="middle">'
+        f"chance {number(round(chance, 6))}</text>"
+    )
 
 
 def _cut(series: Series, plane: _Plane) -> Series:
