@@ -60,10 +60,7 @@ def load_checkpoint(
         raise UserError(f"Evaluate.dtype={dtype!r} is not one of {', '.join(DTYPES)}")
     check_devices()
     params, config, tokenizer_dir = load_params(path)
-    source = tokenizer or tokenizer_dir
-    if source is None:
-        raise UserError(f"checkpoint {str(path)!r} has no tokenizer; name one with `tokenizer`")
-    loaded = load_tokenizer(source)
+    loaded = tokenizer_of(path, tokenizer or tokenizer_dir)
     if loaded.vocab_size > config.vocab_size:
         raise UserError(
             f"the tokenizer of {str(path)!r} has {loaded.vocab_size:,} tokens, more than the "
@@ -75,6 +72,23 @@ def load_checkpoint(
     model = Model(params, config, batch_tokens, max_length or None)
     template, tuned = template_of(find_checkpoint(path), tokenizer_dir)
     return Checkpoint(Path(path), model, loaded, template, tuned, fingerprint)
+
+
+def tokenizer_of(checkpoint: str | Path, source: str | Path | None) -> Tokenizer:
+    """Loads the tokenizer that goes with a checkpoint.
+
+    Args:
+        checkpoint: its name, for the message.
+        source: of the tokenizer: the one given, or the checkpoint's own; None if it has none.
+
+    Raises:
+        UserError: there is none, or it cannot be read.
+    """
+    if source is None:
+        raise UserError(
+            f"checkpoint {str(checkpoint)!r} has no tokenizer; name one with `tokenizer`"
+        )
+    return load_tokenizer(source)
 
 
 def template_of(checkpoint: Path, tokenizer: Path | None) -> tuple[ChatTemplate | None, bool]:

@@ -24,7 +24,7 @@ def plan(
     Raises:
         UserError: whatever `evaluate` would refuse before it runs the model.
     """
-    from synthdiv.data.tokenizer import load_tokenizer
+    from synthdiv.evaluation.checkpoint import tokenizer_of
     from synthdiv.model.weights import describe, find_checkpoint
 
     config = config or EvaluateConfig()
@@ -32,10 +32,7 @@ def plan(
         raise UserError("nothing to evaluate: give `tasks`, `corpora`, or both")
     found = find_checkpoint(checkpoint)
     model, tokenizer_dir = describe(found)
-    source = tokenizer or tokenizer_dir
-    if source is None:
-        raise UserError(f"checkpoint {str(found)!r} has no tokenizer; name one with `tokenizer`")
-    loaded_tokenizer = load_tokenizer(source)
+    loaded_tokenizer = tokenizer_of(found, tokenizer or tokenizer_dir)
     size = model.parameters * (4 if (config.dtype or model.dtype) == "float32" else 2)
     parameters = f"{model.parameters:,} parameters, {size / 1e9:,.2f} GB on each device"
     facts = {"checkpoint": f"{found}: {parameters}"}

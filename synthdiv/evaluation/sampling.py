@@ -16,7 +16,7 @@ import numpy as np
 from synthdiv import files
 from synthdiv.config import settle
 from synthdiv.data.chat import AUTO, ROLES, ChatTemplate, encode_rendered
-from synthdiv.data.tokenizer import Tokenizer, load_tokenizer
+from synthdiv.data.tokenizer import Tokenizer
 from synthdiv.errors import UserError, closest
 from synthdiv.evaluation.answers import AnswerStore
 from synthdiv.json_lines import json_lines
@@ -294,16 +294,13 @@ def plan_sample(
     Raises:
         UserError: what `sample` would refuse before it runs the model.
     """
-    from synthdiv.evaluation.checkpoint import template_of
+    from synthdiv.evaluation.checkpoint import template_of, tokenizer_of
     from synthdiv.model.weights import describe, find_checkpoint
 
     config = config or SampleConfig()
     found = find_checkpoint(checkpoint)
     model, own = describe(found)
-    source = tokenizer or own
-    if source is None:
-        raise UserError(f"checkpoint {str(found)!r} has no tokenizer; name one with `tokenizer`")
-    loaded = load_tokenizer(source)
+    loaded = tokenizer_of(found, tokenizer or own)
     template, chats = _template(config, template_of(found, own)[0])
     encoded = _encode(prompts, loaded, template, chats, config.max_new_tokens, model.max_length)
     new = config.max_new_tokens * len(encoded)

@@ -1,6 +1,5 @@
 """`sample` writes what `transformers` writes greedily from the same checkpoint, exported."""
 
-import jax
 import numpy as np
 import pytest
 
@@ -8,6 +7,7 @@ from synthdiv.data import load_tokenizer
 from synthdiv.evaluation import SampleConfig, sample
 from synthdiv.training import export
 from tests.evaluation import small
+from tests.evaluation.conftest import quick_to_compile  # noqa: F401
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -21,13 +21,6 @@ def _prompts() -> list[str]:
     """A hundred beginnings of Python's own reference, of 1 to 20 words."""
     words = " ".join(small.texts()).split()
     return [" ".join(words[97 * i : 97 * i + 1 + 7 * i % 20]) for i in range(100)]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_to_compile():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="module")
