@@ -195,6 +195,16 @@ def seed_flag(values: flags.FlagValues) -> None:
     flags.DEFINE_integer("seed", None, "Of every random draw.", lower_bound=0, flag_values=values)
 
 
+def part_of(words: str | None) -> tuple[int, int] | None:
+    """Returns (K, N) of "K/N"; None of nothing."""
+    if words is None:
+        return None
+    found = re.fullmatch(r"(\d+)/(\d+)", words)
+    if found is None or not 1 <= int(found[1]) <= int(found[2]):
+        raise UserError(f"--shard is K/N, one of 1/N to N/N, not {words!r}")
+    return int(found[1]), int(found[2])
+
+
 def required(values: flags.FlagValues, *names: str) -> None:
     """Refuses the command line if one of the flags `names` was not given."""
     for name in names:
@@ -245,17 +255,12 @@ def judge_settings(
 ) -> "LLMConfig":
     """Returns what the judge flags say, or what BACKEND:MODEL[@URL] shares with them."""
     from synthdiv.llm import LLMConfig
+    from synthdiv.llm.config import parse_whom
 
-    backend, model, url = values.llm, values.model, values.base_url
-    if judge is not None:
-        backend, _, model = judge.partition(":")
-        model, _, address = model.partition("@http")
-        model, url = model or None, f"http{address}" if address else None
+    given = {"backend": values.llm, "model": values.model, "base_url": values.base_url}
     return config.get(
         LLMConfig,
-        backend=backend,
-        model=model,
-        base_url=url,
+        **(given if judge is None else parse_whom(judge)),
         concurrency=values.concurrency,
         max_cost_usd=values.max_cost_usd,
         max_calls=values.max_calls,

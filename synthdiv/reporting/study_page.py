@@ -139,9 +139,9 @@ def _says(fit: Mapping[str, Any], outcome: Outcome) -> str:
 def study_table(study: Mapping[str, Any]) -> dict[str, list[Any]]:
     """Rows like the paper's Table 6: a corpus, its score, what each model made of it."""
     head = ["Corpus", "Topics", "Generations", "Documents", "Tokens", "Score", "95% interval"]
-    for model in study["regression"]:
-        for words in PHASES.values():
-            head += [f"{model} {words}", "bits per byte"]
+    for model, phases in study["regression"].items():
+        for phase in phases:
+            head += [f"{model} {PHASES[phase]}", "bits per byte"]
     rows = []
     for cell in study["cells"]:
         corpus, score = cell["corpus"], cell["score"]
@@ -149,8 +149,8 @@ def study_table(study: Mapping[str, Any]) -> dict[str, list[Any]]:
         row += [_whole(corpus[k]) for k in ("topics", "generations", "documents", "tokens")]
         ends = [_figure(end, 2) for end in score["ci95"]]
         row += [_figure(score["mean"], 2), " to ".join(ends)]
-        for model in study["regression"]:
-            for phase in PHASES:
+        for model, phases in study["regression"].items():
+            for phase in phases:
                 outcome = cell["models"][model][phase]
                 accuracy = _figure(outcome["accuracy"], 1, 100)
                 row.append(f"{accuracy} \u00b1 {_figure(outcome['stderr'], 1, 100)}")
@@ -164,7 +164,7 @@ def _chance_row(study: Mapping[str, Any], columns: int) -> list[list[Any]]:
     levels = [
         phases[phase].get("accuracy", {}).get("chance")
         for phases in study["outcomes"].values()
-        for phase in PHASES
+        for phase in phases
     ]
     if set(levels) <= {None}:
         return []
