@@ -135,7 +135,12 @@ def _show(name: str, said: Connection) -> None:
 
 
 def _work(
-    do: Callable[[str], Ended], name: str, slot: int, jobs: int, result: Connection, said: Connection
+    do: Callable[[str], Ended],
+    name: str,
+    slot: int,
+    jobs: int,
+    result: Connection,
+    said: Connection,
 ) -> None:
     """What a process does: one stage."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started this one hears it
@@ -167,8 +172,8 @@ def _take_share(slot: int, jobs: int) -> None:
     """Leaves this process its share of the machine's cores and accelerators."""
     if hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
-        share = cores[slot * len(cores) // jobs : (slot + 1) * len(cores) // jobs]
-        os.sched_setaffinity(0, share or [cores[slot % len(cores)]])
+        each = max(len(cores) // jobs, 1)  # as many for all: the last bits of sums hang on it
+        os.sched_setaffinity(0, [cores[(slot * each + n) % len(cores)] for n in range(each)])
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
     if given is not None:
         devices = [one for one in given.split(",") if one]

@@ -18,16 +18,17 @@ from synthdiv.claims import FINGERPRINT, AtWork, differences, locked
 from synthdiv.errors import UserError
 from synthdiv.progress import say
 from synthdiv.study.config import Plan, inputs_of
-from synthdiv.study.graph import make_graph
+from synthdiv.study.graph import TOKENIZER, make_graph
 from synthdiv.study.processes import Ended, Processes
 from synthdiv.study.report import write_report
 from synthdiv.study.results import collect
 from synthdiv.study.schedule import do_stage, run_stages
-from synthdiv.study.stages import Stage, Stages, bindings_of
+from synthdiv.study.stages import Stage, Stages, State, bindings_of
 from synthdiv.study.work import WORLD
 
 _PATIENCE_S = 10.0  # for another process that has just begun the same study
 _LISTED = 40  # stages
+_SAME = State(True)
 
 
 def run_study(
@@ -125,6 +126,11 @@ def outlook(stages: Stages, wanted: Sequence[Stage]) -> list[str]:
     lines += [f"again: {name} ({states[name].why})" for name in again[:_LISTED]]
     if len(again) > _LISTED:
         lines.append(f"again: {len(again) - _LISTED} more")
+    if ": generate" in states.get(TOKENIZER, _SAME).why:
+        lines.append(
+            "every model hangs on every corpus that the tokenizer is trained on: "
+            "Study.tokenizer_from or Tokenizer.path keeps them apart"
+        )
     return lines
 
 

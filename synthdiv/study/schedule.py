@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from synthdiv.claims import AtWork
 from synthdiv.errors import Paused, UserError
@@ -19,8 +20,6 @@ from synthdiv.study.stages import Stage, Stages
 _POLL_S = 2.0  # how often to look whether another process has done what is waited for
 _SILENCE_S = 30.0
 _DEATHS = 3  # of a stage's process, killed from outside, after which it is not begun again
-
-Start = Callable[[Stage], Ended | None]
 
 
 @dataclass
@@ -98,9 +97,7 @@ def _asks(stage: Stage) -> bool:
     return stage.run is None
 
 
-def run_stages(
-    stages: Stages, wanted: Sequence[Stage], processes: Processes | None = None
-) -> None:
+def run_stages(stages: Stages, wanted: Sequence[Stage], processes: Processes | None = None) -> None:
     """Does all of `wanted` that is not done.
 
     Args:
@@ -129,7 +126,7 @@ def _one_by_one(schedule: _Schedule) -> None:
             _wait(schedule)
             continue
         stage = ready[0]
-        with _heard(lambda: [stage.name]):
+        with _heard(partial(list, [stage.name])):
             schedule.ended(stage, do_stage(schedule.stages, stage))
 
 

@@ -134,7 +134,8 @@ class Stages:
             self._make_room(stage)
             if self.is_done(stage):  # it was put aside once, and is back
                 return
-            say(f"[{self.stages.index(stage) + 1}/{len(self.stages)}] {stage.name}")
+            number = list(self.by_name).index(stage.name) + 1
+            say(f"[{number}/{len(self.stages)}] {stage.name}")
             self._write(stage, None)
             start = time.monotonic()
             stage.work()
@@ -201,9 +202,9 @@ _ANSWERS = ("answers.sqlite", "batch_")  # beginnings of the names of files that
 
 
 def _parts(output: Path) -> Iterator[Path]:
-    """What of an output is moved: all of it, or what stands beside answers that stay."""
-    if output.is_dir() and any(path.name.startswith(_ANSWERS) for path in output.iterdir()):
-        yield from (path for path in output.iterdir() if not path.name.startswith(_ANSWERS))
+    """What of an output is moved: a file, or what is in a directory, but for answers."""
+    if output.is_dir():
+        yield from [path for path in output.iterdir() if not path.name.startswith(_ANSWERS)]
     elif output.exists():
         yield output
 

@@ -36,10 +36,11 @@ class Work:
 
     def real_text(self) -> None:
         """Python's own documentation, the part that is read and the part that is held out."""
-        self._real(STDLIB)
+        self.real(STDLIB)
         self._heldout(STDLIB)
 
-    def _real(self, name: str) -> files.Corpus:
+    def real(self, name: str) -> files.Corpus:
+        """One of the corpora of real text."""
         from synthdiv.data import stdlib_corpus
 
         return files.Corpus(
@@ -64,7 +65,7 @@ class Work:
         path = cell.config.sources
         sources = None
         if path:
-            sources = self._real(STDLIB) if path == STDLIB else cell.config.open(path)
+            sources = self.real(STDLIB) if path == STDLIB else cell.config.open(path)
         with ExitStack() as stack, self._one_cap(cell.writers[0], store):
             sessions = [
                 stack.enter_context(open_session(self._left(writer, store), store))
@@ -137,7 +138,7 @@ class Work:
             return
         cells = {cell.name: cell for cell in self.plan.cells}
         corpora = [
-            self.corpus(cells[name]) if name in cells else self._real(name)
+            self.corpus(cells[name]) if name in cells else self.real(name)
             for name in tokenizer_from(self.plan)
         ]
         train_tokenizer(corpora, output, choice.vocab_size, choice.kind, choice.max_bytes)
@@ -145,7 +146,7 @@ class Work:
     def real_tokens(self) -> None:
         """The tokens of the real text."""
         for name in self.plan.config.real:
-            corpus = self._real(name)
+            corpus = self.real(name)
             self._tokenize(corpus, self.shared / "tokens" / corpus.name)
 
     def tokens(self, cell: Cell) -> None:
@@ -170,7 +171,7 @@ class Work:
             sources.append((str(tokens), float(run.mixture.synthetic_tokens)))
             names.append(run.cell.name)
         if run.mixture.real_tokens:
-            corpora = [self._real(name).name for name in self.plan.config.real]
+            corpora = [self.real(name).name for name in self.plan.config.real]
             real = [self.shared / "tokens" / name for name in corpora]
             shares = self.plan.config.real_shares or [manifest_of(one)["tokens"] for one in real]
             for directory, share in zip(real, shares, strict=True):
