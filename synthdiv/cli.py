@@ -31,6 +31,7 @@ COMMANDS = {
     "topics": "topic seeds out of pages",
     "generate": "a corpus out of topic seeds",
     "score": "the diversity of a corpus, or of several compared",
+    "filter": "a corpus without what does not belong into it",
     "validate": "how well a judge knows the classes of labelled documents",
     "tokenize": "packed sequences of tokens out of a corpus",
     "pretrain": "a model out of a mixture of tokens",
