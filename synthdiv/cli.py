@@ -32,6 +32,7 @@ COMMANDS = {
     "generate": "a corpus out of topic seeds",
     "score": "the diversity of a corpus, or of several compared",
     "gaps": "what a scored corpus lacks, as topic seeds",
+    "filter": "a corpus without what does not belong into it",
     "validate": "how well a judge knows the classes of labelled documents",
     "tokenize": "packed sequences of tokens out of a corpus",
     "pretrain": "a model out of a mixture of tokens",
