@@ -152,13 +152,18 @@ def judge_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_integer(
         "concurrency", None, "Calls in flight at most.", lower_bound=1, flag_values=values
     )
+    caps_flags(values)
+    flags.DEFINE_bool("fresh", False, "Ask again what was answered before.", flag_values=values)
+
+
+def caps_flags(values: flags.FlagValues) -> None:
+    """Adds the flags that bound what language models may cost."""
     flags.DEFINE_float(
         "max_cost_usd", None, "Never spend more than this.", lower_bound=0.0, flag_values=values
     )
     flags.DEFINE_integer(
         "max_calls", None, "Never send more calls than this.", lower_bound=0, flag_values=values
     )
-    flags.DEFINE_bool("fresh", False, "Ask again what was answered before.", flag_values=values)
 
 
 class _NumbersParser(flags.ArgumentParser[list[int]]):
@@ -186,16 +191,6 @@ def numbers_flag(values: flags.FlagValues, name: str, what: str) -> None:
 def seed_flag(values: flags.FlagValues) -> None:
     """Adds --seed."""
     flags.DEFINE_integer("seed", None, "Of every random draw.", lower_bound=0, flag_values=values)
-
-
-def part_of(words: str | None) -> tuple[int, int] | None:
-    """Returns (K, N) of "K/N"; None of nothing."""
-    if words is None:
-        return None
-    found = re.fullmatch(r"(\d+)/(\d+)", words)
-    if found is None or not 1 <= int(found[1]) <= int(found[2]):
-        raise UserError(f"--shard is K/N, one of 1/N to N/N, not {words!r}")
-    return int(found[1]), int(found[2])
 
 
 def required(values: flags.FlagValues, *names: str) -> None:

@@ -44,7 +44,7 @@ CREATE TABLE ledger(
     id INTEGER PRIMARY KEY CHECK (id = 1), spent INTEGER, lost INTEGER, calls INTEGER);
 INSERT INTO ledger VALUES(1, 0, 0, 0);
 """
-_TOTALS = (
+TOTALS = (
     "spent, lost, calls,"
     " (SELECT coalesce(sum(reserved), 0) FROM claims), (SELECT count(*) FROM claims)"
 )
@@ -193,7 +193,7 @@ class Store:
 
     def totals(self) -> Totals:
         """Returns the ledger as it stands, calls in flight included; for the writing thread."""
-        row = self._writer.execute(f"SELECT {_TOTALS} FROM ledger").fetchone()
+        row = self._writer.execute(f"SELECT {TOTALS} FROM ledger").fetchone()
         return Totals(*row)
 
     def close(self) -> None:
@@ -369,21 +369,6 @@ class Store:
             raise Unstorable(f"{type(error).__name__}: {error}") from error
         except (sqlite3.Error, OSError) as error:
             raise UserError(f"cannot use the answer store {self.path}: {error}") from error
-
-
-def spent_in(path: Path) -> Totals:
-    """Reads the ledger of a store that no session has open; nothing where there is no store."""
-    if not path.exists():
-        return Totals(0, 0, 0)
-    try:
-        kept = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
-        try:
-            row = kept.execute(f"SELECT {_TOTALS} FROM ledger").fetchone()
-        finally:
-            kept.close()
-    except sqlite3.Error as error:
-        raise UserError(f"cannot use the answer store {path}: {error}") from error
-    return Totals(*row)
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -1,7 +1,6 @@
 """Generates, scores, trains and evaluates every corpus of a study, and relates score to accuracy.
 
-  synthdiv study --config=configs/study/quickstart.gin --workdir=runs/quickstart
-  synthdiv study --config=configs/study/quickstart.gin --workdir=runs/quickstart --jobs=4
+  synthdiv study --config=configs/study/quickstart.gin --workdir=runs/quickstart [--jobs=4]
   synthdiv study --config=configs/study/paper_topics.gin --dry_run --device=h100 --mfu=0.4
   synthdiv study --config=configs/study/quickstart.gin --power --earlier=runs/quickstart
 
@@ -25,21 +24,11 @@ flags.DEFINE_list(
     "documentation.",
     flag_values=FLAGS,
 )
-flags.DEFINE_integer(
-    "jobs", 1, "Stages done side by side, which share the machine.", lower_bound=1,
-    flag_values=FLAGS,
-)  # fmt: skip
+flags.DEFINE_integer("jobs", 1, "Stages at once; they share the machine.", 1, flag_values=FLAGS)
 flags.DEFINE_string(
     "shard", None, "K/N: only the K-th of N parts of the training runs.", flag_values=FLAGS
 )
-flags.DEFINE_float(
-    "max_cost_usd", None, "Never spend more than this on the whole study.", lower_bound=0.0,
-    flag_values=FLAGS,
-)  # fmt: skip
-flags.DEFINE_integer(
-    "max_calls", None, "Never send more calls than this for the whole study.", lower_bound=0,
-    flag_values=FLAGS,
-)  # fmt: skip
+cli.caps_flags(FLAGS)
 flags.DEFINE_string(
     "device", "a100", "Accelerator that --dry_run counts hours of.", flag_values=FLAGS
 )
@@ -58,7 +47,7 @@ def main() -> None:
     """Parses, reads the configuration, and runs the study, or tells what it would take."""
     from synthdiv.study.config import TARGETS, read_plan
     from synthdiv.study.report import results_table
-    from synthdiv.study.run import run_study
+    from synthdiv.study.run import read_shard, run_study
 
     cli.required(FLAGS, "config")
     config = cli.load(FLAGS, *TARGETS)
@@ -78,7 +67,7 @@ def main() -> None:
     cli.required(FLAGS, "workdir")
     assert workdir is not None
     command = cli.command_line("study")
-    study = run_study(plan, workdir, command, FLAGS.jobs, cli.part_of(FLAGS.shard))
+    study = run_study(plan, workdir, command, FLAGS.jobs, read_shard(FLAGS.shard))
     if study is None:
         return
     print(results_table(study))

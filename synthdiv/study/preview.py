@@ -16,8 +16,9 @@ from synthdiv.llm.plan import Plan as Asked
 from synthdiv.llm.plan import StagePlan
 from synthdiv.progress import say
 from synthdiv.study.budget import budget
-from synthdiv.study.config import STDLIB, Cell, Plan, inputs_of
+from synthdiv.study.config import STDLIB, Cell, Plan
 from synthdiv.study.graph import make_graph
+from synthdiv.study.inputs import inputs_of
 from synthdiv.study.run import check_tasks, outlook
 from synthdiv.study.work import Work
 

@@ -7,6 +7,7 @@ again what depends on them.
 """
 
 import contextlib
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -17,8 +18,9 @@ from synthdiv import __version__, files
 from synthdiv.claims import FINGERPRINT, AtWork, differences, locked
 from synthdiv.errors import UserError
 from synthdiv.progress import say
-from synthdiv.study.config import Plan, inputs_of
+from synthdiv.study.config import Plan
 from synthdiv.study.graph import TOKENIZER, make_graph
+from synthdiv.study.inputs import inputs_of
 from synthdiv.study.processes import Ended, Processes
 from synthdiv.study.report import write_report
 from synthdiv.study.results import collect
@@ -82,6 +84,20 @@ def _do_named(plan: Plan, workdir: Path, inputs: Mapping[str, str], name: str) -
     """Does one stage in a process of its own."""
     stages = make_graph(plan, workdir, inputs)
     return do_stage(stages, stages.by_name[name])
+
+
+def read_shard(words: str | None) -> tuple[int, int] | None:
+    """Returns (K, N) of "K/N"; None of nothing.
+
+    Raises:
+        UserError: it is no such part.
+    """
+    if words is None:
+        return None
+    found = re.fullmatch(r"(\d+)/(\d+)", words)
+    if found is None or not 1 <= int(found[1]) <= int(found[2]):
+        raise UserError(f"--shard is K/N, one of 1/N to N/N, not {words!r}")
+    return int(found[1]), int(found[2])
 
 
 def of_shard(stages: Stages, shard: tuple[int, int] | None) -> Sequence[Stage]:

@@ -85,7 +85,7 @@ class Work:
 
     def _elsewhere(self, store: Path) -> tuple[float, int]:
         """USD and calls that all other stages of the study took, in this run and before."""
-        from synthdiv.llm.store import spent_in
+        from synthdiv.llm.spending import spent_in
 
         others = [path for path in self.workdir.glob("*/*/answers.sqlite") if path != store]
         totals = [spent_in(path) for path in others]

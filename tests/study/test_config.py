@@ -85,7 +85,7 @@ def test_one_held_out_text_may_stand_by_itself():
 
 
 def test_changed_files_make_another_study(tmp_path):
-    from synthdiv.study.config import inputs_of
+    from synthdiv.study.inputs import inputs_of
 
     for name in ("real", "cell", "questions/task", "talks"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -110,7 +110,7 @@ def test_changed_files_make_another_study(tmp_path):
 
 
 def test_a_cell_without_the_text_column_is_named_with_its_binding(tmp_path):
-    from synthdiv.study.config import inputs_of
+    from synthdiv.study.inputs import inputs_of
 
     (tmp_path / "mine.jsonl").write_text('{"content": "a text"}\n')
     given = plan(f"b/Cell.corpus = '{tmp_path}/mine.jsonl'")
