@@ -4,8 +4,8 @@
     synthdiv study --config=configs/study/textbooks.gin --workdir=runs/textbooks
 
 DATA holds `library_of_phi_*` (textbooks that Mistral 7B and GPT-3.5 wrote from the syllabi of real
-courses) and `tinystories` as .jsonl.gz in `synthetic/`, other text in `text/`, questions in `eval/`
-and conversations in `sft/`.
+courses) and `tinystories` as .jsonl.gz in `synthetic/`, other text in `text/` and questions in
+`eval/`.
 
 Writes one corpus a file, of `SECTIONS` sections each: `T courses x G sections`, the smaller set of
 courses always part of the larger, and two of one field alone. Sections are cut so that the
@@ -34,8 +34,7 @@ SECTIONS = 1024
 COURSES = (4, 8, 16, 32, 64, 128, 256, 512)
 FIELDS = ("computer science", "economics")
 NEW_COURSES = 64  # that no corpus has
-HELDOUT_BYTES = 100_000  # of each held-out text
-CONVERSATIONS, LONGEST_CONVERSATION = 500, 600  # of fine-tuning; characters
+HELDOUT_BYTES = 60_000  # of each held-out text
 TASKS = ("arc_easy_test.jsonl", "piqa_validation.jsonl", "hellaswag_validation.jsonl.gz")
 
 Row = Mapping[str, Any]
@@ -65,10 +64,6 @@ def main() -> None:
     }
     for name, some in heldout.items():
         write(output / f"{name}.jsonl", sample(some))
-    dolly = list(read(options.data / "sft" / "dolly_3k.jsonl.gz"))
-    short = [row for row in dolly if len(json.dumps(row)) < LONGEST_CONVERSATION]
-    chosen = random.Random(0).sample(short, CONVERSATIONS)
-    write_text(output / "instructions.jsonl", "".join(json.dumps(row) + "\n" for row in chosen))
     (output / "tasks").mkdir(exist_ok=True)
     for task in TASKS:
         shutil.copyfile(options.data / "eval" / task, output / "tasks" / task)
