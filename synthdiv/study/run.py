@@ -73,9 +73,9 @@ def _run(plan: Plan, workdir: Path, command: str) -> dict[str, Any]:
         stages.run(f"{cell.name}: score", partial(_score, plan, cell, workdir))
     stages.run("shared: real text, questions and tokenizer", partial(_share, plan, workdir, shared))
     stages.run("shared: tokens", partial(_tokenize, plan, workdir, shared))
-    for seed in plan.seeds:  # first, so that a study cut short has whole seeds
-        for model in plan.models:
-            for cell in plan.cells:
+    for model in plan.models:
+        for cell in plan.cells:
+            for seed in plan.seeds:
                 _train(plan, model, cell, seed, workdir, stages)
     study = collect(plan, workdir) | {
         "command": command,
