@@ -31,6 +31,8 @@ COMMANDS = {
     "topics": "topic seeds out of pages",
     "generate": "a corpus out of topic seeds",
     "score": "the diversity of a corpus, or of several compared",
+    "gaps": "what a scored corpus lacks, as topic seeds",
+    "filter": "a corpus without what does not belong into it",
     "validate": "how well a judge knows the classes of labelled documents",
     "tokenize": "packed sequences of tokens out of a corpus",
     "pretrain": "a model out of a mixture of tokens",
@@ -50,12 +52,9 @@ PAUSED_EXIT = 75  # EX_TEMPFAIL: "try again later"; launchers requeue on it
 
 
 def command(doc: str) -> flags.FlagValues:
-    """Returns the flag values of one command, with the flags that all commands have.
+    """Returns the flag values of one command, with the flags that all have; --help prints `doc`.
 
     Each command has its own, so that several can be imported into one process.
-
-    Args:
-        doc: the module's docstring, which --help prints.
     """
     values = flags.FlagValues()
     values.__dict__["__doc"] = doc  # past FlagValues' own __setattr__, which takes flags only
@@ -124,13 +123,7 @@ def text_flags(values: flags.FlagValues) -> None:
 def open_corpora(
     values: flags.FlagValues, data: Sequence[str], names: Sequence[str] | None = None
 ) -> "list[Corpus]":
-    """Opens the corpora that a flag names, with the text that `text_flags` say.
-
-    Args:
-        values: flags of the command.
-        data: paths and addresses.
-        names: what to call them; None for the names of their files.
-    """
+    """Opens the corpora that a flag names, called `names`, with the text that `text_flags` say."""
     from synthdiv.corpora import Corpus, check_names
 
     template = values.text_template
