@@ -251,8 +251,13 @@ class Plan:
 
     def runs(self) -> list[Run]:
         """The grid: corpora x models x mixtures x seeds."""
-        grid = [(c, m, x, s) for m in self.models for x in self.mixtures for c in self.cells
-                for s in self.seeds]  # fmt: skip
+        grid = [  # seeds first, so that a study cut short has whole ones
+            (cell, model, mixture, seed)
+            for seed in self.seeds
+            for model in self.models
+            for mixture in self.mixtures
+            for cell in self.cells
+        ]
         return [
             Run(
                 number,
@@ -333,9 +338,11 @@ def read_plan(
             own if own is not None else common
             for own, common in (
                 (mix.synthetic_tokens, study.synthetic_tokens),
-                (mix.real_tokens, study.real_tokens),
+                (mix.real_tokens, study.real_tokens if study.real else 0.0),
             )
         ]
+        if mix.real_tokens and not study.real:
+            raise UserError(f"{name}/Mix.real_tokens is bound, and Study.real is empty")
         mixtures.append(Mixture(name, *amounts))
         if min(amounts) < 0 or not sum(amounts):
             raise UserError("a mixture of no synthetic and no real tokens is nothing to read")

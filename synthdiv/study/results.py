@@ -6,17 +6,16 @@ from typing import Any
 from synthdiv import files
 from synthdiv.study.analysis import analyse
 from synthdiv.study.config import Cell, Mixture, Model, Plan, Run, trained
+from synthdiv.study.origins import notices, origin_of
 from synthdiv.study.outcomes import mean_of, outcome_of
 from synthdiv.study.work import manifest_of
-
-_FEWEST = 3  # corpora that can have a correlation
 
 
 def collect(plan: Plan, workdir: Path) -> dict[str, Any]:
     """Returns the content of `study.json`, but for what differs from run to run."""
     runs = plan.runs()
-    cells = [_cell(plan, cell, [run for run in runs if run.cell is cell], workdir)
-             for cell in plan.cells]  # fmt: skip
+    own = {cell.name: [run for run in runs if run.cell is cell] for cell in plan.cells}
+    cells = [_cell(plan, cell, own[cell.name], workdir) for cell in plan.cells]
     return (
         {"cells": cells}
         | analyse(cells)
@@ -28,7 +27,7 @@ def collect(plan: Plan, workdir: Path) -> dict[str, Any]:
             },
             "seed": plan.config.seed,
             "seeds": list(plan.seeds),
-            "notices": _notices(plan),
+            "notices": [*notices(cells), *_few(plan)],
         }
     )
 
@@ -63,6 +62,7 @@ def _cell(plan: Plan, cell: Cell, runs: list[Run], workdir: Path) -> dict[str, A
             "tokens": manifest["tokens"],
             "epochs": plan.mixtures[0].synthetic_tokens / max(manifest["tokens"], 1),
         },
+        "origin": origin_of(cell.config.corpus or where / "corpus", score),
         "score": {key: score["score"][key] for key in ("mean", "ci95", "standard_error")},
         "baselines": score["baselines"],
         "models": {
@@ -79,27 +79,13 @@ def _outcome(workdir: Path, runs: list[Run], phase: str) -> dict[str, Any]:
     return {**mean_of(found), "runs": each}
 
 
-def _notices(plan: Plan) -> list[str]:
-    """What a reader must know before reading on."""
-    wrote = {
-        writer.backend for cell in plan.cells if not cell.config.corpus for writer in cell.writers
-    }
-    offline = ["written"] * ("offline" in wrote) + ["judged"] * (plan.judge.backend == "offline")
-    notices = []
-    if "written" in offline:
-        notices.append(
-            f"The corpora were {' and '.join(offline)} by the offline stand-in, which is not an "
-            "LLM: this shows that the whole study works, and says nothing about any language model."
-        )
-    elif offline:
-        notices.append(
-            "The corpora were judged by the offline stand-in, which is not an LLM: its scores know "
-            "words and no meaning."
-        )
+def _few(plan: Plan) -> list[str]:
+    """What so few corpora cannot tell."""
     few = {1: "One corpus makes", 2: "Two corpora make"}.get(len(plan.cells))
-    if few:
-        notices.append(
-            f"{few} no correlation{': any two points lie on a line' * (len(plan.cells) == 2)}. "
-            f"It takes {_FEWEST}, and many more for an answer: --power tells how many."
-        )
-    return notices
+    if few is None:
+        return []
+    why = ": any two points lie on a line" if len(plan.cells) == 2 else ""
+    return [
+        f"{few} no correlation{why}. It takes three, and many more for an answer: --power tells "
+        "how many."
+    ]

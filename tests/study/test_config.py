@@ -37,7 +37,7 @@ def test_every_point_of_the_grid_is_a_training_run_with_a_folder_of_its_own():
     one, several = plan("Study.seed = 3"), plan("Study.seeds = [4, 5]")
     assert [run.folder for run in one.runs()] == ["a/m", "b/m"]
     assert [run.model.pretrain.seed for run in one.runs()] == [3, 3]
-    assert [run.folder for run in several.runs()][:2] == ["a/m/seed_4", "a/m/seed_5"]
+    assert [run.folder for run in several.runs()][:2] == ["a/m/seed_4", "b/m/seed_4"]
     assert {run.model.sft.seed for run in several.runs()} == {4, 5}
     mixed = plan(
         "Study.mixtures = ['little', 'none']",
