@@ -36,35 +36,30 @@ def main() -> None:
     """Parses, reads the configuration, and calls `filter_corpus`."""
     from pathlib import Path
 
+    from synthdiv import curation
     from synthdiv.corpora import Corpus
-    from synthdiv.curation import (
-        Against,
-        FilterConfig,
-        FilterWork,
-        Judge,
-        filter_corpus,
-        plan_filter,
-    )
     from synthdiv.llm import LLMConfig
 
     cli.required(FLAGS, "input", "output")
-    config = cli.load(FLAGS, FilterConfig, LLMConfig)
-    settings, output = config.get(FilterConfig), Path(FLAGS.output)
+    config = cli.load(FLAGS, curation.FilterConfig, LLMConfig)
+    settings, output = config.get(curation.FilterConfig), Path(FLAGS.output)
     [corpus] = cli.open_corpora(FLAGS, [FLAGS.input])
     data_dir = Path(FLAGS.data_dir) if FLAGS.data_dir else None
-    against = Against(data_dir, FLAGS.tasks, FLAGS.against)
+    against = curation.Against(data_dir, FLAGS.tasks, FLAGS.against)
     if len(FLAGS.sources) > 1 or (FLAGS.sources and not FLAGS.llm):
         raise UserError("--sources takes one corpus, and --llm, who compares texts with it")
     with contextlib.ExitStack() as stack:
         judge = None
         if FLAGS.llm:
             session = stack.enter_context(cli.open_session(FLAGS, config, output))
-            judge = Judge(session, settings, Corpus(FLAGS.sources[0]) if FLAGS.sources else None)
-        work = FilterWork(corpus, settings, against, judge)
+            judge = curation.Judge(
+                session, settings, Corpus(FLAGS.sources[0]) if FLAGS.sources else None
+            )
+        work = curation.FilterWork(corpus, settings, against, judge)
         if FLAGS.dry_run:
-            print(plan_filter(work, output))
+            print(curation.plan_filter(work, output))
             return
-        manifest = filter_corpus(work, output, FLAGS.workers)
+        manifest = curation.filter_corpus(work, output, FLAGS.workers)
     dropped = manifest["dropped"]
     print(
         f"{output}: {manifest['documents']:,} of {manifest['input']['documents']:,} documents stay"

@@ -20,7 +20,7 @@ LESSON = " ".join(
 )  # fmt: skip
 ROWS = [
     {"id": "lesson", "text": LESSON, "source": ""},
-    {"id": "chatter", "text": "yes yes yes and yes and yes", "source": ""},
+    {"id": "chatter", "text": "yes " * 40, "source": ""},
     {"id": "true", "text": "Opened on 8 September 1966, the Severn Bridge has 1,597 metres.",
      "source": "bridge"},
     {"id": "false", "text": "Opened in May 1870, the Tower of Bristol cost Brunel 88,000 pounds.",
