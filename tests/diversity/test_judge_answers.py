@@ -40,7 +40,7 @@ class Collection:
         (directory / "codebook.json").write_text(json.dumps(content["codebook"]))
         self.codebook: Codebook = read_codebook(directory / "codebook.json")
         self.rounds = content["rounds"]
-        self.again = content["again"]
+        self.again = content.get("again", [])
         self.corpora = sorted({one["corpus"] for one in self.rounds})
 
     def asked(self, corpus: int) -> list[dict]:
@@ -255,3 +255,45 @@ def test_the_page_says_what_published_codebooks_came_to(name, level, row) -> Non
             assert cell == figures([codes_at(one, codebook, level) for one in chosen], truth)
             found += len(chosen)
     assert found == len(content["rounds"])
+
+
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        ("courses", r"(?:textbook sections, )?(\d+) courses?"),
+        ("groups", r"(?:newsgroups, )?(\d+) groups?"),
+        ("areas", r"(?:titles as bags of words, )?(\d+) areas?"),
+    ],
+)
+def test_the_page_says_what_the_classes_as_a_list_came_to(name, row, tmp_path) -> None:
+    answers = Collection(f"own_{name}", tmp_path)
+    (facet,) = answers.codebook.facets
+    found = []
+    for head, labels, cell in table("A list of one's own"):
+        if match := re.fullmatch(row, head):
+            chosen = answers.asked(int(match[1]))
+            truth = [one["labels"] for one in chosen]
+            assert labels == f"{np.mean([score_of_labels(one) for one in truth]):.2f}"
+            level = f"subject.{facet.levels[0].name}"
+            assert cell == figures([answers.values(one["codes"], level) for one in chosen], truth)
+            off = float(cell.partition(",")[0]) - float(labels)
+            assert abs(off) <= 0.8 or name == "areas"  # as the page says
+            found.append(int(match[1]))
+    assert found == answers.corpora
+
+
+@pytest.mark.parametrize(("name", "writer"), [("gpt35", r"GPT-3\.5"), ("mistral", "Mistral")])
+def test_the_page_says_what_departments_came_to(name, writer, tmp_path) -> None:
+    answers = Collection(f"fields_{name}", tmp_path)
+    columns = ("subject.field", "subject.discipline", "form.kind")
+    found = []
+    for head, labels, *told in table("Classes between two levels"):
+        if match := re.fullmatch(writer + r", (\d+) departments?", head):
+            chosen = answers.asked(int(match[1]))
+            truth = [one["labels"] for one in chosen]
+            assert labels == f"{np.mean([score_of_labels(one) for one in truth]):.2f}"
+            for level, cell in zip(columns, told, strict=True):
+                values = [answers.values(one["codes"], level) for one in chosen]
+                assert figures(values, truth).startswith(cell), level
+            found.append(int(match[1]))
+    assert found == answers.corpora
