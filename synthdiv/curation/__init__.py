@@ -2,5 +2,14 @@
 
 from synthdiv.curation.config import CHECKS, FilterConfig
 from synthdiv.curation.filtering import Against, FilterWork, filter_corpus, plan_filter
+from synthdiv.curation.judging import Judge
 
-__all__ = ["CHECKS", "Against", "FilterConfig", "FilterWork", "filter_corpus", "plan_filter"]
+__all__ = [
+    "CHECKS",
+    "Against",
+    "FilterConfig",
+    "FilterWork",
+    "Judge",
+    "filter_corpus",
+    "plan_filter",
+]

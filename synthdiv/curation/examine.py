@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from synthdiv.baselines.near_duplicates import NearDuplicates
-from synthdiv.baselines.words import Batch, hash_batch
+from synthdiv.baselines.words import Batch, distinct_sorted, hash_batch
 from synthdiv.curation.config import FilterConfig
 from synthdiv.curation.language import other_language
 from synthdiv.curation.normal import normal_form
@@ -161,7 +161,7 @@ def distinct_shingles(batch: Batch, order: int) -> tuple[np.ndarray, np.ndarray]
             short.astype(np.uint64) << np.uint64(32) | np.array(wholes, np.uint64),
         )
     )
-    keys = np.unique(keys)
+    keys = distinct_sorted(keys)
     edges = np.searchsorted(
         keys >> np.uint64(32), np.arange(len(batch.lengths) + 1, dtype=np.uint64)
     )

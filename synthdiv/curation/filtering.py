@@ -11,10 +11,12 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from synthdiv import __version__, files
 from synthdiv.baselines.words import batches
@@ -25,6 +27,7 @@ from synthdiv.curation.config import FilterConfig
 from synthdiv.curation.decisions import Decisions, decide, evidence
 from synthdiv.curation.examine import Examiner, findings_path
 from synthdiv.curation.items import Item, file_items, prompt_items, task_items
+from synthdiv.curation.judging import FACTUALITY, QUALITY, Judge, Marks
 from synthdiv.curation.language import check_languages, main_language
 from synthdiv.curation.overlap import Overlap
 from synthdiv.curation.phrases import read_phrases
@@ -76,11 +79,23 @@ class FilterWork:
         corpus: what to filter.
         config: what to look for.
         against: what documents must not hold.
+        judge: who marks their quality; None marks nothing.
+
+    Raises:
+        UserError: a bound on marks without a judge.
     """
 
     corpus: Corpus
     config: FilterConfig
-    against: Against
+    against: Against = field(default_factory=Against)
+    judge: Judge | None = None
+
+    def __post_init__(self) -> None:
+        bounds = (self.config.least_quality, self.config.least_factuality)
+        if self.judge is None and any(bounds):
+            raise UserError(
+                "Filter.least_quality and Filter.least_factuality need a judge: `backend` names one"
+            )
 
     @cached_property
     def tasks(self) -> Overlap | None:
@@ -129,6 +144,7 @@ class FilterWork:
             "openings": files.sha256_file(find(self.config.openings)),
             "prompts": self.prompts.sha256 if self.prompts else None,
             "tasks": self.tasks.sha256 if self.tasks else None,
+            "judge": self.judge.fingerprint if self.judge else None,
         }
 
 
@@ -156,10 +172,11 @@ def filter_corpus(work: FilterWork, output: Path, workers: int | None = None) ->
         chunks = output / CHUNKS
         chunks.mkdir(exist_ok=True)
         decisions = decide(chunks, _examine(work, chunks, workers), work.config)
+        marks = _judge(work, decisions)
         if (decisions.reasons >= 0).all():
             raise UserError(f"no document stays of {work.corpus.origin!r}: {decisions.dropped}")
-        writer = _write(work, decisions, output)
-        writer.close(_manifest(work, decisions))
+        writer = _write(work, decisions, marks, output)
+        writer.close(_manifest(work, decisions, marks))
         shutil.rmtree(chunks)
         return files.read_manifest(output) or {}
 
@@ -186,7 +203,9 @@ def plan_filter(work: FilterWork, output: Path | None = None) -> Plan:
         "memory": f"about {documents * (work.config.permutations * 2 + 64) / 2**20:,.0f} MB "
         "for signatures",
     }
-    return Plan(facts, {"documents": documents, "items": len(tasks.items) if tasks else 0})
+    figures = {"documents": documents, "items": len(tasks.items) if tasks else 0}
+    parts = {"judge, at most": work.judge.plan(work.corpus, documents)} if work.judge else {}
+    return Plan(facts, figures, parts)
 
 
 def _examine(work: FilterWork, directory: Path, workers: int | None) -> int:
@@ -209,7 +228,24 @@ def _examine(work: FilterWork, directory: Path, workers: int | None) -> int:
     return count
 
 
-def _write(work: FilterWork, decisions: Decisions, output: Path) -> files.CorpusWriter:
+def _judge(work: FilterWork, decisions: Decisions) -> Marks | None:
+    """Has what stays marked, and drops what is marked too low."""
+    if work.judge is None:
+        return None
+    marks = work.judge.mark(work.corpus, decisions.reasons < 0)
+    for name in (QUALITY, FACTUALITY):
+        low = getattr(marks, name) < getattr(work.config, f"least_{name}")  # NaN is not
+        if low.any():
+            decisions.found[f"low_{name}"] = int(low.sum())
+        if f"low_{name}" in work.config.drop:
+            for number in np.flatnonzero(low & (decisions.reasons < 0)).tolist():
+                decisions.drop(number, f"low_{name}")
+    return marks
+
+
+def _write(
+    work: FilterWork, decisions: Decisions, marks: Marks | None, output: Path
+) -> files.CorpusWriter:
     """Writes what stays, after the shards that are there, and the list of what goes."""
     writer = files.CorpusWriter(output)
     size = work.config.shard_documents
@@ -233,11 +269,14 @@ def _write(work: FilterWork, decisions: Decisions, output: Path) -> files.Corpus
                 twin = ids.get(int(decisions.twins.of[number]))
                 told = {"id": document.id, "index": number}
                 told |= dict(evidence(decisions, number, reason, twin))
+                if marks and number in marks.reasons:
+                    told["evidence"] = marks.reasons[number]
                 dropped.write(json.dumps(told, ensure_ascii=False) + "\n")
                 continue
             kept += 1
             if kept > written:
-                rows.append(_row(work.corpus, document, row))
+                own = marks.columns(number) if marks else {}
+                rows.append(_row(work.corpus, document, row) | own)
                 if len(rows) == size:
                     _write_shard(writer, rows)
                     rows = []
@@ -265,7 +304,7 @@ def _write_shard(writer: files.CorpusWriter, rows: Sequence[Mapping[str, Any]]) 
         raise UserError(f"a column holds values of several kinds: {first_line(error)}") from None
 
 
-def _manifest(work: FilterWork, decisions: Decisions) -> dict[str, Any]:
+def _manifest(work: FilterWork, decisions: Decisions, marks: Marks | None) -> dict[str, Any]:
     kept = decisions.reasons < 0
     words, dropped = int(decisions.words[kept].sum()), decisions.dropped
     tasks = work.tasks
@@ -290,6 +329,7 @@ def _manifest(work: FilterWork, decisions: Decisions) -> dict[str, Any]:
             "full_buckets": decisions.twins.full_buckets,
         },
         "languages": list(work.languages),
+        "marks": _marks(work, marks, kept),
         "input": {
             "name": work.corpus.name,
             "documents": len(decisions.reasons),
@@ -300,3 +340,15 @@ def _manifest(work: FilterWork, decisions: Decisions) -> dict[str, Any]:
         "synthdiv_version": __version__,
         **work.fingerprint(),
     }
+
+
+def _marks(work: FilterWork, marks: Marks | None, kept: np.ndarray) -> dict[str, Any] | None:
+    """Means of the marks of what stays, and what they took."""
+    if marks is None or work.judge is None:
+        return None
+    told: dict[str, Any] = {"failed": marks.failed, "usage": work.judge.session.stats}
+    for name in (QUALITY, FACTUALITY):
+        of_kept = getattr(marks, name)[kept]
+        known = of_kept[~np.isnan(of_kept)]
+        told[name] = {"documents": len(known), "mean": float(known.mean()) if len(known) else None}
+    return told
