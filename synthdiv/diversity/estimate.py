@@ -214,6 +214,26 @@ def pair_probability(shared: np.ndarray, pairs: np.ndarray) -> np.ndarray:
         return np.where(pairs > 0, shared / np.maximum(pairs, 1), np.nan)
 
 
+def pairs_estimate(
+    counts: np.ndarray, sets: np.ndarray, resamples: int = 2000, seed: int = 0
+) -> Estimate:
+    """The probability that two random documents share a cluster, with its interval.
+
+    Args:
+        counts: shared ordered pairs and all of them, one row a round, `[N, 2]`.
+        sets: criteria set of each round, `[N]`.
+        resamples, seed: of the bootstrap.
+
+    Raises:
+        ValueError: no round has two documents that count.
+    """
+    found = estimate(pair_probability(counts[:, 0], counts[:, 1]), sets, resamples, seed)
+    bounded = dataclasses.replace(found, low=max(found.low, 0.0), high=min(found.high, 1.0))
+    if found.mean == 0:  # the rule of three
+        return dataclasses.replace(bounded, high=min(1.0, 3.0 / found.values))
+    return bounded
+
+
 def effective_clusters(pair: Estimate) -> dict[str, Any]:
     """The effective number of clusters of the corpus: 1 / P(two random documents share one).
 
