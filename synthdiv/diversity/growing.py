@@ -116,7 +116,10 @@ class Look:
     def of_json(cls, row: dict[str, Any]) -> "Look":
         """The look that `as_json` made `row` of."""
         unknown = {"low": -math.inf, "mean": math.nan}
-        given = {n: unknown.get(n, math.inf) if v is None else v for n, v in row.items()}
+        given: dict[str, Any] = {
+            name: unknown.get(name, math.inf) if value is None else value
+            for name, value in row.items()
+        }
         return cls(**given)
 
 
@@ -174,9 +177,7 @@ def draw_round(ends: Sequence[int], wave: int, size: int, seed: Sequence[int]) -
 def own_rounds(documents: int, size: int, count: int, seed: Sequence[int]) -> list[tuple[int, ...]]:
     """Documents of random rounds of the whole corpus, for the offline judge's own mean."""
     random = np.random.default_rng([_OWN, *seed])
-    return [
-        tuple(random.choice(documents, size, replace=False).tolist()) for _ in range(count)
-    ]
+    return [tuple(random.choice(documents, size, replace=False).tolist()) for _ in range(count)]
 
 
 def take_look(
@@ -247,10 +248,46 @@ def take_look(
     return Look(ends[-1], len(judged), mean, low, high, standard_error, reduction)
 
 
+def means_by_wave(
+    rounds: Sequence[WaveRound], ends: Sequence[int], measure: Measure
+) -> list[float]:
+    """Returns the measure after each wave, all of them by what is known now.
+
+    Differences between waves then hang on what came in between, and not on the luck of the rounds
+    that an earlier look had. NaN for a corpus of which nothing was judged.
+
+    Args:
+        rounds, ends, measure: as `take_look`.
+    """
+    judged = [one for one in rounds if one.clusters]
+    if not judged:
+        return [math.nan] * len(ends)
+    size = len(judged[0].documents)
+    waves_NK = np.searchsorted(ends, np.array([one.documents for one in judged]), "right")
+    values, strata = _values(np.array([one.labels for one in judged]), waves_NK, measure)
+    counts = np.bincount(strata.ravel(), minlength=len(ends))
+    sums = np.bincount(strata.ravel(), values.ravel(), len(ends))
+    found = []
+    for wave, end in enumerate(ends, 1):
+        if end < size or not counts[:wave].any():
+            found.append(math.nan)
+            continue
+        weights = wave_weights(ends[:wave], 2 if measure == "effective_clusters" else size)
+        mean = _weighted(weights, sums[:wave], counts[:wave])
+        found.append(mean if measure == "score" else _clusters(mean, end))
+    return found
+
+
+def _weighted(weights: np.ndarray, sums: np.ndarray, counts: np.ndarray) -> float:
+    """The strata's means, each by its weight; those of which nothing is known are left out."""
+    share = float(weights[counts > 0].sum())
+    return float(weights @ (sums / np.maximum(counts, 1))) / max(share, 1e-12)
+
+
 def _values(
     labels_NK: np.ndarray, waves_NK: np.ndarray, measure: Measure
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What rounds say, and the newest wave that it is of: C / S of each, or every pair, `[N, U]`."""
+    """What rounds say and the newest wave that it is of, `[N, U]`: C / S of each, or every pair."""
     if measure == "score":
         scores = np.array([score_of_labels(labels) for labels in labels_NK.tolist()])
         return scores[:, None], waves_NK.max(1)[:, None]
@@ -268,10 +305,8 @@ def _pseudo_values(
     """
     sums = np.bincount(strata.ravel(), values.ravel(), len(counts))
     means = sums / np.maximum(counts, 1)
-    known = counts > 0
-    estimate = float(weights @ means) / max(float(weights[known].sum()), 1e-12)
     pull = (weights / np.maximum(counts, 1))[strata] * (values - means[strata])
-    return np.asarray(estimate + len(values) * pull.sum(1))
+    return np.asarray(_weighted(weights, sums, counts) + len(values) * pull.sum(1))
 
 
 def _clusters(probability: float, documents: int) -> float:

@@ -2,16 +2,16 @@
 
 An arm is a branch of the topic tree, a style, a form, a persona or a writer, or a combination. What
 the bandit learns of it from judged rounds are two probabilities: that two documents of the arm
-share a cluster, and that one of them shares a cluster with a document from elsewhere. From these and
-the documents there are follows how likely the arm's next document is to be alone in a round. Each
-wave draws the probabilities from what is believed of them (Thompson sampling; Thompson 1933) and
-places its documents one by one, so that an arm that fills up becomes less attractive at once.
+share a cluster, and that one of them shares a cluster with a document from elsewhere. How likely
+the arm's next document is to be alone in a round follows from these and from what is there already.
+Each wave draws the probabilities from what is believed of them (Thompson sampling; Thompson 1933)
+and places its documents one by one, so that an arm that fills up becomes less attractive at once.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -145,8 +145,8 @@ def place_wave(
     rounds: Sequence[WaveRound],
     weights: Sequence[float],
     seed: Sequence[int],
-) -> Iterator[str]:
-    """Yields the arm of each document of the next wave; may be sent the name of an exhausted arm.
+) -> Generator[str, bool | None, None]:
+    """Yields the arm of each document of the next wave; is sent True if it has no more.
 
     Args:
         count: documents of the wave.
@@ -206,8 +206,8 @@ def believed(
         for i in cluster:
             for j in cluster:
                 if i != j:
-                    seen[arm[i], int(arm[i] != arm[j]), int(cluster[i] != cluster[j])] += (
-                        weight / (len(cluster) - 1)
+                    seen[arm[i], int(arm[i] != arm[j]), int(cluster[i] != cluster[j])] += weight / (
+                        len(cluster) - 1
                     )
     pooled = seen.sum(0) + 0.5
     seen += pooled / pooled.sum(-1, keepdims=True)
