@@ -4,12 +4,14 @@ An arm is a branch of the topic tree, a style, a form, a persona or a writer, or
 the bandit learns of it from judged rounds are two probabilities: that two documents of the arm
 share a cluster, and that one of them shares a cluster with a document from elsewhere. How likely
 the arm's next document is to be alone in a round follows from these and from what is there already.
-Each wave draws the probabilities from what is believed of them (Thompson sampling; Thompson 1933)
-and places its documents one by one, so that an arm that fills up becomes less attractive at once.
+Documents are placed one by one, so that an arm that fills up becomes less attractive at once, each
+by probabilities drawn from what is believed of them (Thompson sampling; Thompson 1933, "On the
+likelihood that one unknown probability exceeds another").
 """
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 KINDS = ("branch", "style", "form", "persona", "writer")
 _LOOKED_AT = 20_000  # requests by which arms are found
+_DRAWS = 64  # of what is believed, for one wave
 _MOST = 2_000  # arms: with more, hardly any would ever be tried twice
 
 
@@ -164,11 +167,13 @@ def place_wave(
         counts[places[arm]] += 1
     usual = float(np.mean(list(tokens.values()))) if tokens else 1.0
     cost = np.array([tokens.get(arm, usual) for arm in arms])
-    inside, outside = believed(places, documents, rounds, weights, random)
+    seen = believed(places, documents, rounds, weights)
     size = max((len(one.documents) for one in rounds), default=2)
     order = random.permutation(len(arms))  # of arms that are equally good
     open_ = np.ones(len(arms), bool)
-    for _ in range(count):
+    for number in range(count):
+        if number % max(count // _DRAWS, 1) == 0:
+            inside, outside = random.beta(seen[..., 0], seen[..., 1]).T
         total = max(counts.sum(), 1.0)
         sharing = (counts * inside + (total - counts) * outside) / total
         worth = np.where(open_, (1 - sharing) ** (size - 1) / cost, -1.0)
@@ -188,28 +193,24 @@ def believed(
     documents: Sequence[str],
     rounds: Sequence[WaveRound],
     weights: Sequence[float],
-    random: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Draws what each arm's documents share with one another and with others, `[arms]` each.
+) -> np.ndarray:
+    """What is known of each arm: how often its documents were together with others, and apart.
 
     Of a round every document is one observation, divided over the documents beside it: what they
     share is not independent. What is known of all arms together counts for one more.
+
+    Returns:
+        the parameters of beta distributions: `[arms, (inside, outside the arm), (shared, apart)]`.
     """
-    # [arms, (inside, outside), (shared, apart)]
     seen = np.zeros((len(places), 2, 2))
     scale = np.array(weights, float)
     if len(scale):
-        scale *= scale.sum() / (scale**2).sum()  # they count for as many as are worth
+        scale *= scale.sum() / (scale**2).sum()  # they count for as many as they are worth
     for one, weight in zip(rounds, scale, strict=True):
         arm = [places[documents[index]] for index in one.documents]
-        cluster = {place: n for n, members in enumerate(one.clusters) for place in members}
-        for i in cluster:
-            for j in cluster:
-                if i != j:
-                    seen[arm[i], int(arm[i] != arm[j]), int(cluster[i] != cluster[j])] += weight / (
-                        len(cluster) - 1
-                    )
+        cluster = one.labels
+        each = weight / (len(arm) - 1)
+        for i, j in itertools.permutations(range(len(arm)), 2):
+            seen[arm[i], int(arm[i] != arm[j]), int(cluster[i] != cluster[j])] += each
     pooled = seen.sum(0) + 0.5
-    seen += pooled / pooled.sum(-1, keepdims=True)
-    drawn = random.beta(seen[..., 0], seen[..., 1])
-    return drawn[:, 0], drawn[:, 1]
+    return np.asarray(seen + pooled / pooled.sum(-1, keepdims=True))
