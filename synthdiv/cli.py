@@ -32,6 +32,7 @@ COMMANDS = {
     "generate": "a corpus out of topic seeds",
     "score": "the diversity of a corpus, or of several compared",
     "gaps": "what a scored corpus lacks, as topic seeds",
+    "filter": "a corpus without what does not belong into it",
     "validate": "how well a judge knows the classes of labelled documents",
     "tokenize": "packed sequences of tokens out of a corpus",
     "pretrain": "a model out of a mixture of tokens",
@@ -151,13 +152,18 @@ def judge_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_integer(
         "concurrency", None, "Calls in flight at most.", lower_bound=1, flag_values=values
     )
+    caps_flags(values)
+    flags.DEFINE_bool("fresh", False, "Ask again what was answered before.", flag_values=values)
+
+
+def caps_flags(values: flags.FlagValues) -> None:
+    """Adds the flags that bound what language models may cost."""
     flags.DEFINE_float(
         "max_cost_usd", None, "Never spend more than this.", lower_bound=0.0, flag_values=values
     )
     flags.DEFINE_integer(
         "max_calls", None, "Never send more calls than this.", lower_bound=0, flag_values=values
     )
-    flags.DEFINE_bool("fresh", False, "Ask again what was answered before.", flag_values=values)
 
 
 class _NumbersParser(flags.ArgumentParser[list[int]]):
@@ -237,17 +243,12 @@ def judge_settings(
 ) -> "LLMConfig":
     """Returns what the judge flags say, or what BACKEND:MODEL[@URL] shares with them."""
     from synthdiv.llm import LLMConfig
+    from synthdiv.llm.config import parse_whom
 
-    backend, model, url = values.llm, values.model, values.base_url
-    if judge is not None:
-        backend, _, model = judge.partition(":")
-        model, _, address = model.partition("@http")
-        model, url = model or None, f"http{address}" if address else None
+    given = {"backend": values.llm, "model": values.model, "base_url": values.base_url}
     return config.get(
         LLMConfig,
-        backend=backend,
-        model=model,
-        base_url=url,
+        **(given if judge is None else parse_whom(judge)),
         concurrency=values.concurrency,
         max_cost_usd=values.max_cost_usd,
         max_calls=values.max_calls,
