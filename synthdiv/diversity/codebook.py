@@ -296,14 +296,8 @@ def read_codebook(path: str | Path) -> Codebook:
 def judged_by(path: str | Path, valued: bool) -> Any:
     """Returns the content of a file of criteria or codebooks, which a score.json is, too.
 
-    Of a validation.json it is the first trial that was judged by one or the other.
-
-    Args:
-        path: of the file; may also name a configuration of the package.
-        valued: whether codebooks are wanted, and not criteria.
-
-    Raises:
-        UserError: there is no such file, or it is not JSON.
+    Of a validation.json it is the first trial that was judged by codebooks, if these are wanted
+    (`valued`), or else by criteria.
     """
     content = read_json(find(path))
     trials = content.get("trials") if isinstance(content, dict) else None
