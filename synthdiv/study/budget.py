@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from synthdiv import plans
+from synthdiv.data.stdlib import PAGE
 from synthdiv.errors import UserError
 from synthdiv.study.config import STDLIB, Cell, Mixture, Model, Plan, trained
 
@@ -55,16 +56,12 @@ def budget(
         "pre-training": f"{_few(hours['flops'])} chip-hours with attention, "
         f"{_few(hours['flops_6nd'])} by 6ND; fine-tuning and evaluation are not counted",
         "hours": f"{_few(hours['flops'] / jobs)} on {jobs:,} at a time",
-        "real text": ", ".join(
-            f"{name} {amount:,.0f}"
-            for name, amount in _shares(study, study.mixtures[0])["real_sources"].items()
-        )
-        + " tokens a pass",
         "disk": " + ".join(f"{_few(size / 1e9)} GB of {name}" for name, size in disk.items())
         + f" = {_few(sum(disk.values()) / 1e9)} GB",
     }
-    if not _shares(study, study.mixtures[0])["real_sources"]:
-        del summary["real text"]
+    if real := _shares(study, study.mixtures[0])["real_sources"]:
+        each = ", ".join(f"{name} {amount:,.0f}" for name, amount in real.items())
+        summary["real text"] = f"{each} tokens a pass"
     figures = {"chip_hours": hours["flops"], "chip_hours_6nd": hours["flops_6nd"]}
     whole = plans.Plan(summary, figures | {"disk_bytes": sum(disk.values())})
     return {
@@ -83,6 +80,8 @@ def _tokens(cell: Cell, written: Mapping[str, float]) -> float | None:
     """About how many tokens a corpus has; None where nobody can tell."""
     if cell.config.tokens:
         return cell.config.tokens
+    if cell.config.packages:
+        return cell.config.packages * cell.config.pages * PAGE / 4
     if cell.name in written:
         return written[cell.name]
     try:
@@ -117,7 +116,7 @@ def _corpora(study: Plan, tokens: Mapping[str, float | None]) -> Table:
     rows, figures = [], {}
     for cell in study.cells:
         count = tokens[cell.name]
-        config, generated = cell.generate, not cell.config.corpus
+        config, generated = cell.generate, cell.config.generated
         subjects = config.topics or config.documents
         texts = f"{subjects * config.generations:,}" if generated and subjects else ""
         epochs = [None if not count else mix.synthetic_tokens / count for mix in study.mixtures]
@@ -176,7 +175,7 @@ def _shares(study: Plan, mixture: Mixture) -> dict[str, dict[str, float]]:
 def _disk(study: Plan, tokens: Mapping[str, float | None], runs: int) -> dict[str, float]:
     """Bytes on disk in the end, by what they are."""
     known = sum(count for count in tokens.values() if count)
-    made = sum(tokens[c.name] or 0 for c in study.cells if not c.config.corpus)
+    made = sum(tokens[c.name] or 0 for c in study.cells if c.config.generated)
     width = 2 if study.models[0].pretrain.model.vocab_size <= 1 << 16 else 4
     checkpoints = 0.0
     for model in study.models:

@@ -39,7 +39,7 @@ def inputs_of(plan: Plan) -> dict[str, str]:
 
 def _needs_topics(plan: Plan) -> bool:
     asked = plan.config.tasks if not plan.config.data_dir else ()
-    return "world_facts" in asked or any(not cell.config.corpus for cell in plan.cells)
+    return "world_facts" in asked or any(cell.config.generated for cell in plan.cells)
 
 
 def _bytes_of(cell: Cell, path: PathName, field: str) -> str:

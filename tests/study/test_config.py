@@ -140,9 +140,30 @@ def test_other_real_text_is_another_study():
         ("Study.real_shares = [1, 2]", "2 numbers for 1 corpora"),
         ("Study.tokenizer_from = ['aa']", "did you mean 'a'"),
         ("Study.real_tokens = -1", "a mixture of no"),
+        ("a/Cell.packages = 3", "both above 0, or neither is set: not 3 and 0"),
     ],
 )
 def test_a_wrong_study_is_one_clear_line(binding, message):
     with pytest.raises(UserError) as refusal:
         plan(binding)
     assert message in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+def test_cells_of_packages_are_cut_and_asked_of_nobody(tmp_path):
+    from synthdiv.study.graph import make_graph
+    from synthdiv.study.inputs import inputs_of
+    from synthdiv.study.work import Work
+
+    made = plan(
+        *("Cell.packages = 8", "Cell.pages = 3", "Study.real = []", "Study.tasks = []"),
+        *("Study.phases = ['pretrain']", "Study.heldout = []"),
+    )
+    assert inputs_of(made) == {}, "no topics are read"
+    stages = {stage.name: stage for stage in make_graph(made, tmp_path, {}).stages}
+    assert {"a: cut", "b: cut"} <= set(stages) and not any("generate" in name for name in stages)
+    assert "a: cut" in stages["a: score"].needs and "b: cut" in stages["b: tokens"].needs
+    work, packages = Work(made, tmp_path), []
+    for cell in made.cells:
+        work.cut(cell)
+        packages.append({d.provenance["package"] for d in work.corpus(cell)})
+    assert len(packages[0]) == len(packages[1]) == 8 and packages[0] != packages[1]
