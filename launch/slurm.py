@@ -66,6 +66,7 @@ def sbatch_script(words: list[str]) -> str:
         f"--output={Path(FLAGS.logs).resolve()}/%x-{'%A_%a' if FLAGS.array else '%j'}.log",
         *FLAGS.sbatch,
     ]
+    most = restarts(words, saves=FLAGS.array > 0)
     job, part = "$SLURM_JOB_ID", ""
     if FLAGS.array:
         job = "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}"
@@ -80,8 +81,7 @@ def sbatch_script(words: list[str]) -> str:
         # this long to end by themselves; srun returns the highest of their exit codes.
         f"srun --wait={FLAGS.grace} {shlex.join([FLAGS.python, *words])}{part}",
         "code=$?",
-        f'if [ "$code" -eq {PAUSED_EXIT} ] '
-        f'&& [ "${{SLURM_RESTART_COUNT:-0}}" -lt {restarts(words)} ]; then',
+        f'if [ "$code" -eq {PAUSED_EXIT} ] && [ "${{SLURM_RESTART_COUNT:-0}}" -lt {most} ]; then',
         f'    scontrol requeue "{job}"',
         "fi",
         'exit "$code"',
@@ -100,8 +100,6 @@ def main(rest: list[str]) -> int:
     if FLAGS.array and words[1] != STUDY:
         command = words[1].removeprefix("synthdiv.")
         raise UserError(f"--array shares out the runs of a study; {command} has none")
-    if FLAGS.array and FLAGS.max_restarts is None:
-        FLAGS.max_restarts = 100  # each is training
     script = sbatch_script(words)
     if not FLAGS.dry_run:
         output_dir(FLAGS.logs)
