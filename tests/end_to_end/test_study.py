@@ -156,15 +156,17 @@ def test_killed_again_and_again_it_finds_the_same(home, tmp_path, jobs):
     while True:
         done_before = done(workdir)
         run = study(workdir, home, *flags)
-        err = ""
-        try:
-            wait = rng.uniform(0.02, 0.3) * length if kills < 20 else None
-            _, err = run.communicate(timeout=wait)
-        except subprocess.TimeoutExpired:
-            kills += 1
-            if not (kills % 3 == 0 and kill_a_child(run.pid, rng)):
-                run.send_signal(signal.SIGKILL if kills % 2 else signal.SIGINT)
-            _, err = run.communicate()
+        while True:
+            try:
+                wait = rng.uniform(0.02, 0.3) * length if kills < 20 else None
+                _, err = run.communicate(timeout=wait)
+                break
+            except subprocess.TimeoutExpired:
+                kills += 1
+                if not (kills % 3 == 0 and kill_a_child(run.pid, rng)):
+                    run.send_signal(signal.SIGKILL if kills % 2 else signal.SIGINT)
+                    _, err = run.communicate()
+                    break
         begun = set(re.findall(r"^\[\d+/\d+\] (.*)$", err, re.MULTILINE))
         assert not begun & done_before
         if run.returncode == 0:
