@@ -11,8 +11,9 @@ from synthdiv.generation.families import Family, family_names
 from synthdiv.generation.generator import estimated_tokens, generate, plan_generation
 from synthdiv.generation.personas import read_personas
 from synthdiv.generation.plan import CorpusPlan
-from synthdiv.generation.seeds import Style, Topic, choose_topics, read_topics
+from synthdiv.generation.seeds import Style
 from synthdiv.generation.shape import ShapeConfig
+from synthdiv.generation.topics import Topic, Topics, choose_topics, read_topics
 
 __all__ = [
     "CorpusPlan",
@@ -21,6 +22,7 @@ __all__ = [
     "ShapeConfig",
     "Style",
     "Topic",
+    "Topics",
     "TopicsConfig",
     "choose_topics",
     "estimated_tokens",

@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from synthdiv.errors import UserError
-from synthdiv.generation.seeds import Topic
+from synthdiv.generation.topics import Topic
 from synthdiv.generation.sources import Sources
 from synthdiv.progress import say
 

@@ -193,7 +193,7 @@ def _heldout_corpora(plan: Plan, shared: Path) -> list[files.Corpus]:
 
 def _write_questions(plan: Plan, shared: Path) -> None:
     """Questions about the world's facts, over topics of which each cell has seen its share."""
-    from synthdiv.generation.seeds import choose_topics, read_topics
+    from synthdiv.generation.topics import choose_topics, read_topics
     from synthdiv.offline.world import World
 
     config = plan.config
