@@ -40,6 +40,7 @@ BASE = [
     "markupsafe>=3.0",
     "numpy>=2.0",
     "openai>=1.60",
+    "py3langid>=0.4",
     "pyarrow>=18",
     "pydantic>=2.10",
     "rensa>=0.5,<0.6",

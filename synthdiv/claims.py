@@ -27,6 +27,10 @@ _UNCLAIMED = ("answers.sqlite", "answers.sqlite-wal", "answers.sqlite-shm")  # o
 _held: set[str] = set()  # locks of this process, which the system would give it twice
 
 
+class AtWork(UserError):
+    """Another process is at work in the same place."""
+
+
 @contextlib.contextmanager
 def claim(record: str | Path, work: Mapping[str, Any], what: str) -> Iterator[None]:
     """Claims the directory of `record` for one piece of work, for as long as the context lasts.
@@ -49,7 +53,7 @@ def claim(record: str | Path, work: Mapping[str, Any], what: str) -> Iterator[No
     is_new = not os.path.exists(record.parent)  # Path.exists fails where a name is too long
     directory = output_dir(record.parent)
     try:
-        with _locked(record.with_name(f".{record.name}.lock"), directory):
+        with locked(record.with_name(f".{record.name}.lock"), directory):
             check_claim(record, work, what)
             before = None if record.exists() else _names(directory)
             if before is not None:
@@ -137,8 +141,16 @@ def _names(directory: Path) -> set[str]:
 
 
 @contextlib.contextmanager
-def _locked(path: Path, directory: Path) -> Iterator[None]:
-    """Holds the lock file `path`. The system releases it when the process ends, however it ends."""
+def locked(path: Path, place: Path) -> Iterator[None]:
+    """Holds the lock file `path`. The system releases it when the process ends, however it ends.
+
+    Args:
+        path: of the lock.
+        place: what it guards, for messages.
+
+    Raises:
+        AtWork: it is held.
+    """
     try:
         import fcntl
     except ImportError:  # a system without POSIX locks
@@ -146,7 +158,7 @@ def _locked(path: Path, directory: Path) -> Iterator[None]:
         return
     key = os.path.realpath(path)
     if key in _held:
-        raise UserError(f"this process is at work in {str(directory)!r} already")
+        raise AtWork(f"this process is at work in {str(place)!r} already")
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
@@ -155,8 +167,8 @@ def _locked(path: Path, directory: Path) -> Iterator[None]:
         except (BlockingIOError, PermissionError):
             owner = os.read(descriptor, 200).decode("utf-8", "replace") or "another process"
             os.close(descriptor)
-            raise UserError(
-                f"{owner} is at work in {str(directory)!r}: wait for it, or end it first"
+            raise AtWork(
+                f"{owner} is at work in {str(place)!r}: wait for it, or end it first"
             ) from None
         except OSError:
             break  # storage that has no locks

@@ -31,6 +31,8 @@ COMMANDS = {
     "topics": "topic seeds out of pages",
     "generate": "a corpus out of topic seeds",
     "score": "the diversity of a corpus, or of several compared",
+    "gaps": "what a scored corpus lacks, as topic seeds",
+    "filter": "a corpus without what does not belong into it",
     "validate": "how well a judge knows the classes of labelled documents",
     "tokenize": "packed sequences of tokens out of a corpus",
     "pretrain": "a model out of a mixture of tokens",
@@ -50,12 +52,9 @@ PAUSED_EXIT = 75  # EX_TEMPFAIL: "try again later"; launchers requeue on it
 
 
 def command(doc: str) -> flags.FlagValues:
-    """Returns the flag values of one command, with the flags that all commands have.
+    """Returns the flag values of one command, with the flags that all have; --help prints `doc`.
 
     Each command has its own, so that several can be imported into one process.
-
-    Args:
-        doc: the module's docstring, which --help prints.
     """
     values = flags.FlagValues()
     values.__dict__["__doc"] = doc  # past FlagValues' own __setattr__, which takes flags only
@@ -124,13 +123,7 @@ def text_flags(values: flags.FlagValues) -> None:
 def open_corpora(
     values: flags.FlagValues, data: Sequence[str], names: Sequence[str] | None = None
 ) -> "list[Corpus]":
-    """Opens the corpora that a flag names, with the text that `text_flags` say.
-
-    Args:
-        values: flags of the command.
-        data: paths and addresses.
-        names: what to call them; None for the names of their files.
-    """
+    """Opens the corpora that a flag names, called `names`, with the text that `text_flags` say."""
     from synthdiv.corpora import Corpus, check_names
 
     template = values.text_template
@@ -159,13 +152,18 @@ def judge_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_integer(
         "concurrency", None, "Calls in flight at most.", lower_bound=1, flag_values=values
     )
+    caps_flags(values)
+    flags.DEFINE_bool("fresh", False, "Ask again what was answered before.", flag_values=values)
+
+
+def caps_flags(values: flags.FlagValues) -> None:
+    """Adds the flags that bound what language models may cost."""
     flags.DEFINE_float(
         "max_cost_usd", None, "Never spend more than this.", lower_bound=0.0, flag_values=values
     )
     flags.DEFINE_integer(
         "max_calls", None, "Never send more calls than this.", lower_bound=0, flag_values=values
     )
-    flags.DEFINE_bool("fresh", False, "Ask again what was answered before.", flag_values=values)
 
 
 class _NumbersParser(flags.ArgumentParser[list[int]]):
@@ -245,17 +243,12 @@ def judge_settings(
 ) -> "LLMConfig":
     """Returns what the judge flags say, or what BACKEND:MODEL[@URL] shares with them."""
     from synthdiv.llm import LLMConfig
+    from synthdiv.llm.config import parse_whom
 
-    backend, model, url = values.llm, values.model, values.base_url
-    if judge is not None:
-        backend, _, model = judge.partition(":")
-        model, _, address = model.partition("@http")
-        model, url = model or None, f"http{address}" if address else None
+    given = {"backend": values.llm, "model": values.model, "base_url": values.base_url}
     return config.get(
         LLMConfig,
-        backend=backend,
-        model=model,
-        base_url=url,
+        **(given if judge is None else parse_whom(judge)),
         concurrency=values.concurrency,
         max_cost_usd=values.max_cost_usd,
         max_calls=values.max_calls,

@@ -5,10 +5,22 @@ import time
 from typing import TextIO
 
 _INTERVAL_S = 10.0
+_last = time.monotonic()  # when something was shown
+
+
+def silent_for() -> float:
+    """Seconds since this process has shown anything."""
+    return time.monotonic() - _last
+
+
+def _shown() -> None:
+    global _last
+    _last = time.monotonic()
 
 
 def say(text: str) -> None:
     """Prints one plain line to stderr, above a bar if one is showing."""
+    _shown()
     if "tqdm" in sys.modules:
         from tqdm import tqdm
 
@@ -64,6 +76,7 @@ class Progress:
         self.done += n
         self._figures.update(figures)
         if self._bar is not None:
+            _shown()
             if figures:
                 self._bar.set_postfix(self._figures, refresh=False)
             self._bar.update(n)
@@ -91,4 +104,5 @@ class Progress:
         line = " ".join(w for w in words if w).replace(" (", " (") + ")"
         if self._figures:
             line += "  " + " ".join(f"{k}={v}" for k, v in self._figures.items())
+        _shown()
         print(line, file=self._stream, flush=True)

@@ -98,6 +98,10 @@ class Corpus:
         return f"Corpus({self.origin!r}, columns={list(self.columns)})"
 
     def __iter__(self) -> Iterator[Document]:
+        return (document for document, _ in self.rows())
+
+    def rows(self) -> Iterator[tuple[Document, Mapping[str, Any]]]:
+        """Yields every document with the row that it is made of, all columns as they are."""
         used = {"id", *self._text.columns}
         nulls = index = 0
         for index, (where, row) in enumerate(self._source.rows(), start=1):
@@ -110,7 +114,7 @@ class Corpus:
                 raise UserError(f"{self._source.place(where)}: {error}") from None
             nulls += null
             provenance = {k: v for k, v in row.items() if k not in used}
-            yield Document(str(row.get("id", index - 1)), text, provenance)
+            yield Document(str(row.get("id", index - 1)), text, provenance), row
         if nulls and not self._nulls_said:
             self._nulls_said = True
             columns = " and ".join(map(repr, self._text.columns))

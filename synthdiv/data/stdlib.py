@@ -15,9 +15,9 @@ import random
 import re
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from synthdiv.errors import UserError
 from synthdiv.files import CorpusWriter, atomic_path, read_manifest
@@ -26,6 +26,7 @@ from synthdiv.files import CorpusWriter, atomic_path, read_manifest
 _LEFT_OUT = {"test", "tests", "idlelib", "lib2to3", "site-packages", "dist-packages"}
 _LEFT_OUT |= {"turtledemo", "ensurepip", "pydoc_data", "encodings", "__pycache__", "__phello__"}
 _SHORTEST, _LONGEST = 300, 3000  # characters a document
+PAGE = 1000  # characters of a page, in corpora of equally long ones
 _HELDOUT_PERCENT = 5
 _FORMS = ("{}", "Q: {}\nA:", "Question: {}\nAnswer:")  # of an instruction
 _LICENCE = "Python Software Foundation License; read from this machine's own Python"
@@ -59,6 +60,60 @@ def stdlib_corpus(output: str | Path, heldout: bool = False) -> Path:
     ]
     if not rows:
         raise UserError("this Python came without the sources of its library: take another corpus")
+    return _write(output, rows, {"heldout": heldout})
+
+
+def stdlib_pages(output: str | Path, packages: int, pages: int, seed: int | str = 0) -> Path:
+    """Writes a corpus of so many packages with so many pages each, unless it is there already.
+
+    A page is `PAGE` characters of a package's documentation, less what a word at its end takes, so
+    that corpora of equally many pages are equally long. A topic of the language reference counts as
+    a package. No page is of a held-out module.
+
+    Args:
+        output: the corpus directory.
+        packages: how many, drawn from those that have the pages.
+        pages: of each package.
+        seed: of the draw.
+
+    Returns:
+        `output`; columns id, text, package.
+
+    Raises:
+        UserError: not so many packages have so many pages.
+    """
+    output = Path(output)
+    if read_manifest(output):
+        return output
+    texts: dict[str, list[str]] = {}
+    for module, some in _modules():
+        if not _is_heldout(module):
+            texts.setdefault(_package(module), []).extend(some)
+    cut = {name: list(_pages("\n\n".join(some))) for name, some in texts.items()}
+    enough = [name for name, some in cut.items() if len(some) >= pages]
+    if packages > len(enough):
+        raise UserError(
+            f"{len(enough)} packages of this Python's library have {pages} pages of documentation, "
+            f"not {packages}: take fewer packages or pages"
+        )
+    rows = [
+        {"id": f"{package}/{number}", "text": text, "package": package}
+        for package in sorted(random.Random(seed).sample(sorted(enough), packages))
+        for number, text in enumerate(cut[package][:pages])
+    ]
+    return _write(output, rows, {"packages": packages, "pages": pages, "seed": seed})
+
+
+def _pages(text: str) -> Iterator[str]:
+    """Cuts a text at blanks into pages; what is left for the last one is too short."""
+    while len(text) > PAGE:
+        at = max(text.rfind(" ", 0, PAGE), text.rfind("\n", 0, PAGE))
+        at = at if at > 0 else PAGE
+        yield text[:at]
+        text = text[at:].lstrip()
+
+
+def _write(output: Path, rows: Sequence[Mapping[str, Any]], how: Mapping[str, Any]) -> Path:
     writer = CorpusWriter(output)
     writer.shards.clear()  # of a run that did not finish
     writer.write(rows)
@@ -67,17 +122,20 @@ def stdlib_corpus(output: str | Path, heldout: bool = False) -> Path:
             "documents": len(rows),
             "bytes": sum(len(r["text"].encode()) for r in rows),
             "generator": f"standard library of Python {sys.version.split()[0]}",
-            "heldout": heldout,
+            **how,
             "licence": _LICENCE,
         }
     )
     return output
 
 
+def _package(module: str) -> str:
+    return module if module.startswith("topic.") else module.split(".")[0]
+
+
 def _is_heldout(module: str) -> bool:
     """Whether a module is held out: whole packages, since their modules overlap; topics singly."""
-    name = module if module.startswith("topic.") else module.split(".")[0]
-    digest = hashlib.sha256(name.encode()).digest()
+    digest = hashlib.sha256(_package(module).encode()).digest()
     return int.from_bytes(digest[:4], "little") % 100 < _HELDOUT_PERCENT
 
 

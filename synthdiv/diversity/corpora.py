@@ -20,6 +20,7 @@ from synthdiv.diversity.criteria import Basis, criteria_json, criteria_of, given
 from synthdiv.diversity.documents import Shown, matched_limits, read_documents
 from synthdiv.diversity.figures import Figures
 from synthdiv.diversity.inquiry import Inquiry, Share, draw_sample, gather_sets, make_draws
+from synthdiv.diversity.levels import level_scores
 from synthdiv.diversity.partial import PartialScore, comparison_words, partial_comparison
 from synthdiv.diversity.prompts import load_prompts
 from synthdiv.diversity.results import ComparisonResult, Difference, ScoreResult
@@ -82,6 +83,8 @@ def score_corpora(
             pause = pause or one.pause
         differences = tuple(_differences(names, [one.figures() for one, _ in asked]))
         content["differences"] = [one.to_json() for one in differences]
+        if levels := _level_differences(names, [one for one, _ in asked], config):
+            content["level_differences"] = levels
         if config.with_baselines:
             several = len(asked)
             content["matched_baselines"] = _matched(inputs[:several], names[:several], config)
@@ -233,6 +236,25 @@ def _lengths(corpus: Corpus, config: ScoreConfig) -> dict[int, int]:
 def _differences(names: Sequence[str], figures: Sequence[Figures]) -> Iterator[Difference]:
     for a, b in itertools.combinations(range(len(figures)), 2):
         yield difference((names[a], names[b]), figures[a], figures[b])
+
+
+def _level_differences(
+    names: Sequence[str], asked: Sequence[Inquiry], config: ScoreConfig
+) -> list[dict[str, Any]]:
+    """The differences at every level, broad to fine and facet by facet; none without a codebook."""
+    levels = [
+        level_scores(one.rounds, config.documents_per_round, config.bootstrap, config.seed)
+        for one in asked
+    ]
+    found = []
+    for at_level in zip(*levels, strict=True):
+        figures = [one.figures for one in at_level]
+        if at_level[0].name == config.level:
+            figures = [one.figures() for one in asked]  # with the control variate, as the headline
+        found += [
+            {"level": at_level[0].name} | one.to_json() for one in _differences(names, figures)
+        ]
+    return found
 
 
 def difference(names: tuple[str, str], one: Figures, other: Figures) -> Difference:

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+_FEW_VALUES = 12  # resamples of fewer are too much alike for the bootstrap (docs/decisions.md)
 _FEW_SETS = 3  # fewer do not tell how sets differ: the interval then takes the criteria as given
 _NO_SPREAD = 1e-6  # of the largest error: below it a resample has one value and rounding
 _MIXTURE = 0.5  # squared scale of the effect sizes mixed over: narrowest at about 15 to 20 sets
@@ -113,9 +114,15 @@ def estimate(
         error = float(pooled.std(ddof=1)) / math.sqrt(total) if total > 1 else float("nan")
         resampled = _resample_values(pooled, resamples, generator)
         method = "studentised bootstrap over rounds, the criteria taken as given"
-    reach = _studentised(mean, resampled, level) * error if error > 0 else 0.0
     if total < 2:
         reach = float("nan")
+    elif len(groups) < _FEW_SETS and total < _FEW_VALUES:
+        from scipy import stats
+
+        reach = float(stats.t.ppf((1 + level) / 2, total - 1)) * error
+        method = "Student's t over rounds, the criteria taken as given"
+    else:
+        reach = _studentised(mean, resampled, level) * error if error > 0 else 0.0
     return Estimate(
         mean, error, mean - reach, mean + reach, method, within, between, total, len(groups)
     )
@@ -212,6 +219,26 @@ def pair_probability(shared: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(pairs > 0, shared / np.maximum(pairs, 1), np.nan)
+
+
+def pairs_estimate(
+    counts: np.ndarray, sets: np.ndarray, resamples: int = 2000, seed: int = 0
+) -> Estimate:
+    """The probability that two random documents share a cluster, with its interval.
+
+    Args:
+        counts: shared ordered pairs and all of them, one row a round, `[N, 2]`.
+        sets: criteria set of each round, `[N]`.
+        resamples, seed: of the bootstrap.
+
+    Raises:
+        ValueError: no round has two documents that count.
+    """
+    found = estimate(pair_probability(counts[:, 0], counts[:, 1]), sets, resamples, seed)
+    bounded = dataclasses.replace(found, low=max(found.low, 0.0), high=min(found.high, 1.0))
+    if found.mean == 0:  # the rule of three
+        return dataclasses.replace(bounded, high=min(1.0, 3.0 / found.values))
+    return bounded
 
 
 def effective_clusters(pair: Estimate) -> dict[str, Any]:

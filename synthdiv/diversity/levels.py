@@ -1,9 +1,8 @@
 """The score at each level of each facet: at which scale and in which direction a corpus is diverse.
 
 Documents with the same value at a level are a cluster there, so every round has a C / S at every
-level, and the same estimator as for the judge's own clusters gives its interval. A document's value
-does not depend on its round: over all documents together, two of them share a value with the
-probability that Simpson's index estimates, and its inverse is the effective number of values.
+level, and the same estimator as for the judge's own clusters gives its interval, and the same
+pair probability the effective number of values.
 """
 
 import dataclasses
@@ -15,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from synthdiv.diversity.agent import Round
-from synthdiv.diversity.arithmetic import round_score
+from synthdiv.diversity.arithmetic import round_score, shared_pairs
 from synthdiv.diversity.codebook import Codebook, Label, is_other
-from synthdiv.diversity.estimate import Estimate, estimate
+from synthdiv.diversity.estimate import Estimate, effective_clusters, estimate, pairs_estimate
+from synthdiv.diversity.figures import Figures
 from synthdiv.diversity.saturation import saturation
 
 COMMONEST = 12  # values of a level that score.json lists
@@ -31,7 +31,9 @@ class LevelScore:
         facet, level: their names.
         score: mean C / S over rounds, with its interval.
         clusters: mean number of different values in a round.
-        effective_values: 1 / P(two documents of the corpus share the value); inf if none do.
+        figures: C / S of each round, [N], and its criteria set.
+        effective_values: 1 / P(two documents of the corpus share the value), `mean` and `ci95`, as
+            `estimate.effective_clusters` returns it.
         other: share of documents that no value of this level or above fitted.
         values: the commonest, as (name, share of the documents).
         warning: what the level cannot tell apart, or None.
@@ -40,15 +42,20 @@ class LevelScore:
     facet: str
     level: str
     score: Estimate
+    figures: Figures
     clusters: float
-    effective_values: float
+    effective_values: dict[str, Any]
     other: float
     values: tuple[tuple[str, float], ...]
     warning: str | None
 
+    @property
+    def name(self) -> str:
+        """As configurations name it, "subject.field"."""
+        return f"{self.facet}.{self.level}"
+
     def as_json(self) -> dict[str, Any]:
         """The level as score.json has it."""
-        finite = math.isfinite(self.effective_values)
         return {
             "facet": self.facet,
             "level": self.level,
@@ -56,7 +63,8 @@ class LevelScore:
             "ci95": [_known(self.score.low), _known(self.score.high)],
             "standard_error": _known(self.score.standard_error),
             "clusters": self.clusters,
-            "effective_values": self.effective_values if finite else None,
+            "effective_values": self.effective_values["mean"],
+            "effective_values_ci95": self.effective_values["ci95"],
             "other": self.other,
             "values": [{"value": name, "share": share} for name, share in self.values],
             "warning": self.warning,
@@ -96,7 +104,7 @@ def level_scores(
         for place, one in enumerate(levels):
             # The nearest other levels first.
             others = sorted(levels, key=lambda other: abs(levels.index(other) - place))[1:]
-            counts = {f"{other.facet}.{other.level}": other.clusters for other in others}
+            counts = {other.name: other.clusters for other in others}
             warning = saturation(one.clusters, size, counts)
             found.append(dataclasses.replace(one, warning=warning))
     return found
@@ -110,16 +118,16 @@ def _level(
     resamples: int,
     seed: int,
 ) -> LevelScore:
-    scores, clusters = [], []
+    scores, clusters, pairs = [], [], []
     found: dict[int, Counter[Label]] = {}  # documents of each value, by criteria set
     codebooks: dict[int, Codebook] = {}
     for one, codebook in judged:
         labels = Counter(codebook.label(facet, codes[facet], depth) for codes in one.codes)
         scores.append(round_score(list(labels.values())))
         clusters.append(len(labels))
+        pairs.append(shared_pairs(list(labels.values())))
         codebooks[one.criteria.number] = codebook
         found.setdefault(one.criteria.number, Counter()).update(labels)
-    same = sum(n * (n - 1) for counts in found.values() for n in counts.values())
     totals = [counts.total() for counts in found.values()]
     names: Counter[str] = Counter()
     for number, counts in found.items():
@@ -131,12 +139,15 @@ def _level(
     described = judged[0][1].facets[facet]
     mean = float(np.mean(clusters))
     sets = np.array([one.criteria.number for one, _ in judged])
+    figures = Figures(np.array(scores), sets, np.array(scores))
+    shared = pairs_estimate(np.array(pairs), sets, resamples, seed)
     return LevelScore(
         facet=described.name,
         level=described.levels[depth].name,
-        score=estimate(np.array(scores), sets, resamples, seed).within_bounds(1 / size, size),
+        score=estimate(figures.scores, sets, resamples, seed).within_bounds(1 / size, size),
+        figures=figures,
         clusters=mean,
-        effective_values=sum(n * (n - 1) for n in totals) / same if same else math.inf,
+        effective_values=effective_clusters(shared),
         other=other / sum(totals),
         values=tuple((name, n / sum(totals)) for name, n in names.most_common(COMMONEST)),
         warning=None,

@@ -21,7 +21,7 @@ from synthdiv.diversity.content import Content
 from synthdiv.diversity.criteria import Basis, Criteria, criteria_of
 from synthdiv.diversity.documents import Shown
 from synthdiv.diversity.doubts import warnings
-from synthdiv.diversity.estimate import Estimate, effective_clusters, estimate, pair_probability
+from synthdiv.diversity.estimate import Estimate, effective_clusters, pairs_estimate
 from synthdiv.diversity.figures import Figures, interval
 from synthdiv.diversity.prompts import load_prompts
 from synthdiv.diversity.tables import write_documents, write_rounds, write_values
@@ -273,16 +273,12 @@ def pairs(rounds: Sequence[Round], config: ScoreConfig) -> dict[str, Any]:
         [shared_pairs(r.sizes(config.policy_in_force)) for r in rounds if not r.failed]
     )
     sets = np.array([r.criteria.number for r in rounds if not r.failed])
-    probabilities = pair_probability(counts[:, 0], counts[:, 1])
-    if not np.isfinite(probabilities).any():
+    if not counts[:, 1].any():
         return {"probability": None, "effective_clusters": None}
-    found = estimate(probabilities, sets, config.bootstrap, config.seed)
-    bounded = dataclasses.replace(found, low=max(found.low, 0.0), high=min(found.high, 1.0))
-    if found.mean == 0:
-        bounded = dataclasses.replace(bounded, high=min(1.0, 3.0 / found.values))
+    found = pairs_estimate(counts, sets, config.bootstrap, config.seed)
     return {
-        "probability": score_of(bounded),
-        "effective_clusters": effective_clusters(bounded),
+        "probability": score_of(found),
+        "effective_clusters": effective_clusters(found),
         "definition": "probability: that two documents drawn at random share a cluster. "
         "effective_clusters: its inverse, the number of equally large clusters that would give it; "
         "unlike the score it is not bounded by the size of a round.",

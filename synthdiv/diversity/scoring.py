@@ -98,7 +98,7 @@ def result_of(
         for one in content["levels"]:
             if f"{one['facet']}.{one['level']}" == config.level:  # with the control variate, too
                 one |= {name: content["score"][name] for name in ("mean", "ci95", "standard_error")}
-        narrow = {f"{one.facet}.{one.level}": one.warning for one in levels}[config.level]
+        narrow = {one.name: one.warning for one in levels}[config.level]
     else:
         narrow = saturation_of(rounds, size, config.level)
     content["warnings"] += [narrow] if narrow else []

@@ -142,6 +142,22 @@ def load_tasks(
     return Tasks({"tasks": tasks, "groups": groups, "group_map": group_map}, files, places)
 
 
+def check_data(names: list[str], data_dir: Path | None, num_fewshot: int | None = None) -> None:
+    """Refuses tasks whose questions cannot be had; reads local files without loading lm-eval.
+
+    Raises:
+        UserError: as `load_tasks`.
+    """
+    every = [one for name in names for one in (PAPER_METRICS if name == PAPER else [name])]
+    local = [name for name in every if data_dir is not None and name in local_data.SOURCES]
+    for name in local:
+        assert data_dir is not None
+        for path in local_data.find_splits(data_dir, name).values():
+            local_data.numbered_rows(path, name)
+    if others := [name for name in every if name not in local]:
+        load_tasks(others, data_dir, num_fewshot)
+
+
 def _definition(name: str) -> dict[str, Any]:
     if name == "world_facts":
         return dict(WORLD_FACTS)

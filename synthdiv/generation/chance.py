@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 
 _WHOLE = 1 << 32
-_SPARE = 1 << 96  # what is left must be far above any number drawn from it: no drawn one is favoured
+_SPARE = 1 << 96  # less than this is left alone: what is drawn from little favours some numbers
 
 
 class Chance:

@@ -13,13 +13,42 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from synthdiv.errors import UserError
-from synthdiv.generation.topics import Topic
 from synthdiv.generation.sources import Sources
+from synthdiv.generation.topics import Topic
 from synthdiv.progress import say
 
 _ENOUGH = 0.5  # of the weight of a topic's words
 _NAME = 2.0  # weight of a word of the topic's name, beside a keyword's
 _KEPT = 8  # parts for each topic
+
+
+class TopicWords:
+    """The words that tell topics apart, each with its weight for every topic that has it.
+
+    Args:
+        topics: whose places are meant by all numbers here.
+    """
+
+    def __init__(self, topics: Sequence[Topic]) -> None:
+        self._having: dict[str, dict[int, float]] = defaultdict(dict)
+        for place, topic in enumerate(topics):
+            name = _words([topic.path[-1]])
+            for word in name | _words(topic.keywords):
+                self._having[word][place] = _NAME if word in name else 1.0
+        self._whole = [0.0] * len(topics)
+        for found in self._having.values():
+            rare = math.log(1 + len(topics) / len(found))
+            for place in found:
+                found[place] *= rare
+                self._whole[place] += found[place]
+
+    def met(self, text: str) -> dict[int, float]:
+        """The topics that a text is about, each with the weight of its words in the text."""
+        met: dict[int, float] = defaultdict(float)
+        for word in _words([text]) & self._having.keys():
+            for place, worth in self._having[word].items():
+                met[place] += worth
+        return {p: worth for p, worth in met.items() if worth >= _ENOUGH * self._whole[p]}
 
 
 class Grounds:
@@ -34,29 +63,14 @@ class Grounds:
     """
 
     def __init__(self, topics: Sequence[Topic], sources: Sources) -> None:
-        having: dict[str, dict[int, float]] = defaultdict(dict)  # by word: topics, its weight there
-        for place, topic in enumerate(topics):
-            name = _words([topic.path[-1]])
-            for word in name | _words(topic.keywords):
-                having[word][place] = _NAME if word in name else 1.0
-        whole = [0.0] * len(topics)
-        for found in having.values():
-            rare = math.log(1 + len(topics) / len(found))
-            for place in found:
-                found[place] *= rare
-                whole[place] += found[place]
+        words = TopicWords(topics)
         best: dict[int, list[tuple[float, int, int]]] = defaultdict(list)
         for number in range(len(sources)):
             for part in range(sources.parts(number)):
-                met: dict[int, float] = defaultdict(float)
-                for word in _words([sources.part(number, part).text]) & having.keys():
-                    for place, worth in having[word].items():
-                        met[place] += worth
-                for place, worth in met.items():
-                    if worth >= _ENOUGH * whole[place]:
-                        heapq.heappush(best[place], (worth, -number, -part))
-                        if len(best[place]) > _KEPT:
-                            heapq.heappop(best[place])
+                for place, worth in words.met(sources.part(number, part).text).items():
+                    heapq.heappush(best[place], (worth, -number, -part))
+                    if len(best[place]) > _KEPT:
+                        heapq.heappop(best[place])
         self._parts = {
             topics[place].key: [(-number, -part) for _, number, part in sorted(found)[::-1]]
             for place, found in best.items()

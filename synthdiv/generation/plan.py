@@ -43,6 +43,7 @@ STAGE = "generation"
 
 _example = functools.cache(example)
 
+
 class Assignment(NamedTuple):
     """What one request is about, and what its document will say it came from."""
 

@@ -2,7 +2,7 @@
 
 import math
 import urllib.parse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from synthdiv.config import PathName, settle
@@ -74,6 +74,19 @@ class LLMConfig:
         most_output_tokens(1, self.extra)  # refuses what is no number
         if self.base_url is not None:
             check_url(self.base_url)
+
+    def asking(self, whom: str) -> "LLMConfig":
+        """Returns the same terms for another model, BACKEND:MODEL[@URL]."""
+        said = {name: value for name, value in parse_whom(whom).items() if value is not None}
+        return replace(self, **said)  # type: ignore[arg-type]
+
+
+def parse_whom(whom: str) -> dict[str, str | None]:
+    """Returns backend, model and base_url of BACKEND[:MODEL[@URL]]; None is what it leaves out."""
+    backend, _, model = whom.partition(":")
+    model, _, address = model.partition("@http")
+    url = f"http{address}" if address else None
+    return {"backend": backend, "model": model or None, "base_url": url}
 
 
 def check_url(url: str) -> None:

@@ -44,6 +44,10 @@ CREATE TABLE ledger(
     id INTEGER PRIMARY KEY CHECK (id = 1), spent INTEGER, lost INTEGER, calls INTEGER);
 INSERT INTO ledger VALUES(1, 0, 0, 0);
 """
+TOTALS = (
+    "spent, lost, calls,"
+    " (SELECT coalesce(sum(reserved), 0) FROM claims), (SELECT count(*) FROM claims)"
+)
 
 
 class Claim(NamedTuple):
@@ -189,11 +193,7 @@ class Store:
 
     def totals(self) -> Totals:
         """Returns the ledger as it stands, calls in flight included; for the writing thread."""
-        row = self._writer.execute(
-            "SELECT spent, lost, calls,"
-            " (SELECT coalesce(sum(reserved), 0) FROM claims),"
-            " (SELECT count(*) FROM claims) FROM ledger"
-        ).fetchone()
+        row = self._writer.execute(f"SELECT {TOTALS} FROM ledger").fetchone()
         return Totals(*row)
 
     def close(self) -> None:

@@ -23,7 +23,7 @@ MODEL = "offline-stand-in (not an LLM)"
 
 
 class OfflineBackend:
-    """Answers with the handlers of judge.py (diversity) and writer.py (generation)."""
+    """Answers with the handlers of judge.py and coder.py, writer.py, and marker.py."""
 
     name = "offline"
     model = MODEL
@@ -74,8 +74,8 @@ def make_backend(config: LLMConfig, directory: Path | None) -> OfflineBackend:
 def handlers() -> dict[str, Handler]:
     """Returns the handlers by the titles of their schemas; loads them at the first question."""
     from synthdiv.llm.structured import wire_schema
-    from synthdiv.offline import coder, judge, writer
+    from synthdiv.offline import coder, judge, marker, writer
 
-    by_schema = {**judge.HANDLERS, **coder.HANDLERS}
+    by_schema = {**judge.HANDLERS, **coder.HANDLERS, **marker.HANDLERS}
     by_title = {wire_schema(schema)["title"]: handler for schema, handler in by_schema.items()}
     return by_title | writer.HANDLERS

@@ -9,6 +9,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from html import escape
+from urllib.parse import quote
 
 from synthdiv.reporting.figures import (
     Figure,
@@ -19,6 +20,7 @@ from synthdiv.reporting.figures import (
     Scatter,
     Series,
 )
+from synthdiv.reporting.labels import Labels
 
 WIDTH, HEIGHT = 480, 300
 _NARROW, _ROW = 380, 40  # width of a chart of intervals, height of one of its rows
@@ -144,8 +146,9 @@ def _svg(
     title: str, description: str, body: str, height: float = HEIGHT, width: float = WIDTH
 ) -> str:
     kind = "chart narrow" if width < WIDTH else "chart"
+    role = "group" if "<a " in body else "img"  # an image has nothing in it that leads anywhere
     return (
-        f'<svg class="{kind}" viewBox="0 0 {width} {height}" role="img" '
+        f'<svg class="{kind}" viewBox="0 0 {width} {height}" role="{role}" '
         f'aria-label="{escape(f"{title}. {description}", quote=True)}">{body}</svg>'
     )
 
@@ -211,25 +214,24 @@ def _scatter(figure: Scatter) -> str:
         ys.append(figure.chance)
     plane = _Plane(_padded(xs, 0.1), _padded(ys, 0.1), figure.x_label, figure.y_label)
     parts = [plane.axes()]
-    if figure.chance is not None:
-        parts.append(_chance(plane, figure.chance, points))
     if fit:
         parts.append(_draw(plane, _cut(fit, plane)))
+    labels = Labels(_LEFT, WIDTH)
     for point in points:
-        parts.append(_scatter_point(plane, point))
+        labels.keep_free(plane.x(point.x), plane.y(point.y), _radius(point))
+    for point in points:
+        parts.append(_scatter_point(plane, point, labels))
+    if figure.chance is not None:
+        parts.append(_chance(plane, figure.chance, labels))
     names = [(name, number_) for number_, name in enumerate(figure.groups)]
     described = figure.description or f"{figure.y_label} against {figure.x_label}."
     return _svg(figure.title, described, "".join(parts)) + _legend(names)
 
 
-def _chance(plane: _Plane, chance: float, points: Sequence[Point]) -> str:
-    """The level of chance, named where its line is farthest from any point."""
+def _chance(plane: _Plane, chance: float, labels: Labels) -> str:
+    """The level of chance, named where there is the most room on its line."""
     y, right, half = plane.y(chance), WIDTH - _RIGHT, 35
-
-    def room(x: float) -> float:
-        return min((math.hypot(plane.x(p.x) - x, plane.y(p.y) - y) for p in points), default=0.0)
-
-    x = max(range(right - half, _LEFT + half, -10), key=room)  # the right end where all are alike
+    x = labels.on_line(y, range(right - half, _LEFT + half, -10), half)
     return (
         f'<line class="mean" x1="{_LEFT}" x2="{right}" y1="{y}" y2="{y}"/>'
         f'<text x="{x}" y="{y - 5}" text-anchor="middle">'
@@ -253,7 +255,11 @@ def _cut(series: Series, plane: _Plane) -> Series:
     )
 
 
-def _scatter_point(plane: _Plane, point: Point) -> str:
+def _radius(point: Point) -> float:
+    return 5 * math.sqrt(max(point.size, 0.05))
+
+
+def _scatter_point(plane: _Plane, point: Point, labels: Labels) -> str:
     x, y = plane.x(point.x), plane.y(point.y)
     parts = [f'<g class="g{point.group % SERIES}">']
     if point.x_interval:
@@ -266,16 +272,18 @@ def _scatter_point(plane: _Plane, point: Point) -> str:
         parts.append(
             f'<path class="error" d="M{x} {low}V{high}M{x - 4} {low}h8M{x - 4} {high}h8"/>'
         )
-    radius = 5 * math.sqrt(max(point.size, 0.05))
+    radius = _radius(point)
     tip = f"{point.label}: {plane.x_label} {number(point.x)}, {plane.y_label} {number(point.y)}"
-    parts.append(f"<g><title>{escape(tip)}</title>{_shape(x, y, radius, point.group)}</g>")
+    mark = f"<g><title>{escape(tip)}</title>{_shape(x, y, radius, point.group)}</g>"
     if point.label:
-        anchor, shift = ("end", -radius - 4) if x > WIDTH * 0.7 else ("start", radius + 4)
-        parts.append(
-            f'<text class="label" x="{x + shift:.2f}" y="{y - 6}" text-anchor="{anchor}">'
+        left, base, anchor = labels.beside(x, y, radius, 0.85 * _LETTER * len(point.label))
+        mark += (
+            f'<text class="label" x="{left:.2f}" y="{base}" text-anchor="{anchor}">'
             f"{escape(point.label)}</text>"
         )
-    return "".join(parts) + "</g>"
+    if point.link:
+        mark = f'<a href="{quote(point.link)}" aria-label="{escape(tip, quote=True)}">{mark}</a>'
+    return "".join([*parts, mark]) + "</g>"
 
 
 def _lines(figure: Lines) -> str:

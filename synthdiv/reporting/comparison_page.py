@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from synthdiv.files import read_json, write_text
 from synthdiv.reporting import charts, pages
 from synthdiv.reporting.figures import Intervals
-from synthdiv.reporting.findings import effective_values, headline_level, plural
+from synthdiv.reporting.findings import headline_level, plural
 from synthdiv.reporting.pages import DIRECTIONS, Metric
 from synthdiv.reporting.plots import plot
 from synthdiv.reporting.score_figures import score_range
@@ -54,6 +54,7 @@ def write_comparison_page(
         kmeans=next((one["kmeans_k"] for one in figures.values() if one.get("kmeans_k")), None),
         differences=_differences(content.get("differences") or ()),
         levels=_levels(content),
+        at_levels=_at_levels(content.get("level_differences") or ()),
         groups=groups[:_GROUPS],
         more_groups=max(len(groups) - _GROUPS, 0),
         own=[(name, only_in(groups, place)) for place, name in enumerate(names)],
@@ -114,20 +115,22 @@ def _upward(one: Mapping[str, Any]) -> dict[str, Any]:
     return {**one, "corpora": corpora, "difference": -one["difference"], "ci95": ends}
 
 
+def _at_levels(found: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """By facet and level, the differences there; p-values corrected for all levels and corpora."""
+    by_level: dict[str, list[dict[str, Any]]] = {}
+    for one in _differences(found):
+        by_level.setdefault(one["level"].replace(".", ": "), []).append(one)
+    return by_level
+
+
 def _levels(content: Mapping[str, Any]) -> list[tuple[str, list[Mapping[str, Any] | None]]]:
     """(facet and level, its figures in each corpus), where documents got values."""
     by_name = [
         {
-            f"{one['facet']}: {one['level']}": {
-                **one,
-                "effective_values": effective_values(corpus, one),
-                "what": plural(one["level"]),
-            }
+            f"{one['facet']}: {one['level']}": {**one, "what": plural(one["level"])}
             for one in corpus.get("levels") or ()
         }
-        for corpus in (
-            {**corpus, "level": content.get("level")} for corpus in content["corpora"].values()
-        )
+        for corpus in content["corpora"].values()
     ]
     names = dict.fromkeys(name for levels in by_name for name in levels)
     return [(name, [levels.get(name) for levels in by_name]) for name in names]

@@ -15,6 +15,7 @@ class Point:
         x_interval, y_interval: (low, high), drawn as error bars.
         size: relative area, 1 is usual.
         group: number of its colour and shape.
+        link: an address that the point leads to.
     """
 
     x: float
@@ -24,6 +25,7 @@ class Point:
     y_interval: tuple[float, float] | None = None
     size: float = 1.0
     group: int = 0
+    link: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -151,7 +151,7 @@ def _widths(score: Mapping[str, Any], facets: Sequence[FacetValues], headline: s
         one = known.get((facet.name, facet.levels[depth]))
         if one is None:
             continue
-        effective, largest = effective_values(score, one), facet.at(depth)[0]
+        effective, largest = one["effective_values"], facet.at(depth)[0]
         words = f"{facet.name.capitalize()} is {_width(effective)}: "
         most = f"{whole(largest.share)} is {quoted_name(largest)}"
         if effective is None:
@@ -171,16 +171,6 @@ def _width(effective: float | None) -> str:
     if shown is None or shown >= WIDE:
         return "wide"
     return "narrow" if shown < NARROW else "neither narrow nor wide"
-
-
-def effective_values(score: Mapping[str, Any], one: Mapping[str, Any]) -> float | None:
-    """The effective values at a level: at the headline's, the figure that has an interval."""
-    pairs = (score.get("pairs") or {}).get("effective_clusters") or {}
-    if f"{one['facet']}.{one['level']}" == headline_level(score) and "mean" in pairs:
-        mean: float | None = pairs["mean"]
-        return mean
-    found: float | None = one["effective_values"]
-    return found
 
 
 def headline_level(score: Mapping[str, Any]) -> str:

@@ -46,7 +46,25 @@ class Metric(Protocol):
 
 def stylesheet() -> str:
     """Returns the CSS of all pages and their charts, light and dark."""
-    return (_ROOM / "page.css").read_text(encoding="utf-8")
+    return _file("chart.css") + _file("page.css")  # in this order: a narrow page changes charts
+
+
+def standalone(svg: str) -> str:
+    """Returns a chart of a page as an SVG file of its own: light, in a sans-serif font."""
+    light = re.findall(
+        r"--(?:card|ink|soft|line|g\d): #\w+", _file("page.css").partition("@media")[0]
+    )
+    style = f"svg {{ {'; '.join(light)}; font-family: sans-serif; background: #fff; }}"
+    chart, _, rest = svg.partition("</svg>")  # a legend stands below a chart, on a page alone
+    opening = '<svg xmlns="http://www.w3.org/2000/svg" '
+    head, _, body = chart.removeprefix("<svg ").partition(">")
+    # Without a page, links lead nowhere.
+    body = re.sub(r"</?a\b[^>]*>", "", body)
+    return f"{opening}{head}><style>{style}\n{_file('chart.css')}</style>{body}</svg>\n"
+
+
+def _file(name: str) -> str:
+    return (_ROOM / name).read_text(encoding="utf-8")
 
 
 @cache
@@ -91,7 +109,7 @@ def render(template: str, script: str | None = None, **values: Any) -> str:
     from markupsafe import Markup
 
     style = stylesheet()
-    code = (_ROOM / script).read_text(encoding="utf-8") if script else ""
+    code = _file(script) if script else ""
     page = environment().get_template(f"{template}.html.jinja")
     return page.render(
         style=Markup(style),

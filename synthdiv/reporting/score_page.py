@@ -113,10 +113,7 @@ def score_page(
         findings=findings.found(score, facets, groups),
         rule=findings.rule_of_words(bool(facets)),
         read=findings.what_was_read(score),
-        levels=[
-            {**one, "effective_values": findings.effective_values(score, one)}
-            for one in score.get("levels") or ()
-        ],
+        levels=score.get("levels") or (),
         what=findings.plural(level.partition(".")[2]) if level else "clusters",
         counted=_counted(score.get("baselines") or {}, metrics),
         level=level,

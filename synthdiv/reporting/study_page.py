@@ -1,25 +1,30 @@
-"""The page of a study and its figures, made of `study.json` and the fitted lines."""
+"""The page of a study, with its figures and tables as files: of `study.json` and the fitted lines.
+
+It says first what was found, in a sentence computed from the figures, and what that cannot tell.
+Then come the figures, with chance where there is such a level, the statistics, and who wrote,
+judged and was trained on what.
+"""
 
 import re
-from collections.abc import Mapping
-from html import escape
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from synthdiv import files
-from synthdiv.reporting import charts, pages
-from synthdiv.reporting.figures import Point, Scatter, Series
-from synthdiv.reporting.outcomes import Outcome, outcome_named
+from synthdiv.reporting import charts, pages, study_findings
+from synthdiv.reporting.figures import Figure
+from synthdiv.reporting.outcomes import outcome_named
 from synthdiv.reporting.pages import Metric
-from synthdiv.reporting.study_statistics import PHASES, statistics_tables
-
-Fits = Mapping[tuple[str, str, str], Series]
+from synthdiv.reporting.study_figures import Fits, by_corpus, confounds, densities, study_panels
+from synthdiv.reporting.study_statistics import statistics_tables
+from synthdiv.reporting.study_tables import corpus_tables
+from synthdiv.reporting.tables import Table, to_csv, to_latex
 
 
 def write_study_page(
     workdir: Path, study: Mapping[str, Any], fits: Fits, metrics: Mapping[str, Metric]
 ) -> Path:
-    """Writes `report.html` and `figures/*.svg` beside `study.json`.
+    """Writes `report.html`, `figures/*.svg` and `tables/*.csv` and `*.tex` beside `study.json`.
 
     Args:
         workdir: the study's directory.
@@ -30,181 +35,74 @@ def write_study_page(
     Returns:
         The page's path. It is self-contained and opens without a network.
     """
-    from markupsafe import Markup
-
-    figures = files.output_dir(workdir / "figures")
+    shown = _Shown(files.output_dir(workdir / "figures"))
+    line = study_findings.primary(study)
+    panels = study_panels(study, fits)
     groups: dict[str, list[dict[str, Any]]] = {}
-    for (model, phase, name), panel in study_panels(study, fits).items():
-        svg = charts.svg(panel)
-        file = re.sub(r"[^A-Za-z0-9.]+", "_", f"{model} {PHASES[phase]} {name}")
-        files.write_text(figures / f"{file}.svg", _standalone(svg))
-        shown = {"title": panel.title, "svg": Markup(svg), "says": panel.description}
-        groups.setdefault(name, []).append(shown)
+    for (_, _, name), panel in panels.items():
+        groups.setdefault(name, []).append(shown.figure(panel, f"{panel.title} {name}"))
+    beside = confounds(study)
+    tables, statistics = corpus_tables(study, metrics), statistics_tables(study, metrics)
+    enough = len(study["cells"]) > 2
+    for table in (*tables.values(), *(statistics if enough else ())):
+        _write_table(workdir / "tables", table)
     page = pages.render(
         "study_page",
+        script="study_page.js",
         study=study,
-        models=list(study["regression"]),
-        groups=[(outcome_named(name), panels) for name, panels in groups.items()],
-        table=study_table(study),
-        outcomes=_outcomes(study),
-        baselines=_baselines(study, metrics),
-        statistics=statistics_tables(study, metrics),
-        seeds=study["seeds"],
+        findings=study_findings.findings(study, metrics),
+        limits=study_findings.limits(study),
         notices=study["notices"],
+        outcome=outcome_named(line[2]) if line else None,
+        main=groups.get(line[2], []) if line else [],
+        confounds=shown.figure(beside, "confounds") if beside else None,
+        groups=[
+            (outcome_named(name), some)
+            for name, some in groups.items()
+            if not line or name != line[2]
+        ],
+        corpora=[shown.figure(one, f"corpora {one.title}") for one in by_corpus(study)],
+        densities=[shown.figure(one, one.title) for one in densities(study, workdir)],
+        tables=tables,
+        statistics=statistics if enough else [],
     )
     files.write_text(workdir / "report.html", page)
     return workdir / "report.html"
 
 
-def _standalone(svg: str) -> str:
-    """A chart of the page as an SVG file of its own, on a background that its colours need."""
-    opening = '<svg class="chart"'
-    root = '<svg xmlns="http://www.w3.org/2000/svg" class="chart" style="background: var(--card)"'
-    rest = svg.removeprefix(opening)
-    head, _, body = rest.partition(">")
-    return f"{root}{head}><style>{escape(pages.stylesheet(), quote=False)}</style>{body}\n"
+class _Shown:
+    """Draws figures for the page, and as files of their own with names that are not taken."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._taken: set[str] = set()
+
+    def figure(self, figure: Figure, name: str) -> dict[str, Any]:
+        from markupsafe import Markup
+
+        file = next(one for one in _names(name) if one not in self._taken)
+        self._taken.add(file)
+        svg = charts.svg(figure)
+        files.write_text(self._directory / f"{file}.svg", pages.standalone(svg))
+        return {
+            "title": figure.title,
+            "svg": Markup(svg),
+            "says": figure.description,
+            "file": file,
+        }
 
 
-def study_panels(study: Mapping[str, Any], fits: Fits) -> dict[tuple[str, str, str], Scatter]:
-    """Returns the panels of Figure 1 by (model, phase, outcome): score against outcome."""
-    outcomes = study["outcomes"]
-    names = {name: None for phases in outcomes.values() for fit in phases.values() for name in fit}
-    return {
-        (model, phase, name): _panel(study, model, phase, name, fits.get((model, phase, name)))
-        for name in names
-        for model, phases in outcomes.items()
-        for phase in phases
-        if name in phases[phase]
-    }
+def _names(name: str) -> Iterator[str]:
+    """File names for something, the plain one first."""
+    plain = re.sub(r"[^A-Za-z0-9.]+", "_", name).strip("_")
+    yield plain
+    number = 2
+    while True:
+        yield f"{plain}_{number}"
+        number += 1
 
 
-def _panel(
-    study: Mapping[str, Any], model: str, phase: str, name: str, fit: Series | None
-) -> Scatter:
-    outcome = outcome_named(name)
-    found = study["outcomes"][model][phase][name]
-    points = []
-    tokens = [cell["corpus"]["tokens"] for cell in study["cells"]]
-    for cell, figure in zip(study["cells"], found["figures"], strict=True):
-        value, error = outcome.times * figure["value"], figure["stderr"]
-        half = None if error is None else 1.96 * outcome.times * error
-        low, high = cell["score"]["ci95"]
-        points.append(
-            Point(
-                x=cell["score"]["mean"],
-                y=value,
-                label=cell["corpus"]["name"],
-                x_interval=None if low is None or high is None else (low, high),
-                y_interval=None if half is None else (value - half, value + half),
-                size=cell["corpus"]["tokens"] / (sum(tokens) / len(tokens)),
-            )
-        )
-    chance = found["chance"]
-    return Scatter(
-        points,
-        title=f"{model}, {PHASES[phase]}",
-        x_label="LLM cluster score",
-        y_label=outcome.title + (f", {outcome.unit}" if outcome.unit else ""),
-        description=_says(found, outcome),
-        fit=fit,
-        chance=None if chance is None else outcome.times * chance,
-    )
-
-
-def _says(fit: Mapping[str, Any], outcome: Outcome) -> str:
-    """The regression in a sentence that claims no more than the interval allows."""
-    n = fit["n"]
-    if n == 2:
-        return "Two points make no correlation: any two lie on a line. It takes three corpora."
-    if fit["observed"]["slope"] is None:
-        return f"No line can be fitted through {n} corpora of these scores."
-    if fit["pearson"] is None:
-        return f"All {n} corpora led to the same {outcome.title}."
-    if fit["slope"] is None:
-        return f"The {n} scores differ by no more than their own errors: they have no slope."
-    of = f"points of {outcome.title}" if outcome.unit == "%" else outcome.title
-    low, high = fit["ci95"]
-    verdict = (
-        "The interval holds zero: these corpora do not show that the two go together."
-        if low <= 0 <= high
-        else "The interval excludes zero."
-    )
-    return (
-        f"{outcome.text(fit['slope'], '+')} {of} per unit of score, 95% interval "
-        f"{outcome.text(low, '+')} to {outcome.text(high, '+')}; "
-        f"Pearson {fit['pearson']:.2f}, {n} corpora. {verdict}"
-    )
-
-
-def study_table(study: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """Rows like the paper's Table 6: a corpus, its score, what each model made of it."""
-    head = ["Corpus", "Topics", "Generations", "Documents", "Tokens", "Score", "95% interval"]
-    for model in study["regression"]:
-        for words in PHASES.values():
-            head += [f"{model} {words}", "bits per byte"]
-    rows = []
-    for cell in study["cells"]:
-        corpus, score = cell["corpus"], cell["score"]
-        row = [corpus["name"]]
-        row += [_whole(corpus[k]) for k in ("topics", "generations", "documents", "tokens")]
-        ends = [_figure(end, 2) for end in score["ci95"]]
-        row += [_figure(score["mean"], 2), " to ".join(ends)]
-        for model in study["regression"]:
-            for phase in PHASES:
-                outcome = cell["models"][model][phase]
-                accuracy = _figure(outcome["accuracy"], 1, 100)
-                row.append(f"{accuracy} \u00b1 {_figure(outcome['stderr'], 1, 100)}")
-                row.append(_figure(outcome["bits_per_byte"], 3))
-        rows.append(row)
-    return {"head": head, "rows": rows + _chance_row(study, len(head))}
-
-
-def _chance_row(study: Mapping[str, Any], columns: int) -> list[list[Any]]:
-    """What guessing gives of accuracy, below the corpora, where that is known."""
-    levels = [
-        phases[phase].get("accuracy", {}).get("chance")
-        for phases in study["outcomes"].values()
-        for phase in PHASES
-    ]
-    if set(levels) <= {None}:
-        return []
-    ends = [text for level in levels for text in (_figure(level, 1, 100), "")]
-    return [["chance", *[""] * (columns - 1 - len(ends)), *ends]]
-
-
-def _outcomes(study: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """One corpus a row, every outcome of every model a column, and what guessing gives."""
-    head, columns = ["Corpus"], []
-    names = [cell["corpus"]["name"] for cell in study["cells"]]
-    for model, phases in study["outcomes"].items():
-        for phase, found in phases.items():
-            for name, fit in found.items():
-                outcome = outcome_named(name)
-                unit = f", {outcome.unit}" if outcome.unit else ""
-                head.append(f"{model} {PHASES[phase]}: {outcome.title}{unit}")
-                values = [
-                    f"{outcome.text(one['value'])} \u00b1 {outcome.text(one['stderr'])}"
-                    for one in fit["figures"]
-                ]
-                columns.append([*values, outcome.text(fit["chance"])])
-    rows = [list(row) for row in zip([*names, "chance"], *columns, strict=True)]
-    return {"head": head, "rows": rows}
-
-
-def _baselines(study: Mapping[str, Any], metrics: Mapping[str, Metric]) -> dict[str, list[Any]]:
-    """One metric a row, its value for each corpus a column."""
-    cells = study["cells"]
-    rows = [["LLM cluster score", *(charts.number(cell["score"]["mean"]) for cell in cells)]]
-    for name, metric in metrics.items():
-        values = [cell["baselines"].get(name) for cell in cells]
-        if None not in values:
-            rows.append([metric.title, *map(charts.number, values)])
-    return {"head": ["Metric", *(cell["corpus"]["name"] for cell in cells)], "rows": rows}
-
-
-def _figure(value: float | None, digits: int, times: float = 1) -> str:
-    return "-" if value is None else f"{times * value:.{digits}f}"
-
-
-def _whole(value: int | None) -> str:
-    return "-" if value is None else f"{value:,}"
+def _write_table(directory: Path, table: Table) -> None:
+    files.output_dir(directory)
+    files.write_text(directory / f"{table.name}.csv", to_csv(table))
+    files.write_text(directory / f"{table.name}.tex", to_latex(table))

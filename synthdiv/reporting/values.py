@@ -110,8 +110,8 @@ def _facet(
     facet, levels = described["name"], [level["name"] for level in described["levels"]]
     known: dict[Path, tuple[str, str]] = {}
     for codebook in codebooks:
-        for path, name, meaning in _known(codebook["facets"][number].get("values") or (), ()):
-            known.setdefault(path, (name, meaning))
+        for path, told in known_values(codebook["facets"][number]):
+            known.setdefault(path, told)
     counts: Counter[Path] = Counter()
     documents: dict[Path, set[int]] = defaultdict(set)
     names: dict[Path, str] = {}
@@ -134,15 +134,17 @@ def _facet(
     return FacetValues(facet, tuple(levels), tuple(map(node, below[()])), unread)
 
 
-def _known(values: Sequence[Mapping[str, Any]], above: Path) -> Iterable[tuple[Path, str, str]]:
-    for value in values:
+def known_values(
+    facet: Mapping[str, Any], above: Path = ()
+) -> Iterable[tuple[Path, tuple[str, str]]]:
+    """The values of a facet, or those below one of them, as (path, (name, meaning))."""
+    for value in facet.get("values") or ():
         path = above
-        if (name := same_words(value["name"])) not in above[
-            -1:
-        ]:  # else it stands for what it is in
+        # One that is called like what it is in stands for that.
+        if (name := same_words(value["name"])) not in above[-1:]:
             path = (*above, name)
-            yield path, beginning(value["name"]), value.get("meaning") or ""
-        yield from _known(value.get("values") or (), path)
+            yield path, (beginning(value["name"]), value.get("meaning") or "")
+        yield from known_values(value, path)
 
 
 def _unread(

@@ -5,4 +5,5 @@ from .regression import regress as regress
 from .run import run_study as run_study
 from .sample_size import Noise as Noise
 from .sample_size import corpora_needed as corpora_needed
+from .sample_size import detectable as detectable
 from .sample_size import power as power

@@ -1,55 +1,145 @@
-"""What a study would take, before it runs: calls, tokens, money, and FLOPs of training."""
+"""What a study would take, before it runs: calls, tokens and money, FLOPs, chip-hours and disk.
 
+Inputs that are not there yet are named and planned for by what the study says of them: a plan of a
+study at full scale needs neither its corpora nor its accelerators.
+"""
+
+import contextlib
 import dataclasses
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from synthdiv import files, plans
-from synthdiv.study.config import Cell, Plan
+from synthdiv.errors import UserError
+from synthdiv.llm.plan import Plan as Asked
+from synthdiv.llm.plan import StagePlan
+from synthdiv.progress import say
+from synthdiv.study.budget import budget
+from synthdiv.study.config import STDLIB, Cell, Plan
+from synthdiv.study.graph import make_graph
+from synthdiv.study.inputs import inputs_of
+from synthdiv.study.run import check_tasks, outlook
+from synthdiv.study.work import Work
 
 _SAMPLE = 24  # documents, more than a round holds
+_OF_TEXT = 1 / 1.15  # of the tokens of a reply, which is JSON
 
 
-def preview(study: Plan) -> plans.Plan:
+@dataclasses.dataclass(frozen=True)
+class Lines(plans.Plan):
+    """A plan that is printed line by line."""
+
+    lines: Sequence[str] = ()
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines)
+
+
+def preview(study: Plan, workdir: Path | None, device: str, mfu: float, jobs: int) -> plans.Plan:
     """Returns what a study would take. Sends nothing and leaves nothing behind.
 
     In the place of a corpus that is yet to be generated, a few texts of the offline writer give the
     judge's prompts about the length that they will have.
 
-    Raises:
-        UserError: as `plan_score` and `plan_generation`; `inputs_of` looks at the rest.
-    """
-    from synthdiv.diversity.planning import plan_score
-    from synthdiv.generation import plan_generation
-    from synthdiv.llm import open_session
+    Args:
+        study: what to study.
+        workdir: where, for what is done there already; None where that is not known yet.
+        device: the accelerator that hours are counted of.
+        mfu: the share of its peak that training is taken to reach.
+        jobs: accelerators, or groups of them, that train side by side.
 
+    Raises:
+        UserError: settings that make no study, or a device that is not known.
+    """
+    missing, inputs = [], {}
+    try:
+        check_tasks(study)
+    except UserError as error:
+        missing.append(str(error))
+    try:
+        inputs = inputs_of(study)
+    except UserError as error:
+        missing.append(str(error))
+    runs = study.runs()
+    who = dict.fromkeys(w.backend for c in study.cells if not c.config.corpus for w in c.writers)
     about = {
-        "study": f"{len(study.cells)} corpora x {len(study.models)} models x "
-        f"{len(study.seeds)} seeds; written by {study.writer.backend}, "
-        f"judged by {study.judge.backend}"
+        "study": f"{len(study.cells)} corpora x {len(study.mixtures)} mixtures x "
+        f"{len(study.models)} models x {len(study.seeds)} seeds = {len(runs)} training runs; "
+        f"{f'written by {chr(32).join(who)}, ' if who else ''}judged by {study.judge.backend}"
     }
+    if missing:
+        about["not here yet"] = "; ".join(missing)
     parts: dict[str, plans.Plan] = {}
+    if not missing and workdir is not None and workdir.exists():
+        stages = make_graph(study, workdir, inputs)
+        parts["stages"] = Lines(lines=outlook(stages, stages.stages))
+    tokens: dict[str, float] = {}
+    asked: list[StagePlan] = []
     with tempfile.TemporaryDirectory() as scratch:
         for cell in study.cells:
-            if not cell.config.corpus:
-                with open_session(study.writer, None, asking=False) as session:
-                    parts[f"{cell.name}: generate"] = plan_generation(
-                        study.topics, cell.generate, session
-                    )
-            corpus = _like(study, cell, Path(scratch) / cell.name)
-            with open_session(study.judge, None, asking=False) as session:
-                parts[f"{cell.name}: score"] = plan_score([corpus], study.score, session)
-    tokens = study.config.real_tokens + study.config.synthetic_tokens
-    times = len(study.cells) * len(study.seeds)
-    models = {}
-    for model in study.models:
-        sizes = model.pretrain.model
-        flops = sizes.flops_per_token(study.tokenize.sequence_length) * tokens
-        models[model.name] = (
-            f"{sizes.parameters:,} parameters, trained {times} times on "
-            f"{tokens:,} tokens ({flops:.3g} FLOPs each), then fine-tuned and evaluated twice"
-        )
-    return plans.Plan(about, parts=parts | {"models": plans.Plan(models)})
+            say(f"planning {cell.name}")
+            for name, part in _asked(study, cell, Path(scratch) / cell.name).items():
+                parts[f"{cell.name}: {name}"] = part
+                asked += part.stages
+                if name == "generate":
+                    tokens[cell.name] = _OF_TEXT * sum(s.output for s in part.stages)
+    whole = Asked(stages=tuple(asked))
+    about["language models"] = (
+        f"{whole.calls:,} calls, {sum(s.input for s in asked):,} tokens read and "
+        f"{sum(s.output for s in asked):,} written, "
+        + ("price unknown" if whole.cost_usd is None else f"{whole.cost_usd:,.2f} USD")
+    )
+    cap = study.judge.max_cost_usd
+    if cap is not None:
+        about["language models"] += f"; the study stops at {cap:,.2f} USD"
+    return plans.Plan(about, parts=parts | budget(study, tokens, device, mfu, jobs))
+
+
+def _asked(study: Plan, cell: Cell, scratch: Path) -> dict[str, Asked]:
+    """What language models would be asked for one corpus."""
+    from synthdiv.diversity.planning import plan_score
+    from synthdiv.llm import open_session
+
+    found: dict[str, Asked] = {}
+    if not cell.config.corpus:
+        found["generate"] = _generation(study, cell, scratch / "sources")
+    corpus = _like(study, cell, scratch / "corpus")
+    with open_session(study.judge, None, asking=False) as session:
+        found["score"] = plan_score([corpus], study.score, session)
+    return found
+
+
+def _generation(study: Plan, cell: Cell, scratch: Path) -> Asked:
+    from synthdiv.generation import CorpusPlan, read_topics
+    from synthdiv.generation.writers import Writers
+    from synthdiv.llm import open_session
+
+    config, sources = cell.generate, _sources(study, cell, scratch)
+    few = dataclasses.replace(config, topics=min(config.topics or _SAMPLE, _SAMPLE))
+    if sources is not None:
+        few = dataclasses.replace(few, documents=min(config.documents or _SAMPLE, len(sources)))
+    examples = CorpusPlan(study.topics, few, sources)
+    subjects = config.topics or len(read_topics(study.topics))
+    if not examples.topics:
+        subjects = config.documents or len(sources or ())
+    with contextlib.ExitStack() as stack:
+        sessions = [
+            stack.enter_context(open_session(writer, None, asking=False)) for writer in cell.writers
+        ]
+        writers = Writers(sessions, list(config.writers.values()))
+        return writers.plan(examples, range(len(examples)), subjects * config.generations)
+
+
+def _sources(study: Plan, cell: Cell, scratch: Path) -> files.Corpus | None:
+    """The real documents that a family shows; where they are not here yet, Python's own."""
+    path = cell.config.sources
+    if not path:
+        return None
+    with contextlib.suppress(UserError):
+        if path != STDLIB:
+            return cell.config.open(path)
+    return Work(study, scratch).real(STDLIB)
 
 
 def _like(study: Plan, cell: Cell, scratch: Path) -> files.Corpus:
@@ -58,9 +148,19 @@ def _like(study: Plan, cell: Cell, scratch: Path) -> files.Corpus:
     from synthdiv.llm import LLMConfig, open_session
 
     if cell.config.corpus:
-        return files.Corpus(cell.config.corpus, cell.config.text_column)
-    topics = min(cell.generate.topics or _SAMPLE, _SAMPLE)
-    few = dataclasses.replace(cell.generate, topics=topics, generations=-(-_SAMPLE // topics))
+        with contextlib.suppress(UserError):
+            return cell.config.open(cell.config.corpus)
+    config = cell.generate
+    topics = min(config.topics or _SAMPLE, _SAMPLE)
+    sources = _sources(study, cell, scratch.with_name("shown"))
+    few = dataclasses.replace(
+        config,
+        topics=topics,
+        documents=min(config.documents or _SAMPLE, _SAMPLE) if sources is not None else 0,
+        generations=-(-_SAMPLE // topics),
+        writers={},
+        token_budget=0,
+    )
     with open_session(LLMConfig(), None) as session:
-        generate(study.topics, scratch, few, session)
+        generate(study.topics, scratch, few, session, sources)
     return files.Corpus(scratch)

@@ -10,7 +10,9 @@ from synthdiv.plans import text_table
 from synthdiv.reporting.figures import Series
 from synthdiv.reporting.outcomes import outcome_named
 from synthdiv.reporting.plots import plot
-from synthdiv.reporting.study_page import study_panels, study_table, write_study_page
+from synthdiv.reporting.study_figures import study_panels
+from synthdiv.reporting.study_page import write_study_page
+from synthdiv.reporting.study_tables import results
 from synthdiv.study.regression import line_band
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def write_report(workdir: Path, study: dict[str, Any]) -> Path:
-    """Writes `report.html` and `figures/*.svg` beside `study.json`; returns the page's path.
+    """Writes `report.html`, `figures/` and `tables/` beside `study.json`; returns the page's path.
 
     Args:
         workdir: the study's directory.
@@ -62,5 +64,6 @@ def _fitted_line(study: dict[str, Any], fit: dict[str, Any], name: str) -> Serie
 
 def results_table(study: dict[str, Any]) -> str:
     """The main table as plain text, for the terminal."""
-    table = study_table(study)
-    return text_table(table["head"], table["rows"], rule=True)
+    table = results(study)
+    head = [column.title for column in table.head]
+    return text_table(head, [[cell.text for cell in row] for row in table.rows], rule=True)

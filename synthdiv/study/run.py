@@ -1,82 +1,177 @@
-"""A study from topics to figure, read top to bottom: corpora, scores, tokens, models, accuracies.
+"""A study from topics to figure: its stages, run where and when they can be, and its results.
 
 Everything is kept in the study's directory: one folder for each cell, `shared/` for what the cells
 have in common, and in the end `study.json`, `report.html` and the figures. Each stage is done once;
-a study that was interrupted continues where it stopped.
+a study that was interrupted continues where it stopped, and one whose settings were changed does
+again what depends on them.
 """
 
-import dataclasses
-import json
-from collections.abc import Callable
+import contextlib
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from synthdiv import __version__, files
-from synthdiv.claims import FINGERPRINT, check_claim, claim
-from synthdiv.data import MixtureConfig
+from synthdiv.claims import FINGERPRINT, AtWork, differences, locked
 from synthdiv.errors import UserError
 from synthdiv.progress import say
-from synthdiv.study.analysis import analyse
-from synthdiv.study.config import Cell, Model, Plan, inputs_of
-from synthdiv.study.outcomes import mean_of, outcome_of
+from synthdiv.study.config import Plan
+from synthdiv.study.graph import TOKENIZER, make_graph
+from synthdiv.study.inputs import inputs_of
+from synthdiv.study.processes import Ended, Processes
 from synthdiv.study.report import write_report
-from synthdiv.study.stages import Stages, fingerprint, record_of
+from synthdiv.study.results import collect
+from synthdiv.study.schedule import do_stage, run_stages
+from synthdiv.study.stages import Stage, Stages, State, bindings_of
+from synthdiv.study.work import WORLD
 
-PHASES = ("pretrain", "sft")
+_PATIENCE_S = 10.0  # for another process that has just begun the same study
+_LISTED = 40  # stages
+_SAME = State(True)
 
 
-def run_study(plan: Plan, workdir: str | Path, command: str) -> dict[str, Any]:
+def run_study(
+    plan: Plan,
+    workdir: str | Path,
+    command: str,
+    jobs: int = 1,
+    shard: tuple[int, int] | None = None,
+) -> dict[str, Any] | None:
     """Runs a study, or goes on with it, and writes its results.
+
+    Any number of processes may run the same study in one directory, each a shard of it.
 
     Args:
         plan: what to study.
-        workdir: where; one study a directory.
+        workdir: where.
         command: the command line, which the report repeats.
+        jobs: stages done side by side, each in a process with its share of cores and devices.
+        shard: (K, N) does the K-th of N parts of the training runs, with what they need.
 
     Returns:
-        The content of `study.json` (its keys: docs/formats.md).
+        The content of `study.json` (its keys: docs/formats.md); None where a shard is done and
+        others are not.
 
     Raises:
-        UserError: the directory holds another study, or an input is missing or unusable.
-        Paused: a backend is waiting for answers, or a budget is spent.
+        UserError: an input is missing or unusable, or other settings are at work in the directory.
+        Paused: a backend is waiting for answers, a budget is spent, or SIGTERM came.
     """
     workdir = Path(workdir)
-    with claim(record_of(workdir), study_work(plan, workdir), "study"):
-        settings = workdir / "study.gin"
-        if not settings.exists() or settings.read_text(encoding="utf-8") != plan.settings:
-            files.write_text(settings, plan.settings)
-        return _run(plan, workdir, command)
+    check_tasks(plan)
+    inputs = inputs_of(plan)
+    files.output_dir(workdir)
+    with _joined(workdir, plan, inputs):
+        stages = make_graph(plan, workdir, inputs)
+        _adopt(stages)
+        wanted = of_shard(stages, shard)
+        before = [stage for stage in wanted if not stages.is_done(stage)]
+        for line in outlook(stages, wanted):
+            say(line)
+        if before:
+            do = partial(_do_named, plan, workdir, inputs)
+            run_stages(stages, wanted, Processes(do, jobs) if jobs > 1 else None)
+        missing = [stage.name for stage in stages.stages if not stages.is_done(stage)]
+        if missing:
+            say(f"this shard is done; {len(missing)} stages are for others, such as {missing[0]}")
+            return None
+        return _gather(plan, stages, command)
 
 
-def study_work(plan: Plan, workdir: Path) -> dict[str, Any]:
-    """What makes a study what it is, for the claim on its directory.
+def _do_named(plan: Plan, workdir: Path, inputs: Mapping[str, str], name: str) -> Ended:
+    """Does one stage in a process of its own."""
+    stages = make_graph(plan, workdir, inputs)
+    return do_stage(stages, stages.by_name[name])
+
+
+def read_shard(words: str | None) -> tuple[int, int] | None:
+    """Returns (K, N) of "K/N"; None of nothing.
 
     Raises:
-        UserError: the directory holds a study of other settings, which is seen before anything is
-            read; or an input is missing or unusable.
+        UserError: it is no such part.
     """
-    record = workdir / FINGERPRINT
-    before = files.read_json(record) if record.exists() else None
-    if isinstance(before, dict):
-        check_claim(record, before | fingerprint(plan.settings), "study")
-    return fingerprint(plan.settings, inputs_of(plan))
+    if words is None:
+        return None
+    found = re.fullmatch(r"(\d+)/(\d+)", words)
+    if found is None or not 1 <= int(found[1]) <= int(found[2]):
+        raise UserError(f"--shard is K/N, one of 1/N to N/N, not {words!r}")
+    return int(found[1]), int(found[2])
 
 
-def _run(plan: Plan, workdir: Path, command: str) -> dict[str, Any]:
-    stages = Stages(workdir, total=stage_count(plan))
-    shared = files.output_dir(workdir / "shared")
-    for cell in plan.cells:
-        if not cell.config.corpus:
-            stages.run(f"{cell.name}: generate", partial(_generate, plan, cell, workdir))
-    for cell in plan.cells:
-        stages.run(f"{cell.name}: score", partial(_score, plan, cell, workdir))
-    stages.run("shared: real text, questions and tokenizer", partial(_share, plan, workdir, shared))
-    stages.run("shared: tokens", partial(_tokenize, plan, workdir, shared))
-    for model in plan.models:
-        for cell in plan.cells:
-            for seed in plan.seeds:
-                _train(plan, model, cell, seed, workdir, stages)
+def of_shard(stages: Stages, shard: tuple[int, int] | None) -> Sequence[Stage]:
+    """The stages of a shard of the training runs and all that they need; all without one.
+
+    What no run needs, as a score, goes to the shards in turn.
+    """
+    if shard is None:
+        return stages.stages
+    number, count = shard
+    needed = {name for stage in stages.stages for name in stage.needs}
+    wanted: set[str] = set()
+    idle = 0
+    for stage in stages.stages:
+        if stage.run is not None:
+            mine = stage.run % count == number - 1
+        elif stage.name in needed:
+            continue
+        else:
+            mine, idle = idle % count == number - 1, idle + 1
+        if mine:
+            wanted.add(stage.name)
+    for stage in reversed(stages.stages):
+        if stage.name in wanted:
+            wanted.update(stage.needs)
+    return [stage for stage in stages.stages if stage.name in wanted]
+
+
+def outlook(stages: Stages, wanted: Sequence[Stage]) -> list[str]:
+    """Says in lines what is done, what is left, and what is done again and why."""
+    states = {stage.name: stages.state(stage) for stage in wanted}
+    left = [name for name, state in states.items() if not state.done]
+    if not left:
+        return [f"nothing to do: all {len(wanted)} stages are done"]
+    again = [name for name in left if states[name].why]
+    lines = [f"{len(wanted)} stages: {len(wanted) - len(left)} done, {len(left)} to do"]
+    if again:
+        lines[0] += (
+            f", {len(again)} of them again; what they made before goes to "
+            f"{stages.workdir / 'replaced'}"
+        )
+    lines += [f"again: {name} ({states[name].why})" for name in again[:_LISTED]]
+    if len(again) > _LISTED:
+        lines.append(f"again: {len(again) - _LISTED} more")
+    if ": generate" in states.get(TOKENIZER, _SAME).why:
+        lines.append(
+            "every model hangs on every corpus that the tokenizer is trained on: "
+            "Study.tokenizer_from or Tokenizer.path keeps them apart"
+        )
+    return lines
+
+
+def check_tasks(plan: Plan) -> None:
+    """Refuses tasks whose questions cannot be had, before anything is done.
+
+    Raises:
+        UserError: an unknown task, or data files that are missing or broken.
+    """
+    from synthdiv.evaluation.tasks import check_data
+
+    data_dir = plan.config.data_dir
+    others = [task for task in plan.config.tasks if data_dir or task != WORLD]
+    if len(others) < len(plan.config.tasks) and others:
+        raise UserError(
+            f"Study.tasks has {WORLD!r}, whose questions a study makes, beside {others[0]!r}: bind "
+            "Study.data_dir to a directory with the files of all tasks, or take the one away"
+        )
+    if others:
+        check_data(others, Path(data_dir) if data_dir else None, plan.evaluate.num_fewshot)
+
+
+def _gather(plan: Plan, stages: Stages, command: str) -> dict[str, Any]:
+    """Writes the results of a study whose stages are all done."""
+    workdir = stages.workdir
     study = collect(plan, workdir) | {
         "command": command,
         "synthdiv_version": __version__,
@@ -88,241 +183,67 @@ def _run(plan: Plan, workdir: Path, command: str) -> dict[str, Any]:
     return study
 
 
-def _train(plan: Plan, model: Model, cell: Cell, seed: int, workdir: Path, stages: Stages) -> None:
-    """One training run: pre-training, fine-tuning, and the evaluation of both."""
-    shared = workdir / "shared"
-    where = run_directory(plan, workdir, cell.name, model.name, seed)
-    name = f"{cell.name}: {model.name}"
-    if len(plan.seeds) > 1:
-        name += f" seed {seed}"
-    if plan.config.seeds:
-        model = dataclasses.replace(
-            model,
-            pretrain=dataclasses.replace(model.pretrain, seed=seed),
-            sft=dataclasses.replace(model.sft, seed=seed),
-        )
-    mixed = partial(mixture, plan, cell, workdir, shared)
-    stages.run(f"{name} pretrain", partial(_pretrain, plan, model, mixed, where))
-    stages.run(f"{name} sft", partial(_fine_tune, plan, model, where, shared))
-    for phase in PHASES:
-        # Versions that measured accuracy alone called it "evaluate": it is done again, from the
-        # answers that are kept.
-        stages.run(f"{name} measure {phase}", partial(_evaluate, plan, phase, where, shared))
+def _adopt(stages: Stages) -> None:
+    """Takes over the log of a version that had no graph."""
+    log = stages.workdir / "stages.json"
+    if log.exists():
+        with locked(stages.workdir / f".{FINGERPRINT}.lock", stages.workdir):
+            stages.adopt(files.read_json(log))
+            log.rename(stages.workdir / "stages" / "earlier.json.txt")
 
 
-def run_directory(plan: Plan, workdir: Path, cell: str, model: str, seed: int) -> Path:
-    """Where one training run is: `CELL/MODEL`, and with several seeds `CELL/MODEL/seed_N`."""
-    where = workdir / cell / model
-    return where / f"seed_{seed}" if len(plan.seeds) > 1 else where
+@contextlib.contextmanager
+def _joined(workdir: Path, plan: Plan, inputs: Mapping[str, str]) -> Iterator[None]:
+    """Holds the directory together with others that run the same study.
 
-
-def stage_count(plan: Plan) -> int:
-    """How many stages a study has."""
-    generated = sum(not cell.config.corpus for cell in plan.cells)
-    runs = len(plan.models) * len(plan.seeds)
-    return generated + len(plan.cells) * (1 + 4 * runs) + 2
-
-
-def corpus_of(cell: Cell, workdir: Path) -> files.Corpus:
-    """The cell's corpus: the one named, or the one generated."""
-    path = cell.config.corpus or workdir / cell.name / "corpus"
-    return files.Corpus(path, cell.config.text_column)
-
-
-def _generate(plan: Plan, cell: Cell, workdir: Path) -> None:
-    from synthdiv.generation import generate
-    from synthdiv.llm import open_session
-
-    output = files.output_dir(workdir / cell.name / "corpus")
-    with open_session(plan.writer, output / "answers.sqlite") as session:
-        generate(plan.topics, output, cell.generate, session)
-
-
-def _score(plan: Plan, cell: Cell, workdir: Path) -> None:
-    from synthdiv.diversity import cluster_score
-    from synthdiv.llm import open_session
-
-    output = files.output_dir(workdir / cell.name / "score")
-    with open_session(plan.judge, output / "answers.sqlite") as session:
-        cluster_score(corpus_of(cell, workdir), plan.score, session, output)
-
-
-def _share(plan: Plan, workdir: Path, shared: Path) -> None:
-    """What all cells have in common: real text, instructions, questions, the tokenizer."""
-    from synthdiv.data import load_tokenizer, stdlib_instructions, train_tokenizer
-
-    real = _real_corpora(plan, shared)
-    _heldout_corpora(plan, shared)
-    if plan.config.instructions == "stdlib":
-        stdlib_instructions(
-            shared / "instructions.jsonl", plan.config.max_instructions, plan.config.seed
-        )
-    if not plan.config.data_dir:
-        _write_questions(plan, shared)
-    choice = plan.tokenizer
-    if choice.path:
-        load_tokenizer(choice.path).save(shared / "tokenizer")
-    else:
-        corpora = real + [corpus_of(cell, workdir) for cell in plan.cells]
-        train_tokenizer(
-            corpora, shared / "tokenizer", choice.vocab_size, choice.kind, choice.max_bytes
-        )
-
-
-def _real_corpora(plan: Plan, shared: Path) -> list[files.Corpus]:
-    from synthdiv.data import stdlib_corpus
-
-    return [
-        files.Corpus(stdlib_corpus(shared / "real" / "stdlib") if name == "stdlib" else name)
-        for name in plan.config.real
-    ]
-
-
-def _heldout_corpora(plan: Plan, shared: Path) -> list[files.Corpus]:
-    from synthdiv.data import stdlib_corpus
-
-    return [
-        files.Corpus(
-            stdlib_corpus(shared / "real" / "stdlib_heldout", heldout=True)
-            if name == "stdlib"
-            else name
-        )
-        for name in plan.config.heldout
-    ]
-
-
-def _write_questions(plan: Plan, shared: Path) -> None:
-    """Questions about the world's facts, over topics of which each cell has seen its share."""
-    from synthdiv.generation.topics import choose_topics, read_topics
-    from synthdiv.offline.world import World
-
-    config = plan.config
-    topics = choose_topics(read_topics(plan.topics), config.question_topics, config.seed)
-    questions = World().questions(
-        [topic.path for topic in topics], config.seed, config.questions_per_topic
-    )
-    directory = files.output_dir(shared / "questions")
-    lines = (json.dumps(q, ensure_ascii=False) + "\n" for q in questions)
-    files.write_text(directory / "world_facts.jsonl", "".join(lines))
-
-
-def _tokenize(plan: Plan, workdir: Path, shared: Path) -> None:
-    """Tokenizes the real text and every cell's corpus with the one tokenizer of the study."""
-    from synthdiv.data import load_tokenizer, tokenize_corpus
-
-    tokenizer = load_tokenizer(shared / "tokenizer")
-    how = dataclasses.asdict(plan.tokenize)
-    for corpus in _real_corpora(plan, shared):
-        tokenize_corpus(corpus, shared / "tokens" / corpus.name, tokenizer, **how)
-    for cell in plan.cells:
-        tokenize_corpus(corpus_of(cell, workdir), workdir / cell.name / "tokens", tokenizer, **how)
-
-
-def mixture(plan: Plan, cell: Cell, workdir: Path, shared: Path) -> MixtureConfig:
-    """The cell's corpus and the real text, each weighted to its effective tokens (section 3).
-
-    Real corpora share `Study.real_tokens` in proportion to their sizes.
+    Raises:
+        AtWork: they run it with other settings.
     """
-    real = [shared / "tokens" / corpus.name for corpus in _real_corpora(plan, shared)]
-    sizes = [_manifest(directory)["tokens"] for directory in real]
-    sources = [(str(workdir / cell.name / "tokens"), float(plan.config.synthetic_tokens))]
-    for directory, size in zip(real, sizes, strict=True):
-        sources.append((str(directory), plan.config.real_tokens * size / sum(sizes)))
-    return MixtureConfig(tuple(sources), names=(cell.name, *(d.name for d in real)))
+    work = {"settings": bindings_of(plan.settings), "inputs": dict(inputs)}
+    record = workdir / FINGERPRINT
+    try:
+        import fcntl
+    except ImportError:  # a system without POSIX locks
+        _enter(workdir, plan, work)
+        yield
+        return
+    with open(workdir / ".study.lock", "a+") as lock:
+        deadline = time.monotonic() + _PATIENCE_S
+        while True:
+            same = record.exists() and not differences(files.read_json(record), work)
+            kind = fcntl.LOCK_SH if same else fcntl.LOCK_EX
+            with contextlib.suppress(BlockingIOError, PermissionError):
+                fcntl.lockf(lock, kind | fcntl.LOCK_NB)
+                break
+            if time.monotonic() > deadline:
+                changed = differences(files.read_json(record), work) if record.exists() else []
+                raise AtWork(
+                    f"another process is at work in {str(workdir)!r} with other settings "
+                    f"({'; '.join(changed[:3])}): wait for it, or take another directory"
+                )
+            time.sleep(0.2)
+        if not same:
+            _enter(workdir, plan, work)
+            fcntl.lockf(lock, fcntl.LOCK_SH)
+        yield
 
 
-def _pretrain(plan: Plan, model: Model, mixed: Callable[[], MixtureConfig], where: Path) -> None:
-    from synthdiv.training import pretrain
+def _enter(workdir: Path, plan: Plan, work: Mapping[str, Any]) -> None:
+    """Writes down what the directory holds from now on.
 
-    config = dataclasses.replace(model.pretrain, mixture=mixed())
-    pretrain(config, where / "pretrain", plan.settings)
-
-
-def _fine_tune(plan: Plan, model: Model, where: Path, shared: Path) -> None:
-    from synthdiv.training import sft
-
-    name = plan.config.instructions
-    instructions = shared / "instructions.jsonl" if name == "stdlib" else Path(name)
-    sft(model.sft, where / "pretrain", instructions, where / "sft", plan.settings)
-
-
-def _evaluate(plan: Plan, phase: str, where: Path, shared: Path) -> None:
-    from synthdiv.evaluation import evaluate
-
-    evaluate(
-        where / phase,
-        plan.config.tasks,
-        where / f"{phase}.json",
-        plan.config.data_dir or shared / "questions",
-        plan.evaluate,
-        corpora=_heldout_corpora(plan, shared),
-    )
-
-
-def collect(plan: Plan, workdir: Path) -> dict[str, Any]:
-    """Gathers what the stages wrote into the content of `study.json`."""
-    cells = [_collect_cell(plan, cell, workdir) for cell in plan.cells]
-    return (
-        {"cells": cells}
-        | analyse(cells)
-        | {
-            "seed": plan.config.seed,
-            "seeds": list(plan.seeds),
-            "notices": _notices(plan),
-        }
-    )
-
-
-def _collect_cell(plan: Plan, cell: Cell, workdir: Path) -> dict[str, Any]:
-    where = workdir / cell.name
-    score = files.read_json(where / "score" / "score.json")
-    manifest = _manifest(where / "tokens")
-    generated = not cell.config.corpus
-    return {
-        "corpus": {
-            "name": cell.name,
-            "topics": cell.generate.topics if generated else None,
-            "generations": cell.generate.generations if generated else None,
-            "family": cell.generate.family if generated else None,
-            "documents": manifest["documents"],
-            "tokens": manifest["tokens"],
-            "epochs": plan.config.synthetic_tokens / max(manifest["tokens"], 1),
-        },
-        "score": {key: score["score"][key] for key in ("mean", "ci95", "standard_error")},
-        "baselines": score["baselines"],
-        "models": {
-            model.name: {phase: _outcome(plan, workdir, cell, model, phase) for phase in PHASES}
-            for model in plan.models
-        },
-    }
-
-
-def _manifest(tokens: Path) -> dict[str, Any]:
-    manifest = files.read_manifest(tokens)
-    if manifest is None:
-        raise UserError(
-            f"{str(tokens)!r} has lost its manifest.json: remove the study and run it again"
-        )
-    return manifest
-
-
-def _outcome(plan: Plan, workdir: Path, cell: Cell, model: Model, phase: str) -> dict[str, Any]:
-    """The mean of a model's runs, and each run."""
-    runs = []
-    for seed in plan.seeds:
-        where = run_directory(plan, workdir, cell.name, model.name, seed)
-        runs.append(outcome_of(files.read_json(where / f"{phase}.json")))
-    each = [{"seed": seed} | run for seed, run in zip(plan.seeds, runs, strict=True)]
-    return {**mean_of(runs), "runs": each}
-
-
-def _notices(plan: Plan) -> list[str]:
-    """What a reader must know before reading on."""
-    roles = (("written", plan.writer), ("judged", plan.judge))
-    offline = [role for role, settings in roles if settings.backend == "offline"]
-    if not offline:
-        return []
-    return [
-        f"The corpora were {' and '.join(offline)} by the offline stand-in, which is not an LLM: "
-        "this shows that the whole study works, and says nothing about any language model."
-    ]
+    Raises:
+        UserError: an earlier version has begun another study there.
+    """
+    record = workdir / FINGERPRINT
+    if (workdir / "stages.json").exists() and record.exists():
+        before = files.read_json(record)
+        # It hashed files that no stage reads, as well.
+        inputs = {name: sha for name, sha in before["inputs"].items() if name in work["inputs"]}
+        changed = differences(before | {"inputs": inputs}, work)
+        if changed:
+            raise UserError(
+                f"{str(workdir)!r} holds another study, begun by an earlier version "
+                f"({'; '.join(changed[:3])}): take another directory, or remove that one"
+            )
+    files.write_json(record, work)
+    files.write_text(workdir / "study.gin", plan.settings)

@@ -81,3 +81,25 @@ def corpora_needed(
         else:
             high = middle
     return max(high, 3)
+
+
+def detectable(
+    spread: float, noise: Noise, corpora: int, seeds: int = 1, wanted: float = 0.8
+) -> float | None:
+    """The smallest slope that a study sees with probability `wanted`.
+
+    Returns:
+        None where errors in the scores hide any slope.
+    """
+    low, high = 0.0, (noise.training + noise.questions + noise.corpora or 1.0) / spread
+    for _ in range(20):
+        if power(high, spread, noise, corpora, seeds) >= wanted:
+            break
+        low, high = high, 2 * high
+    else:
+        return None
+    for _ in range(30):
+        middle = (low + high) / 2
+        enough = power(middle, spread, noise, corpora, seeds) >= wanted
+        low, high = (low, middle) if enough else (middle, high)
+    return high

@@ -2,6 +2,7 @@
 
 import jax
 
+from synthdiv.errors import UserError, closest
 from synthdiv.model.config import ModelConfig
 
 # Dense bf16 FLOP/s (no sparsity) and bytes of memory, from the makers' data sheets. The first name
@@ -33,6 +34,19 @@ def peak_flops(device: jax.Device) -> float | None:
     """Returns the device's dense bf16 FLOP/s, or None for a device that is not in the table."""
     found = _row(device.device_kind)
     return found[0] if found else None
+
+
+def peak_of(name: str) -> float:
+    """Returns the dense bf16 FLOP/s of a device by its name, "h100" or "tpu v5p".
+
+    Raises:
+        UserError: it is not in the table.
+    """
+    found = _row(name) or _row(f"TPU {name}")
+    if found is None:
+        known = ", ".join(DEVICES)
+        raise UserError(f"no device {name!r} is known{closest(name, DEVICES)}; known: {known}")
+    return found[0]
 
 
 def memory_bytes(device: jax.Device) -> float | None:

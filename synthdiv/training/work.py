@@ -54,8 +54,7 @@ def pretraining(
     return (
         start
         | {"steps": steps}
-        | _settings("Pretrain", dataclasses.asdict(config))
-        | _named("Model", dataclasses.asdict(config.model), _HOW_A_STEP_IS_COMPUTED)
+        | settings_of(config)
         | {"tokenizer": data.tokenizer_sha256, "sequence_length": data.sequence_length}
         | {"Mixture.names": list(data.source_names)}
         | {f"Mixture.{name}": source for name, source in data.contents().items()}
@@ -68,10 +67,18 @@ def fine_tuning(
     """Returns what decides the result of fine-tuning `checkpoint`; reads all of its files."""
     return (
         {"command": "sft", "init_from": weights.content_digest(checkpoint)}
-        | _settings("SFT", dataclasses.asdict(config))
+        | settings_of(config)
         | {"chat template": sha256_text(template.source), "ChatTemplate.system": template.system}
         | {"input": [_content(path) for path in inputs]}
     )
+
+
+def settings_of(config: PretrainConfig | SFTConfig) -> Work:
+    """Returns the settings that decide a run's result, without its data."""
+    if isinstance(config, SFTConfig):
+        return _settings("SFT", dataclasses.asdict(config))
+    model = _named("Model", dataclasses.asdict(config.model), _HOW_A_STEP_IS_COMPUTED)
+    return _settings("Pretrain", dataclasses.asdict(config)) | model
 
 
 def _content(path: Path) -> str:

@@ -115,56 +115,74 @@ def test_the_page_opens_without_an_error_and_its_links_lead_somewhere(finished):
 
 def test_a_finished_study_is_not_done_again(finished, home):
     before = {p: p.stat().st_mtime_ns for p in finished.rglob("*") if p.is_file()}
-    run = study(finished, home)
+    run = study(finished, home, "--jobs=2")
     _, err = run.communicate(timeout=120)
     assert run.returncode == 0 and "[" not in err, err
+    assert err.startswith("nothing to do: all 26 stages are done")
     changed = {p for p, t in before.items() if p.stat().st_mtime_ns != t}
     kept = {p for p in changed if p.parent != finished / "figures"}
     assert {p.name for p in kept} <= {"study.json", "report.html"}
 
 
 @pytest.mark.parametrize(
-    ("other", "named"),
+    ("other", "again"),
     [
-        (["--bind=Study.seed=1"], "Study.seed was None and is now '1'"),
-        (["--input={home}/real.txt", "--dry_run"], "Study.real was None and is now "),
+        (["--bind=Study.seed=1"], 25),  # all but Python's documentation
+        # Corpus, score, tokens, pre-training, fine-tuning and two evaluations.
+        (["--bind=T8/Generate.generations=8"], 7),
+        (["--bind=LLM.concurrency=3", "--bind=Pretrain.log_every=1"], 0),
     ],
-    ids=["run", "dry_run"],
 )
-def test_another_study_is_refused_the_directory(finished, home, run_command, other, named):
-    (home / "real.txt").write_text("A text that is not the standard library's.\n")
-    other = [flag.format(home=home) for flag in other]
-    done = run_command("study", *SMOKE, f"--workdir={finished}", *other)
-    assert done.code == 2 and done.stderr.count("\n") == 1 and named in done.stderr
+def test_a_plan_names_what_other_settings_would_do_again(finished, run_command, other, again):
+    done = run_command("study", *SMOKE, f"--workdir={finished}", "--dry_run", *other)
+    assert done.code == 0, done.stderr
+    assert done.stdout.count("again: ") == again, done.stdout
 
 
 @pytest.mark.slow
-def test_killed_again_and_again_it_finds_the_same(finished, home, tmp_path):
-    """SIGKILL and Ctrl-C at twelve random moments; no stage that was logged is done again."""
-    rng = random.Random(0)
-    workdir = tmp_path / "killed"
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_killed_again_and_again_it_finds_the_same(home, tmp_path, jobs):
+    """SIGKILL and Ctrl-C at twenty random moments, of all processes or of one stage's alone."""
+    rng = random.Random(jobs)
+    whole, workdir = tmp_path / "whole", tmp_path / "killed"
+    run = study(whole, home, f"--jobs={jobs}")
+    _, err = run.communicate(timeout=1200)
+    assert run.returncode == 0, err
     kills = 0
     while True:
-        run = study(workdir, home)
+        run = study(workdir, home, f"--jobs={jobs}")
         try:
-            done_before = set(stages(workdir))
-            run.wait(timeout=rng.uniform(3, 15) if kills < 12 else 600)
+            done_before = done(workdir)
+            run.wait(timeout=rng.uniform(3, 15) if kills < 20 else 1200)
         except subprocess.TimeoutExpired:
-            run.send_signal(signal.SIGKILL if kills % 2 else signal.SIGINT)
             kills += 1
-        _, err = run.communicate(timeout=120)
+            if not (kills % 3 == 0 and kill_a_child(run.pid, rng)):
+                run.send_signal(signal.SIGKILL if kills % 2 else signal.SIGINT)
+        _, err = run.communicate(timeout=1200)
         begun = set(re.findall(r"^\[\d+/\d+\] (.*)$", err, re.MULTILINE))
         assert not begun & done_before
         if run.returncode == 0:
             break
         assert run.returncode in (-signal.SIGKILL, 130), err
     assert kills >= 3
-    assert results(workdir) == results(finished)
+    assert results(workdir) == results(whole)
 
 
-def stages(workdir: Path) -> dict:
-    path = workdir / "stages.json"
-    return json.loads(path.read_text()) if path.exists() else {}
+def kill_a_child(pid: int, rng: random.Random) -> bool:
+    """Kills one process of a stage, as a machine without memory does."""
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    found = children.read_text().split() if children.exists() else []
+    for child in rng.sample(found, len(found)):
+        if "spawn_main" in Path(f"/proc/{child}/cmdline").read_text():
+            os.kill(int(child), signal.SIGKILL)
+            return True
+    return False
+
+
+def done(workdir: Path) -> set[str]:
+    """The stages that are done, by name."""
+    records = [json.loads(path.read_text()) for path in (workdir / "stages").glob("*.json")]
+    return {record["stage"] for record in records if record["seconds"] is not None}
 
 
 def readme_commands() -> list[str]:

@@ -1,5 +1,6 @@
 """Charts are well-formed SVG, put data where it belongs, and escape what text they are given."""
 
+import itertools
 import math
 import re
 import xml.etree.ElementTree as ElementTree
@@ -175,3 +176,17 @@ def test_colours_stand_out_in_light_and_in_dark():
                 assert contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
             for group in range(charts.SERIES):
                 assert contrast(colours[f"g{group}"], colours[ground]) >= 3
+
+
+def test_labels_of_close_points_do_not_hide_each_other():
+    points = [Point(7.0 + 0.02 * i, 1.0 + 0.01 * i, f"T{128 * 2**i}") for i in range(3)]
+    far = Point(2.0, 2.0, "T4")
+    svg = charts.svg(Scatter([*points, far], title="t", x_label="x", y_label="y"))
+    places = re.findall(r'<text class="label" x="([\d.]+)" y="([\d.]+)" text-anchor="(\w+)"', svg)
+    boxes = []
+    for (x, y, anchor), point in zip(places, [*points, far], strict=True):
+        width = 7 * len(point.label)
+        left = float(x) - (width if anchor == "end" else 0)
+        boxes.append((left, float(y) - 10, left + width, float(y)))
+    for a, b in itertools.combinations(boxes, 2):
+        assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]

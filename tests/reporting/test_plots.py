@@ -41,7 +41,7 @@ def test_a_study_has_a_panel_for_each_model_and_phase_with_its_line(matplotlib, 
     study = made_up_study()
     whole = plot_study(study)
     titles = [axes.get_title() for axes in whole.axes]
-    assert titles[:2] == ["tiny, pre-trained", "tiny, fine-tuned"]
+    assert titles[:2] == ["tiny pre-trained", "tiny fine-tuned"]
     assert len(titles) == 2 * len(study["outcomes"]["tiny"]["sft"])
     chance, line = whole.axes[1].lines
     assert set(chance.get_ydata()) == {25}

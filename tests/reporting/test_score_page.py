@@ -409,6 +409,29 @@ def valued(scored, tmp_path_factory):
     return root / "out"
 
 
+def test_a_comparison_differs_at_every_level(valued, window):
+    found = read_json(valued / "comparison.json")
+    by_level = {one["level"]: one for one in found["level_differences"]}
+    levels = [
+        {f"{one['facet']}.{one['level']}": one for one in corpus["levels"]}
+        for corpus in found["corpora"].values()
+    ]
+    assert by_level.keys() == levels[0].keys()
+    for name, one in by_level.items():
+        means = [at[name]["mean"] for at in levels]
+        assert one["difference"] == pytest.approx(means[0] - means[1])
+        assert one["ci95"][0] <= one["difference"] <= one["ci95"][1]
+    (headline,) = found["differences"]
+    assert by_level[found["level"]] == {"level": found["level"]} | headline
+    for corpus, at in zip(found["corpora"].values(), levels, strict=True):
+        assert (
+            at[found["level"]]["effective_values"] == corpus["pairs"]["effective_clusters"]["mean"]
+        )
+    window.open(valued / "report.html", 1280, False)
+    shown = window.run("document.querySelector('#levels tbody').textContent")
+    assert shown.count(", p ") == len(by_level)
+
+
 def test_values_say_what_a_corpus_is_made_of_and_lead_to_documents(valued, window):
     name = next(iter(read_json(valued / "comparison.json")["corpora"]))
     score = read_json(valued / name / "score.json")

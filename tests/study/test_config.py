@@ -28,19 +28,55 @@ def test_scopes_bind_cells_models_and_who_answers():
     assert [c.generate.topics for c in made.cells] == [5, 9]
     assert [c.config.corpus for c in made.cells] == ["x.jsonl", ""]
     assert made.models[0].pretrain.model.hidden == 60
-    assert (made.writer.backend, made.judge.backend) == ("offline", "openai")
+    assert [w.backend for c in made.cells for w in c.writers] == ["offline", "offline"]
+    assert made.judge.backend == "openai"
     assert {made.score.seed, made.cells[0].generate.seed, made.models[0].sft.seed} == {3}
 
 
-def test_every_seed_is_a_training_run_with_a_folder_of_its_own(tmp_path):
-    from synthdiv.study.run import run_directory, stage_count
+def test_every_point_of_the_grid_is_a_training_run_with_a_folder_of_its_own():
+    one, several = plan("Study.seed = 3"), plan("Study.seeds = [4, 5]")
+    assert [run.folder for run in one.runs()] == ["a/m", "b/m"]
+    assert [run.model.pretrain.seed for run in one.runs()] == [3, 3]
+    assert [run.folder for run in several.runs()][:2] == ["a/m/seed_4", "b/m/seed_4"]
+    assert {run.model.sft.seed for run in several.runs()} == {4, 5}
+    mixed = plan(
+        "Study.mixtures = ['little', 'none']",
+        "Study.real_tokens = 100",
+        "little/Mix.synthetic_tokens = 7",
+        "none/Mix.synthetic_tokens = 0",
+    )
+    assert [run.folder for run in mixed.runs()] == [
+        "a/m/little",
+        "b/m/little",
+        "a/m/none",
+        "b/m/none",
+    ]
+    assert {(r.key, r.mixture.synthetic_tokens, r.mixture.real_tokens) for r in mixed.runs()} == {
+        ("m/little", 7, 100),
+        ("m/none", 0, 100),
+    }
 
-    one, several = plan("Study.seed = 3"), plan("Study.seeds = [4, 5, 6]")
-    assert one.seeds == (3,) and list(several.seeds) == [4, 5, 6]
-    # Two corpora are generated and scored, and four stages a run; two are shared.
-    assert stage_count(one) == 4 + 2 * 4 + 2 and stage_count(several) == 4 + 3 * 2 * 4 + 2
-    assert run_directory(one, tmp_path, "a", "m", 3) == tmp_path / "a" / "m"
-    assert run_directory(several, tmp_path, "a", "m", 5) == tmp_path / "a" / "m" / "seed_5"
+
+def test_a_cell_may_have_writers_of_its_own():
+    made = plan(
+        "writer/LLM.backend = 'openai'",
+        "writer/LLM.model = 'x'",
+        "writer/LLM.base_url = 'http://h/v1'",
+        "writer/b/LLM.model = 'y'",
+        "a/Generate.writers = {'openai:p': 1, 'gemini:q': 2}",
+    )
+    first, second = made.cells
+    assert [(w.backend, w.model) for w in first.writers] == [("openai", "p"), ("gemini", "q")]
+    assert [(w.backend, w.model) for w in second.writers] == [("openai", "y")]
+
+
+def test_a_cap_of_the_command_line_is_the_study_s():
+    from synthdiv.study.config import TARGETS, read_plan
+
+    bound = ["Study.cells = ['a']", "Study.models = ['m']", "LLM.max_calls = 3"]
+    made = read_plan(config.load(TARGETS, [], bound), max_calls=9, max_cost_usd=2.0)
+    assert {made.judge.max_calls, made.cells[0].writers[0].max_calls} == {9}
+    assert made.judge.max_cost_usd == 2.0
 
 
 def test_one_held_out_text_may_stand_by_itself():
@@ -49,7 +85,7 @@ def test_one_held_out_text_may_stand_by_itself():
 
 
 def test_changed_files_make_another_study(tmp_path):
-    from synthdiv.study.config import inputs_of
+    from synthdiv.study.inputs import inputs_of
 
     for name in ("real", "cell", "questions/task", "talks"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -73,6 +109,18 @@ def test_changed_files_make_another_study(tmp_path):
         inputs_of(made)
 
 
+def test_a_cell_without_the_text_column_is_named_with_its_binding(tmp_path):
+    from synthdiv.study.inputs import inputs_of
+
+    (tmp_path / "mine.jsonl").write_text('{"content": "a text"}\n')
+    given = plan(f"b/Cell.corpus = '{tmp_path}/mine.jsonl'")
+    with pytest.raises(UserError, match=r"cell 'b': .*'content'.*with b/Cell\.text_column"):
+        inputs_of(given)
+    with pytest.raises(UserError, match=r"cell 'a' \(a/Cell\.corpus\): .*nowhere"):
+        inputs_of(plan("a/Cell.corpus = 'nowhere.jsonl'"))
+    inputs_of(plan(f"b/Cell.corpus = '{tmp_path}/mine.jsonl'", "Cell.text_column = 'content'"))
+
+
 def test_other_real_text_is_another_study():
     other = plan(real=("wiki.jsonl",))
     assert other.config.real == ("wiki.jsonl",) and other.settings != plan().settings
@@ -90,6 +138,10 @@ def test_other_real_text_is_another_study():
             "did you mean 'configs/topics/seeds.jsonl'",
         ),
         ("Study.topcs = 'x'", "did you mean 'Study.topics'"),
+        ("Study.phases = ['sft']", "['pretrain', 'sft'] or ['pretrain']"),
+        ("Study.real_shares = [1, 2]", "2 numbers for 1 corpora"),
+        ("Study.tokenizer_from = ['aa']", "did you mean 'a'"),
+        ("Study.real_tokens = -1", "a mixture of no"),
     ],
 )
 def test_a_wrong_study_is_one_clear_line(binding, message):
@@ -101,7 +153,6 @@ def test_a_wrong_study_is_one_clear_line(binding, message):
 @pytest.mark.parametrize("name", ["quickstart", "smoke"])
 def test_installed_studies_can_be_read(name):
     from synthdiv.study.config import TARGETS, read_plan
-    from synthdiv.study.run import stage_count
 
     made = read_plan(config.load(TARGETS, [f"configs/study/{name}.gin"]))
-    assert stage_count(made) == len(made.cells) * (2 + 4 * len(made.models)) + 2
+    assert len(made.runs()) == len(made.cells) * len(made.models) * len(made.seeds)

@@ -1,0 +1,333 @@
+"""What a scored corpus lacks and what it has too much of: the answer to "what next?".
+
+The documents that a score's rounds read are a random sample of the corpus. They are counted by the
+values of the score's codebooks, or by the groups of clusters that recur where there is none, and by
+the branches of a topic tree. Of n documents that were read, what none of them has is less than 3/n
+of the corpus with 95% confidence; what some have gets Wilson's interval.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from synthdiv.diversity.recurring import find_recurring
+from synthdiv.errors import UserError
+from synthdiv.generation.grounds import TopicWords
+from synthdiv.generation.topics import Topic, read_topics
+from synthdiv.plans import text_table
+from synthdiv.reporting.score_files import ScoreFiles, read_score_files
+from synthdiv.reporting.values import FEW, known_values, paths
+
+FULL = 1.5  # times its even share from which something is too full, if its interval is above that
+_Z = 1.96  # of a 95% interval
+_NONE = 3.0  # documents that might have been there with 95% confidence where none was
+_SHOWN = 12  # rows of one kind on a terminal
+_KEYWORDS = 6  # of a seed made of a value
+
+Path_ = tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """What part of a corpus something is.
+
+    Attributes:
+        path: its name, below the names of what it belongs to.
+        documents: how many of those that were read; a document of several values counts in parts.
+        read: how many documents were read that could have been.
+        even: the share that it would have if nothing were fuller than anything else.
+    """
+
+    path: Path_
+    documents: float
+    read: int
+    even: float
+
+    @property
+    def share(self) -> float:
+        return self.documents / self.read
+
+    @property
+    def ci95(self) -> tuple[float, float]:
+        """Wilson's interval; the rule of three where no document was found."""
+        if not self.documents:
+            return 0.0, min(_NONE / self.read, 1.0)
+        total, share = self.read, self.share
+        centre = share + _Z**2 / (2 * total)
+        reach = _Z * math.sqrt(share * (1 - share) / total + _Z**2 / (4 * total**2))
+        scale = 1 + _Z**2 / total
+        return max((centre - reach) / scale, 0.0), min((centre + reach) / scale, 1.0)
+
+    @property
+    def times(self) -> float:
+        """Its share over the even one."""
+        return self.share / self.even
+
+    def as_json(self) -> dict[str, Any]:
+        """As gaps.json has it."""
+        return {
+            "path": list(self.path),
+            "documents": round(self.documents, 3),
+            "read": self.read,
+            "share": self.share,
+            "ci95": list(self.ci95),
+            "even_share": self.even,
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Shelf:
+    """All that a corpus could hold at one level of a facet or a tree.
+
+    Attributes:
+        name: such as "subject.discipline".
+        shares: of each value or branch.
+        closed: whether the list says what there could be, so that something can be missing.
+    """
+
+    name: str
+    shares: tuple[Share, ...]
+    closed: bool = True
+
+    @property
+    def missing(self) -> list[Share]:
+        """What no document that was read has."""
+        return [one for one in self.shares if not one.documents]
+
+    @property
+    def few(self) -> list[Share]:
+        """What next to none has, rarest first."""
+        found = [one for one in self.shares if 0 < one.documents <= FEW]
+        return sorted(found, key=lambda one: one.share) if self.closed else []
+
+    @property
+    def full(self) -> list[Share]:
+        """What far more have than an even share, fullest first."""
+        found = [one for one in self.shares if one.documents > FEW]
+        return sorted(
+            (one for one in found if one.ci95[0] > FULL * one.even), key=lambda one: -one.share
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """As gaps.json has it."""
+        parts = {"missing": self.missing, "few": self.few, "full": self.full}
+        listed = {name: [one.as_json() for one in found] for name, found in parts.items()}
+        return {"level": self.name, "known": len(self.shares), "closed": self.closed} | listed
+
+
+@dataclasses.dataclass(frozen=True)
+class Gaps:
+    """What is missing in a corpus, and what is too full.
+
+    Attributes:
+        corpus: its name.
+        judge: who read it.
+        read: documents that were read.
+        shelves: levels of facets, recurring groups, levels of the tree.
+        seeds: topics that nobody, or next to nobody, wrote about.
+    """
+
+    corpus: str
+    judge: str
+    read: int
+    shelves: tuple[Shelf, ...]
+    seeds: tuple[Topic, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """What gaps.json holds."""
+        return {
+            "corpus": self.corpus,
+            "judge": self.judge,
+            "documents_read": self.read,
+            "not_seen_means_share_below": min(_NONE / self.read, 1.0),
+            "full_from": FULL,
+            "levels": [shelf.as_json() for shelf in self.shelves],
+            "seeds": len(self.seeds),
+        }
+
+    def seed_lines(self) -> str:
+        """The topic seeds as JSON lines."""
+        rows = [{"path": list(one.path), "keywords": list(one.keywords)} for one in self.seeds]
+        return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+    def __str__(self) -> str:
+        head = [
+            f"{self.corpus}: {self.read:,} documents were read; what none of them has is less than"
+            f" {min(_NONE / self.read, 1):.1%} of the corpus (95%)"
+        ]
+        if not any(shelf.closed for shelf in self.shelves):
+            head.append(
+                "what is missing cannot be told: clusters have no list of what there could be; a"
+                " score by values at levels has one, and so has a topic tree"
+            )
+        return "\n\n".join(["\n".join(head), *(block for s in self.shelves if (block := _told(s)))])
+
+
+def _told(shelf: Shelf) -> str:
+    rows = []
+    for word, found in (("missing", shelf.missing), ("few", shelf.few), ("full", shelf.full)):
+        for one in found[:_SHOWN]:
+            low, high = one.ci95
+            ends = f"{low:.1%} to {high:.1%}" if one.documents else f"below {high:.1%}"
+            share, even = f"{one.share:.1%}", f"{one.even:.1%}"
+            rows.append((word, " / ".join(one.path), f"{one.documents:.3g}", share, ends, even))
+        if (more := len(found) - _SHOWN) > 0:
+            rows.append((word, f"and {more:,} more", "", "", "", ""))
+    summary = f"{shelf.name}: {len(shelf.shares):,} " + (
+        f"known, {len(shelf.missing):,} missing, {len(shelf.few):,} with {FEW} documents or fewer,"
+        if shelf.closed
+        else "found,"
+    )
+    summary += f" {len(shelf.full):,} too full"
+    head = ("", shelf.name, "documents", "share", "95% interval", "even share")
+    return f"{summary}\n{text_table(head, rows, left=2)}" if rows else summary
+
+
+def find_gaps(score: Path | str, topics: Path | str | None = None, depth: int = 2) -> Gaps:
+    """Says what a scored corpus lacks and what it has too much of.
+
+    Args:
+        score: directory of a score.
+        topics: JSONL of topic seeds, the tree to look in.
+        depth: levels of the tree that are looked at; seeds come from branches of the last one.
+
+    Raises:
+        UserError: there is no score, or no usable tree, or nothing was read.
+    """
+    files = read_score_files(score)
+    read = sorted({index for one in files.rounds if not one.failed for index in one.indices})
+    if not read:
+        raise UserError(f"no round of {score} was judged: there is nothing to look for gaps in")
+    if depth < 1:
+        raise UserError("`depth` must be at least 1")
+    shelves, seeds = _values(files)
+    if not shelves and all(index in files.documents for index in read):
+        shelves = _groups(files, len(read))
+    if topics is not None:
+        branches, lacking = _branches(files, read, read_topics(topics), depth)
+        shelves, seeds = [*shelves, *branches], lacking + seeds
+    about = files.score.get("corpus") or {}
+    return Gaps(
+        corpus=str(about.get("name", "corpus")),
+        judge=str((files.score.get("judge") or {}).get("model", "")),
+        read=len(read),
+        shelves=tuple(shelves),
+        seeds=tuple({topic.key: topic for topic in reversed(seeds)}.values())[::-1],
+    )
+
+
+def _values(files: ScoreFiles) -> tuple[list[Shelf], list[Topic]]:
+    """Every level of every facet, and seeds out of the values that the headline's facet lacks."""
+    codebooks: Sequence[Mapping[str, Any]] = files.score.get("codebooks") or ()
+    if not codebooks or not files.values:
+        return [], []
+    set_of = {one.number: one.criteria_set % len(codebooks) for one in files.rounds}
+    rows: dict[int, list[Mapping[str, Any]]] = defaultdict(list)  # by codebook
+    for row in files.values:
+        rows[set_of[row["round"]]].append(row)
+    read = {book: len({row["index"] for row in found}) for book, found in rows.items()}
+    headline = str((files.score.get("config") or {}).get("level", "")).partition(".")[0]
+    shelves, seeds = [], []
+    for number, facet in enumerate(codebooks[0]["facets"]):
+        levels = [level["name"] for level in facet["levels"]]
+        if not any(f"{facet['name']}.{level}" in row for row in files.values for level in levels):
+            continue  # sorted by another facet
+        names: dict[Path_, tuple[str, str]] = {}
+        could: Counter[Path_] = Counter()  # documents that were held against a list with this value
+        have: dict[Path_, float] = defaultdict(float)
+        for book, found in rows.items():
+            for path, told in known_values(codebooks[book]["facets"][number]):
+                names.setdefault(path, told)
+                could[path] += read[book]
+            times = Counter(row["index"] for row in found)
+            for row in found:
+                for path, _ in paths(row, facet["name"], levels):
+                    have[path] += 1 / times[row["index"]]
+        branches = {path[:-1] for path in names}
+        for at, level in enumerate(levels):
+            here = [path for path in names if len(path) == at + 1]
+            if not here or not any(f"{facet['name']}.{level}" in row for row in files.values):
+                continue
+            shares = (
+                Share(_named(path, names), _whole(have.get(path, 0.0)), could[path], 1 / len(here))
+                for path in here
+            )
+            shelves.append(Shelf(f"{facet['name']}.{level}", tuple(shares)))
+        if facet["name"] == headline and shelves:
+            leaves = {path: _whole(have.get(path, 0.0)) for path in names if path not in branches}
+            rare = [path for path, count in leaves.items() if count <= FEW]
+            seeds = [_seed(path, names) for path in sorted(rare, key=leaves.__getitem__)]
+    return shelves, seeds
+
+
+def _whole(count: float) -> float:
+    """A sum of parts without the last bits that adding them leaves."""
+    return round(count, 9)
+
+
+def _named(path: Path_, names: Mapping[Path_, tuple[str, str]]) -> Path_:
+    return tuple(names[path[: n + 1]][0] for n in range(len(path)))
+
+
+def _seed(path: Path_, names: Mapping[Path_, tuple[str, str]]) -> Topic:
+    """A value as a topic: its path, and what its meaning lists."""
+    parts = names[path][1].rstrip(".").replace(";", ",").split(",")
+    keywords = [words.strip() for words in parts if words.strip()][:_KEYWORDS]
+    return Topic(tuple(name.replace("/", " or ") for name in _named(path, names)), tuple(keywords))
+
+
+def _groups(files: ScoreFiles, read: int) -> list[Shelf]:
+    """The groups of clusters that recur; nobody knows which others there could be."""
+    groups = find_recurring(files.clusters, files.documents, most=len(files.clusters))
+    shares = (Share((one.name,), one.share * read, read, 1 / len(groups)) for one in groups)
+    return [Shelf("recurring clusters", tuple(shares), closed=False)]
+
+
+def _branches(
+    files: ScoreFiles, read: Sequence[int], topics: Sequence[Topic], depth: int
+) -> tuple[list[Shelf], list[Topic]]:
+    """The first levels of a tree, and the seeds of its last level's empty branches."""
+    found = _topics_of(files, read, topics)
+    if not any(found.values()):
+        raise UserError("`topics` has no branch that any document that was read belongs to")
+    shelves = []
+    for levels in range(1, depth + 1):
+        seeds = Counter(topic.path[:levels] for topic in topics)
+        have: dict[Path_, float] = defaultdict(float)
+        for of in found.values():
+            for path in of:
+                have[path[:levels]] += 1 / len(of)
+        shares = (
+            Share(path, _whole(have.get(path, 0.0)), len(read), count / len(topics))
+            for path, count in seeds.items()
+        )
+        shelves.append(Shelf(f"topics, level {levels}", tuple(shares)))
+    last, used = shelves[-1], {path for of in found.values() for path in of}
+    order = {one.path: place for place, one in enumerate([*last.missing, *last.few])}
+    lacking = [t for t in topics if t.path[:depth] in order and t.path not in used]
+    return shelves, sorted(lacking, key=lambda topic: order[topic.path[:depth]])
+
+
+def _topics_of(
+    files: ScoreFiles, read: Iterable[int], topics: Sequence[Topic]
+) -> dict[int, list[Path_]]:
+    """Paths of each document's topics: as its provenance has them, else by the words it uses."""
+    words: TopicWords | None = None
+    found: dict[int, list[Path_]] = {}
+    for index in read:
+        document = files.documents.get(index)
+        told = str(document.provenance.get("topic") or "") if document else ""
+        if told:
+            found[index] = [tuple(key.split("/")) for key in told.split(" + ")]
+        elif document:
+            words = words or TopicWords(topics)
+            met = words.met(document.text)
+            best = max(met, key=lambda place: (met[place], -place), default=None)
+            found[index] = [] if best is None else [topics[best].path]
+    return found

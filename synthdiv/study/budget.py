@@ -1,0 +1,199 @@
+"""What training would take: tokens, steps, epochs, FLOPs, chip-hours and disk of a whole study."""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+
+from synthdiv import plans
+from synthdiv.errors import UserError
+from synthdiv.study.config import STDLIB, Cell, Mixture, Model, Plan, trained
+
+_STATE_BYTES = 12  # a parameter: the weight and two moments, in 32 bits
+_CORPUS_BYTES = 2.0  # a token of text, compressed, with where it came from
+_ANSWER_BYTES = 6.0  # a token of a reply, as it is kept
+
+
+@dataclasses.dataclass(frozen=True)
+class Table(plans.Plan):
+    """A plan that is printed as a table."""
+
+    head: Sequence[str] = ()
+    rows: Sequence[Sequence[str]] = ()
+
+    def __str__(self) -> str:
+        return plans.text_table(self.head, self.rows)
+
+
+def budget(
+    study: Plan, written: Mapping[str, float], device: str, mfu: float, jobs: int
+) -> dict[str, plans.Plan]:
+    """Returns plans of the corpora, of training and of the whole.
+
+    Args:
+        study: what to study.
+        written: tokens that each corpus is likely to have, of those that are generated.
+        device, mfu, jobs: as `preview`.
+
+    Raises:
+        UserError: a device that is not known, or a share that is none.
+    """
+    from synthdiv.training.flops import peak_of
+
+    if not 0 < mfu <= 1:
+        raise UserError(f"`mfu={mfu:g}` is no share of a device's peak: it is above 0, at most 1")
+    peak = peak_of(device)
+    tokens = {cell.name: _tokens(cell, written) for cell in study.cells}
+    lines = [_line(study, model, mix) for model in study.models for mix in study.mixtures]
+    runs = len(study.cells) * len(study.seeds)
+    hours = {
+        kind: sum(line[kind] for line in lines) * runs / (mfu * peak) / 3600
+        for kind in ("flops", "flops_6nd")
+    }
+    disk = _disk(study, tokens, runs)
+    summary = {
+        "accelerators": f"{device} at {100 * mfu:g}% of {peak:.3g} FLOP/s",
+        "pre-training": f"{_few(hours['flops'])} chip-hours with attention, "
+        f"{_few(hours['flops_6nd'])} by 6ND; fine-tuning and evaluation are not counted",
+        "hours": f"{_few(hours['flops'] / jobs)} on {jobs:,} at a time",
+        "disk": " + ".join(f"{_few(size / 1e9)} GB of {name}" for name, size in disk.items())
+        + f" = {_few(sum(disk.values()) / 1e9)} GB",
+    }
+    figures = {"chip_hours": hours["flops"], "chip_hours_6nd": hours["flops_6nd"]}
+    whole = plans.Plan(summary, figures | {"disk_bytes": sum(disk.values())})
+    return {
+        "corpora": _corpora(study, tokens),
+        "training": _training(study, lines, runs, mfu * peak),
+        "whole": whole,
+    }
+
+
+def _few(number: float) -> str:
+    """A number for people: with one digit after the point, or of two digits where it is small."""
+    return f"{number:,.1f}" if number >= 0.1 else f"{number:.2g}"
+
+
+def _tokens(cell: Cell, written: Mapping[str, float]) -> float | None:
+    """About how many tokens a corpus has; None where nobody can tell."""
+    if cell.config.tokens:
+        return cell.config.tokens
+    if cell.name in written:
+        return written[cell.name]
+    try:
+        corpus = cell.config.open(cell.config.corpus)
+    except UserError:
+        return None
+    return sum(len(document.text.encode("utf-8", "replace")) for document in corpus) / 4
+
+
+def _line(study: Plan, model: Model, mixture: Mixture) -> dict[str, float]:
+    """What one training run takes."""
+    length, sizes = study.tokenize.sequence_length, model.pretrain.model
+    one_pass = mixture.synthetic_tokens + mixture.real_tokens
+    tokens = model.pretrain.tokens or one_pass
+    steps = math.ceil(tokens / (model.pretrain.batch_size * length))
+    return {
+        "parameters": sizes.parameters,
+        "tokens": tokens,
+        "steps": steps,
+        "passes": tokens / one_pass,
+        "synthetic": mixture.synthetic_tokens,
+        "real": mixture.real_tokens,
+        "flops": tokens * sizes.flops_per_token(length),
+        "flops_6nd": 6 * sizes.parameters * tokens,
+    }
+
+
+def _corpora(study: Plan, tokens: Mapping[str, float | None]) -> Table:
+    """Tokens of each corpus, and how often every mixture reads them."""
+    named = [mixture.name or "read" for mixture in study.mixtures]
+    head = ["corpus", "topics", "texts", "tokens", *(f"{name}: epochs" for name in named)]
+    rows, figures = [], {}
+    for cell in study.cells:
+        count = tokens[cell.name]
+        config, generated = cell.generate, not cell.config.corpus
+        subjects = config.topics or config.documents
+        texts = f"{subjects * config.generations:,}" if generated and subjects else ""
+        epochs = [None if not count else mix.synthetic_tokens / count for mix in study.mixtures]
+        rows.append(
+            [
+                cell.name,
+                f"{config.topics:,}" if generated and config.topics else "",
+                texts,
+                "unknown" if count is None else f"{count:,.0f}",
+                *("" if one is None else f"{one:.2f}" for one in epochs),
+            ]
+        )
+        figures[cell.name] = {"tokens": count, "epochs": epochs}
+    return Table({}, figures, head=head, rows=rows)
+
+
+def _training(
+    study: Plan, lines: Sequence[Mapping[str, float]], runs: int, rate: float
+) -> plans.Plan:
+    """One training run of each kind, and what all of that kind take."""
+    head = [
+        *("model", "parameters", "tokens", "steps", "synthetic a pass", "real a pass", "passes"),
+        *("FLOPs", "by 6ND", "chip-hours", "by 6ND", "runs"),
+    ]
+    kinds = [(model, mix) for model in study.models for mix in study.mixtures]
+    rows, figures = [], {}
+    for (model, mixture), line in zip(kinds, lines, strict=True):
+        hours = [line[kind] / rate / 3600 for kind in ("flops", "flops_6nd")]
+        name = trained(model, mixture)
+        rows.append(
+            [
+                name,
+                f"{line['parameters']:,}",
+                f"{line['tokens']:,.0f}",
+                f"{line['steps']:,}",
+                f"{line['synthetic']:,.0f}",
+                f"{line['real']:,.0f}",
+                f"{line['passes']:.2f}",
+                f"{line['flops']:.3g}",
+                f"{line['flops_6nd']:.3g}",
+                *map(_few, hours),
+                f"{runs:,}",
+            ]
+        )
+        real = _shares(study, mixture)
+        figures[name] = {**line, "chip_hours": hours[0], "chip_hours_6nd": hours[1], **real}
+    shares = [
+        f"{name} {amount:,.0f}"
+        for name, amount in _shares(study, study.mixtures[0])["real_sources"].items()
+    ]
+    table = Table({}, figures, head=head, rows=rows)
+    if not shares or len(study.config.real) < 2:
+        return table
+    return plans.Plan({"real text a pass": ", ".join(shares)}, figures, {"": table})
+
+
+def _shares(study: Plan, mixture: Mixture) -> dict[str, dict[str, float]]:
+    """Effective tokens of each real corpus, where they do not hang on sizes nobody knows yet."""
+    config = study.config
+    shares: Sequence[float] = config.real_shares or ([1.0] if len(config.real) == 1 else [])
+    named = zip(config.real, shares, strict=False)
+    return {"real_sources": {n: mixture.real_tokens * s / sum(shares) for n, s in named}}
+
+
+def _disk(study: Plan, tokens: Mapping[str, float | None], runs: int) -> dict[str, float]:
+    """Bytes on disk in the end, by what they are."""
+    known = sum(count for count in tokens.values() if count)
+    made = sum(tokens[c.name] or 0 for c in study.cells if not c.config.corpus)
+    width = 2 if study.models[0].pretrain.model.vocab_size <= 1 << 16 else 4
+    checkpoints = 0.0
+    for model in study.models:
+        state = _STATE_BYTES * model.pretrain.model.parameters
+        for mixture in study.mixtures:
+            steps = _line(study, model, mixture)["steps"]
+            every = model.pretrain.checkpoint_every or steps
+            kept = min(model.pretrain.keep, math.ceil(steps / every))
+            tuned = 1 if "sft" in study.config.phases else 0
+            checkpoints += runs * state * (kept + tuned)
+    real = (
+        0.0 if study.config.real in ((), (STDLIB,)) else max(m.real_tokens for m in study.mixtures)
+    )
+    return {
+        "corpora and answers": made * (_CORPUS_BYTES + _ANSWER_BYTES),
+        "tokens": width * (known + real),
+        "checkpoints": checkpoints,
+    }

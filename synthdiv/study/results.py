@@ -1,0 +1,91 @@
+"""Gathers what the stages of a study wrote into the content of `study.json`."""
+
+from pathlib import Path
+from typing import Any
+
+from synthdiv import files
+from synthdiv.study.analysis import analyse
+from synthdiv.study.config import Cell, Mixture, Model, Plan, Run, trained
+from synthdiv.study.origins import notices, origin_of
+from synthdiv.study.outcomes import mean_of, outcome_of
+from synthdiv.study.work import manifest_of
+
+
+def collect(plan: Plan, workdir: Path) -> dict[str, Any]:
+    """Returns the content of `study.json`, but for what differs from run to run."""
+    runs = plan.runs()
+    own = {cell.name: [run for run in runs if run.cell is cell] for cell in plan.cells}
+    cells = [_cell(plan, cell, own[cell.name], workdir) for cell in plan.cells]
+    return (
+        {"cells": cells}
+        | analyse(cells)
+        | {
+            "trained": {
+                trained(model, mixture): _trained(model, mixture)
+                for model in plan.models
+                for mixture in plan.mixtures
+            },
+            "seed": plan.config.seed,
+            "seeds": list(plan.seeds),
+            "notices": [*notices(cells), *_few(plan)],
+        }
+    )
+
+
+def _trained(model: Model, mixture: Mixture) -> dict[str, Any]:
+    """What is behind a name in `models`."""
+    return {
+        "model": model.name,
+        "mixture": mixture.name,
+        "parameters": model.pretrain.model.parameters,
+        "synthetic_tokens": mixture.synthetic_tokens,
+        "real_tokens": mixture.real_tokens,
+        "tokens": model.pretrain.tokens or mixture.synthetic_tokens + mixture.real_tokens,
+    }
+
+
+def _cell(plan: Plan, cell: Cell, runs: list[Run], workdir: Path) -> dict[str, Any]:
+    where = workdir / cell.name
+    score = files.read_json(where / "score" / "score.json")
+    manifest = manifest_of(where / "tokens")
+    generated = not cell.config.corpus
+    models: dict[str, Any] = {}
+    for run in runs:
+        models.setdefault(run.key, []).append(run)
+    return {
+        "corpus": {
+            "name": cell.name,
+            "topics": cell.generate.topics if generated else None,
+            "generations": cell.generate.generations if generated else None,
+            "family": cell.generate.family if generated else None,
+            "documents": manifest["documents"],
+            "tokens": manifest["tokens"],
+            "epochs": plan.mixtures[0].synthetic_tokens / max(manifest["tokens"], 1),
+        },
+        "origin": origin_of(cell.config.corpus or where / "corpus", score),
+        "score": {key: score["score"][key] for key in ("mean", "ci95", "standard_error")},
+        "baselines": score["baselines"],
+        "models": {
+            key: {phase: _outcome(workdir, some, phase) for phase in plan.config.phases}
+            for key, some in models.items()
+        },
+    }
+
+
+def _outcome(workdir: Path, runs: list[Run], phase: str) -> dict[str, Any]:
+    """The mean of a model's runs, and each run."""
+    found = [outcome_of(files.read_json(workdir / run.folder / f"{phase}.json")) for run in runs]
+    each = [{"seed": run.seed} | one for run, one in zip(runs, found, strict=True)]
+    return {**mean_of(found), "runs": each}
+
+
+def _few(plan: Plan) -> list[str]:
+    """What so few corpora cannot tell."""
+    few = {1: "One corpus makes", 2: "Two corpora make"}.get(len(plan.cells))
+    if few is None:
+        return []
+    why = ": any two points lie on a line" if len(plan.cells) == 2 else ""
+    return [
+        f"{few} no correlation{why}. It takes three, and many more for an answer: --power tells "
+        "how many."
+    ]
