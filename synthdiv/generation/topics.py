@@ -49,9 +49,9 @@ class Topics(Sequence[Topic]):
     def __init__(self, rows: pa.LargeStringArray, order: np.ndarray | None = None) -> None:
         self._rows = rows
         chosen = np.arange(len(rows)) if order is None else order
-        self._order = memoryview(np.ascontiguousarray(chosen, np.int64))
+        self._order = np.ascontiguousarray(chosen, np.int64).data
         _, ends, text = rows.buffers()
-        self._ends = memoryview(np.frombuffer(ends, np.int64)[rows.offset :])
+        self._ends = np.frombuffer(ends, np.int64)[rows.offset :].data
         self._text = memoryview(text or b"")
 
     @classmethod
@@ -200,10 +200,10 @@ class Tree:
             fits = ~found & (depths > depth) & ((ends - begins)[branch] > number)
             low[fits], high[fits] = begins[branch[fits]], ends[branch[fits]]
             found |= fits
-        rank = np.empty_like(order)
-        rank[order] = np.arange(len(order), dtype=np.int32)
-        self._order, self._rank = memoryview(order), memoryview(rank)
-        self._low, self._high = memoryview(low), memoryview(high)
+        ranks = np.empty_like(order)
+        ranks[order] = np.arange(len(order), dtype=np.int32)
+        self._order, self._rank = order.data, ranks.data
+        self._low, self._high = low.data, high.data
 
     def near(self, place: int, chance: Chance) -> list[int]:
         """Draws topics out of the smallest branch around a topic that has so many others."""
