@@ -2,12 +2,13 @@
 
     synthdiv generate --topics=configs/topics/seeds.jsonl --output=corpus \\
         --config=configs/generate/topic.gin --llm=openai --model=NAME --max_cost_usd=20
-
     synthdiv generate --family=rephrase --sources=pages.jsonl --output=corpus --model=NAME ...
+    synthdiv generate --output=corpus --config=configs/generate/loop.gin \\
+        --target_effective_clusters=40 --judge=openai:JUDGE --model=NAME ...
 
 A text is a few passages with questions, or a source in another form, as its prompt family says.
-Writes Parquet shards and, when all is there, manifest.json. Killed at any moment, the same command
-goes on where it was; no answer is paid for twice. --dry_run tells calls, tokens and money before.
+With a target the corpus grows in waves that are scored. Killed at any moment, the same command goes
+on where it was; no answer is paid for twice. --dry_run tells calls, tokens and money before.
 """
 
 import contextlib
@@ -18,20 +19,20 @@ from synthdiv import cli
 
 FLAGS = cli.command(__doc__)
 cli.judge_flags(FLAGS)
-flags.DEFINE_string(
-    "topics", "configs/topics/seeds.jsonl", "JSONL file of topic seeds.", flag_values=FLAGS
-)
+flags.DEFINE_string("topics", "configs/topics/seeds.jsonl", "JSONL of seeds.", flag_values=FLAGS)
 flags.DEFINE_string("output", None, "Directory of the corpus.", flag_values=FLAGS)
-flags.DEFINE_string(
-    "family",
-    None,
-    "Prompt family: topic, topic_styles, topic_styles_persona, multi_topic_styles_persona, "
-    "rephrase, extract, instruct, or a directory of your own.",
-    flag_values=FLAGS,
+families = (
+    "topic, topic_styles, topic_styles_persona, multi_topic_styles_persona, rephrase, extract"
 )
+what = f"Prompt family: {families}, instruct, or a directory of your own."
+flags.DEFINE_string("family", None, what, flag_values=FLAGS)
 cli.corpora_flag(FLAGS, "sources", "Real documents, for families that show them: any corpus.")
 cli.text_flags(FLAGS)
 cli.seed_flag(FLAGS)
+for name, what in (("score", "The score"), ("effective_clusters", "The effective clusters")):
+    flags.DEFINE_float(f"target_{name}", None, f"{what} to stop at.", flag_values=FLAGS)
+flags.DEFINE_bool("waves", False, "Grow until waves add nothing.", flag_values=FLAGS)
+flags.DEFINE_string("judge", None, "BACKEND:MODEL that scores; the writer.", flag_values=FLAGS)
 
 
 def main() -> None:
@@ -39,31 +40,37 @@ def main() -> None:
     from pathlib import Path
 
     from synthdiv.config import find
+    from synthdiv.diversity import ScoreConfig
     from synthdiv.errors import UserError
-    from synthdiv.generation import GenerateConfig, generate, plan_generation
+    from synthdiv.generation import GenerateConfig, LoopConfig, generate, grow, plan_generation
     from synthdiv.llm import LLMConfig
 
     cli.required(FLAGS, "topics", "output")
-    config = cli.load(FLAGS, GenerateConfig, LLMConfig)
+    config = cli.load(FLAGS, GenerateConfig, LoopConfig, ScoreConfig, LLMConfig)
     settings = config.get(GenerateConfig, family=FLAGS.family, seed=FLAGS.seed)
+    targets = ("target_score", "target_effective_clusters")
+    loop = config.get(LoopConfig, **{name: FLAGS[name].value for name in targets})
     topics, output = find(FLAGS.topics), Path(FLAGS.output)
     if len(FLAGS.sources) > 1:
         raise UserError("--sources takes one corpus; a pattern or directory may hold several files")
     sources = cli.open_corpora(FLAGS, FLAGS.sources)[0] if FLAGS.sources else None
     with contextlib.ExitStack() as stack:
-        opened = [
-            cli.open_session(FLAGS, config, output, one) for one in settings.writers or [None]
-        ]
-        sessions = [stack.enter_context(session) for session in opened]
+        *sessions, judge = (
+            stack.enter_context(cli.open_session(FLAGS, config, output, one))
+            for one in [*(settings.writers or [None]), FLAGS.judge]
+        )
         if FLAGS.dry_run:
             print(plan_generation(topics, settings, sessions, output, sources))
             return
-        manifest = generate(topics, output, settings, sessions, sources)
+        if loop.target is not None or FLAGS.waves:
+            score = config.get(ScoreConfig, seed=FLAGS.seed)
+            manifest = grow(topics, output, settings, loop, score, sessions, judge, sources)
+        else:
+            manifest = generate(topics, output, settings, sessions, sources)
     about = f"{manifest['topics']:,} topics" if manifest["topics"] else "its sources"
-    print(
-        f"{output}: {manifest['documents']:,} documents on {about}, about "
-        f"{manifest['tokens']['estimated']:,} tokens, {manifest['requests']['failed']:,} failed"
-    )
+    made, tokens = f"{manifest['documents']:,} documents", manifest["tokens"]["estimated"]
+    failed = manifest["requests"]["failed"]
+    print(f"{output}: {made} on {about}, about {tokens:,} tokens, {failed:,} failed")
     if sessions[0].backend == "offline":
         print(f"written by {sessions[0].model}")
 

@@ -1,6 +1,6 @@
 """Generation: topic seeds, personas and prompts made into corpora (section 3.2, 2410.15226)."""
 
-from synthdiv.generation.config import GenerateConfig
+from synthdiv.generation.config import GenerateConfig, LoopConfig
 from synthdiv.generation.extraction import (
     TopicsConfig,
     make_topics,
@@ -8,7 +8,9 @@ from synthdiv.generation.extraction import (
     plan_topics,
 )
 from synthdiv.generation.families import Family, family_names
+from synthdiv.generation.gaps import Gaps, find_gaps
 from synthdiv.generation.generator import estimated_tokens, generate, plan_generation
+from synthdiv.generation.loop import grow
 from synthdiv.generation.personas import read_personas
 from synthdiv.generation.plan import CorpusPlan
 from synthdiv.generation.seeds import Style
@@ -18,7 +20,9 @@ from synthdiv.generation.topics import Topic, Topics, choose_topics, read_topics
 __all__ = [
     "CorpusPlan",
     "Family",
+    "Gaps",
     "GenerateConfig",
+    "LoopConfig",
     "ShapeConfig",
     "Style",
     "Topic",
@@ -27,7 +31,9 @@ __all__ = [
     "choose_topics",
     "estimated_tokens",
     "family_names",
+    "find_gaps",
     "generate",
+    "grow",
     "make_topics",
     "merge_duplicates",
     "plan_generation",

@@ -1,4 +1,4 @@
-"""What to generate: one frozen dataclass."""
+"""What to generate, and how a corpus grows in waves: frozen dataclasses."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from synthdiv.config import PathName, settle
+from synthdiv.diversity.growing import Measure
 from synthdiv.errors import UserError
 from synthdiv.generation.families import DIRECTORY
 from synthdiv.generation.shape import ShapeConfig
@@ -57,3 +58,51 @@ class GenerateConfig:
         for name in ("forms", "writers"):
             if not isinstance(getattr(self, name), Mapping):
                 raise UserError(f"Generate.{name} is {{name: weight}}, not {getattr(self, name)!r}")
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """How a corpus grows in waves until it is diverse enough; gin scope `Loop`.
+
+    Raises:
+        UserError: a value that leads nowhere.
+    """
+
+    target_score: float | None = None  # grow until the score is at least this
+    target_effective_clusters: float | None = None  # or until the effective clusters are
+    arms: tuple[str, ...] = ("branch",)  # what waves are steered by: see bandit.KINDS
+    depth: int = 2  # levels of a topic's path that name its branch
+    steer: bool = True  # whether waves go where they bring most; False: in the plan's order
+    documents: int = 0  # stop at so many; 0: at the end of the plan
+    wave: int = 50  # documents of a wave, at least
+    growth: float = 0.1  # and at least this share of the corpus so far
+    rounds: int = 20  # that the judge sorts after a wave
+    batches: int = 3  # times it may be asked, each time for twice as many, where the target is near
+    patience: int = 5  # stop when so many waves together
+    least_gain: float = 0.01  # brought no more than this share of what there was before them
+    notes: PathName = "prompts/loop"  # the words about full clusters and gaps; "": none
+
+    def __post_init__(self) -> None:
+        settle(self)
+        for name in ("depth", "wave", "rounds", "batches", "patience"):
+            if getattr(self, name) < 1:
+                raise UserError(f"Loop.{name} must be at least 1")
+        for name in ("documents", "growth", "least_gain"):
+            if getattr(self, name) < 0:
+                raise UserError(f"Loop.{name} must not be negative")
+        if self.target_score is not None and self.target_effective_clusters is not None:
+            raise UserError("`target_score` and `target_effective_clusters`: one target is enough")
+        if self.target is not None and not 0 < self.target < float("inf"):
+            raise UserError(f"a target is a number above 0, not {self.target}")
+        if not self.arms:
+            raise UserError("Loop.arms names nothing; Loop.steer = False leaves steering out")
+
+    @property
+    def target(self) -> float | None:
+        """The target, of whichever measure."""
+        return self.target_effective_clusters if self.target_score is None else self.target_score
+
+    @property
+    def measure(self) -> Measure:
+        """What is measured after each wave."""
+        return "effective_clusters" if self.target_score is None else "score"

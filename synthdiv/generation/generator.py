@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,12 +66,12 @@ def generate(
         Paused: a cap was reached, and what there is was left marked as partial; or a batch is to be
             answered. The same call goes on from there.
     """
-    plan, writers = CorpusPlan(topics, config, sources), _writers(config, session)
+    plan, writers = CorpusPlan(topics, config, sources), writers_of(config, session)
     with claim(Path(output) / FINGERPRINT, plan.fingerprint(writers), "corpus"):
         return _write(plan, Path(output), writers)
 
 
-def _writers(config: GenerateConfig, session: Session | Sequence[Session]) -> Writers:
+def writers_of(config: GenerateConfig, session: Session | Sequence[Session]) -> Writers:
     sessions = session if isinstance(session, Sequence) else [session]
     return Writers(sessions, list(config.writers.values()))
 
@@ -81,9 +81,9 @@ def _write(plan: CorpusPlan, output: Path, writers: Writers) -> dict[str, Any]:
     complete = files.read_manifest(output)
     if complete is not None:
         return complete
-    _reopen(output)
+    reopen(output)
     writer = files.CorpusWriter(output)
-    tally = _Tally.of_shards(writer)
+    tally = Tally.of_shards(writer)
     rows: list[dict[str, Any]] = []
     label = f"generating {output.name}"
 
@@ -92,14 +92,14 @@ def _write(plan: CorpusPlan, output: Path, writers: Writers) -> dict[str, Any]:
         step += ", by and by until the token budget is filled"
     with (
         in_steps({step: plan.stages()}),
-        _leaving(plan, tally, writers, writer, rows),
+        leaving(plan, tally, writers, writer, rows, lambda: _left(plan, tally)),
         writers.asking(),
         Progress(len(plan), label, "requests") as progress,
     ):
         progress.update(tally.requests)
         while wave := _wave(plan, tally):
             with contextlib.closing(writers.replies(plan, wave)) as replies:
-                for number, written in _in_order(replies, tally.requests):
+                for number, written in in_order(replies, tally.requests):
                     if _budget_spent(plan, tally):
                         break
                     tally.requests += 1
@@ -119,7 +119,7 @@ def _write(plan: CorpusPlan, output: Path, writers: Writers) -> dict[str, Any]:
         writer.write(rows, tally.note())
     if not tally.documents:
         raise UserError(f"none of {tally.requests} requests was answered: {tally.failure}")
-    writer.close(_manifest(plan, tally, writers, writer.shards))
+    writer.close(manifest_of(plan, tally, writers, writer.shards))
     return files.read_manifest(output) or {}
 
 
@@ -137,7 +137,7 @@ def plan_generation(
     Raises:
         UserError: bad seeds or configuration, or `output` holds another corpus.
     """
-    plan, writers = CorpusPlan(topics, config, sources), _writers(config, session)
+    plan, writers = CorpusPlan(topics, config, sources), writers_of(config, session)
     if output is not None:
         check_claim(output / FINGERPRINT, plan.fingerprint(writers), "corpus")
     step = max(len(plan) // _PLANNED_WHOLE, 1) if len(plan) > _PLANNED_WHOLE else 1
@@ -145,7 +145,7 @@ def plan_generation(
 
 
 @dataclasses.dataclass
-class _Tally:
+class Tally:
     """What a corpus holds so far."""
 
     requests: int = 0
@@ -156,7 +156,7 @@ class _Tally:
     failure: str | None = None  # the first one's words
 
     @classmethod
-    def of_shards(cls, writer: files.CorpusWriter) -> _Tally:
+    def of_shards(cls, writer: files.CorpusWriter) -> Tally:
         """What an earlier run left; requests after its last document are asked again.
 
         Each shard says what there was with it, so none but the last is opened.
@@ -185,25 +185,28 @@ class _Tally:
 
 
 @contextlib.contextmanager
-def _leaving(
+def leaving(
     plan: CorpusPlan,
-    tally: _Tally,
+    tally: Tally,
     writers: Writers,
     writer: files.CorpusWriter,
     rows: list[dict[str, Any]],
+    left: Callable[[], int],
 ) -> Iterator[None]:
-    """Where a cap stops what is done inside, leaves the documents so far, marked as partial."""
+    """Where a cap stops what is done inside, leaves the documents so far, marked as partial.
+
+    Args:
+        plan, tally, writers, writer: of the corpus.
+        rows: documents that are not in a shard yet.
+        left: returns how many calls are still to be made, about.
+    """
     try:
         yield
     except Paused as pause:
         if not (writers.capped and tally.documents):
             raise
-        left = len(plan) - tally.requests
-        if plan.config.token_budget:
-            missing = plan.config.token_budget - tally.tokens
-            left = min(left, math.ceil(missing * tally.requests / tally.tokens))
-        flags = writers.enough(pause, left)
-        content = _manifest(plan, tally, writers, writer.shards, rows) | {
+        flags = writers.enough(pause, left())
+        content = manifest_of(plan, tally, writers, writer.shards, rows) | {
             "kind": "partial corpus",
             "reason": str(pause),
             "go_on_with": flags,
@@ -219,7 +222,16 @@ def _leaving(
         ) from None
 
 
-def _reopen(output: Path) -> None:
+def _left(plan: CorpusPlan, tally: Tally) -> int:
+    """Requests that are still to be sent, about."""
+    left = len(plan) - tally.requests
+    if plan.config.token_budget:
+        missing = plan.config.token_budget - tally.tokens
+        left = min(left, math.ceil(missing * tally.requests / tally.tokens))
+    return left
+
+
+def reopen(output: Path) -> None:
     """Takes away what marked an earlier run's documents as partial, and its shard that is not full.
 
     Its answers are in the store, so the shard comes again, and full.
@@ -231,12 +243,12 @@ def _reopen(output: Path) -> None:
         (output / PARTIAL).unlink()
 
 
-def _budget_spent(plan: CorpusPlan, tally: _Tally) -> bool:
+def _budget_spent(plan: CorpusPlan, tally: Tally) -> bool:
     budget = plan.config.token_budget
     return bool(budget) and tally.tokens >= budget
 
 
-def _wave(plan: CorpusPlan, tally: _Tally) -> range:
+def _wave(plan: CorpusPlan, tally: Tally) -> range:
     """Which requests to send next: all, or as many as will about fill the token budget.
 
     What is sent ahead of a budget's end would be paid for and thrown away, so it is foreseen from
@@ -256,7 +268,7 @@ def _wave(plan: CorpusPlan, tally: _Tally) -> range:
     return range(start, start + rest)
 
 
-def _in_order(replies: Iterable[tuple[int, Written]], start: int) -> Iterator[tuple[int, Written]]:
+def in_order(replies: Iterable[tuple[int, Written]], start: int) -> Iterator[tuple[int, Written]]:
     """Replies in the order of their requests, numbered from `start`; early ones wait their turn."""
     waiting: dict[int, Written] = {}
     turn = 0
@@ -267,9 +279,9 @@ def _in_order(replies: Iterable[tuple[int, Written]], start: int) -> Iterator[tu
             turn += 1
 
 
-def _manifest(
+def manifest_of(
     plan: CorpusPlan,
-    tally: _Tally,
+    tally: Tally,
     writers: Writers,
     shards: Sequence[Path],
     rows: Sequence[Mapping[str, Any]] = (),

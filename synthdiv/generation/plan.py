@@ -119,24 +119,29 @@ class CorpusPlan:
         generation, key = self._place(number)
         return writers.of(f"{self.config.seed}/writer/{key}/{generation}")
 
-    def request(self, number: int, writers: Writers | None = None) -> Request[BaseModel]:
+    def request(
+        self, number: int, writers: Writers | None = None, note: str = ""
+    ) -> Request[BaseModel]:
         """Request `number`: the same one whenever and wherever it is made.
 
         Args:
             number: from 0.
             writers: who will be asked; each of several has a stage, and so batch files, of its own.
+            note: what the prompt says at its end of the texts that there are.
         """
         stage = STAGE
         if writers is not None and len(self.config.writers) > 1:
             stage += f"_{self.writer(number, writers) + 1}"
-        return self.request_for(self.assignment(number), stage)
+        return self.request_for(self.assignment(number), stage, note)
 
     def stages(self) -> list[str]:
         """The stages of all requests."""
         several = len(self.config.writers)
         return [f"{STAGE}_{n + 1}" for n in range(several)] if several > 1 else [STAGE]
 
-    def request_for(self, assignment: Assignment, stage: str = STAGE) -> Request[BaseModel]:
+    def request_for(
+        self, assignment: Assignment, stage: str = STAGE, note: str = ""
+    ) -> Request[BaseModel]:
         """The request of an assignment."""
         sampling = Sampling(
             temperature=self.config.temperature,
@@ -150,7 +155,7 @@ class CorpusPlan:
             made = self.family.replies.of(assignment.shape.counts(shown[1]))
             known = self._replies[shown] = made, _example(made)
         reply, looks = known
-        messages = ({"role": "user", "content": self._prompt(assignment, looks)},)
+        messages = ({"role": "user", "content": self._prompt(assignment, looks) + note},)
         return Request(messages, reply, sampling, stage, assignment.generation)
 
     def _prompt(self, assignment: Assignment, reply: str) -> str:

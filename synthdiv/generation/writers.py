@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import zlib
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
@@ -135,16 +135,22 @@ class Writers:
             yield
 
     def replies(
-        self, plan: CorpusPlan, numbers: Iterable[int]
+        self, plan: CorpusPlan, numbers: Iterable[int], note: Callable[[int], str] = lambda _: ""
     ) -> Generator[tuple[int, Written], None, None]:
-        """Asks for requests of a plan; yields (place among `numbers`, reply) as they come."""
+        """Asks for requests of a plan; yields (place among `numbers`, reply) as they come.
+
+        Args:
+            plan: the corpus's.
+            numbers: of the requests.
+            note: what the prompt of each says at its end, see `CorpusPlan.request`.
+        """
         first, *others = self._sessions
         for session in others:  # what stopped it in an earlier run is lifted
             next(session.map(session.ask, ()), None)
 
         async def write(number: int) -> Written:
             session = self._sessions[plan.writer(number, self)]
-            request = plan.request(number, self)
+            request = plan.request(number, self, note(number))
             ask = session.ask if session is first else session.ask_from_elsewhere
             reply = await ask(request)
             prompt = hashlib.sha256(request.messages[0]["content"].encode())

@@ -73,6 +73,14 @@ class Work:
             ]
             generate(self.plan.topics, output, cell.generate, sessions, sources)
 
+    def cut(self, cell: Cell) -> None:
+        """The cell's corpus, out of Python's own documentation."""
+        from synthdiv.data import stdlib_pages
+
+        output, config = self.workdir / cell.name / "corpus", cell.config
+        seed = f"{cell.name} {self.plan.config.seed}"
+        stdlib_pages(output, config.packages, config.pages, seed)
+
     def score(self, cell: Cell) -> None:
         """The cell's score and its baselines."""
         from synthdiv.diversity import cluster_score

@@ -194,12 +194,13 @@ def readme_commands() -> list[str]:
 
 @pytest.fixture(scope="module")
 def clone(finished, tmp_path_factory, home):
-    """A folder in which README's commands find what a clone has after its quickstart."""
+    """A folder in which README's commands find what a clone has after its studies."""
     folder = tmp_path_factory.mktemp("clone")
     for name in ("configs", "launch", "synthdiv"):
         (folder / name).symlink_to(ROOT / name)
     (folder / "runs").mkdir()
-    (folder / "runs" / "quickstart").symlink_to(finished)
+    for study in ("quickstart", "world"):
+        (folder / "runs" / study).symlink_to(finished)
     server = subprocess.Popen(
         [sys.executable, str(Path(__file__).with_name("llm_server.py"))],
         stdout=subprocess.PIPE,

@@ -207,7 +207,7 @@ def test_a_corpus_of_failures_only_is_an_error(tmp_path):
 
 def test_replies_out_of_order_are_put_in_order():
     replies = [(2, "c"), (0, "a"), (1, "b"), (4, "e"), (3, "d")]
-    ordered = list(generator_module._in_order(replies, start=10))
+    ordered = list(generator_module.in_order(replies, start=10))
     assert ordered == [(10, "a"), (11, "b"), (12, "c"), (13, "d"), (14, "e")]
 
 

@@ -1,0 +1,193 @@
+"""A corpus that grows in waves: to its target, no further, and the same whatever interrupts it."""
+
+import dataclasses
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from synthdiv import files
+from synthdiv.config import find
+from synthdiv.diversity import ScoreConfig
+from synthdiv.errors import Paused, UserError
+from synthdiv.generation import GenerateConfig, LoopConfig, grow
+from synthdiv.generation.waves import read_waves
+from synthdiv.llm import LLMConfig, Session, open_session
+from synthdiv.llm.money import FREE
+from synthdiv.offline.backend import OfflineBackend
+
+SEEDS = find("configs/topics/seeds.jsonl")
+SCORE = ScoreConfig(documents_per_round=6, criteria_rounds=4, criteria_sets=2, control_rounds=20)
+LOOP = LoopConfig(wave=15, rounds=6, depth=1, target_effective_clusters=12)
+
+
+def make(output, loop=LOOP, score=SCORE, llm=None, **settings):
+    config = GenerateConfig(**({"topics": 40, "generations": 3, "shard_documents": 10} | settings))
+    with open_session(llm or LLMConfig(), output / "answers.sqlite") as session:
+        return grow(SEEDS, output, config, loop, score, session, session)
+
+
+def shards(output):
+    return {path.name: path.read_bytes() for path in sorted(output.glob("shard-*.parquet"))}
+
+
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory):
+    output = tmp_path_factory.mktemp("grown") / "corpus"
+    return output, make(output)
+
+
+def test_a_corpus_grows_to_its_target_and_says_so(grown):
+    output, manifest = grown
+    told = manifest["loop"]
+    assert told["reason"].startswith("the target is reached") and told["target"] == 12
+    assert told["reached"]["low"] >= 12
+    waves = read_waves(output)
+    assert len(waves) == told["waves"] and waves[-1].end == manifest["documents"]
+    rows = [one.provenance for one in files.Corpus(output)]
+    assert [row["request"] for row in rows] == [n for wave in waves for n in wave.requests]
+    assert [row["arm"] for row in rows] == [row["topic"].split("/")[0] for row in rows]
+    assert {row["wave"] for row in rows} == set(range(len(waves)))
+    assert waves[-1].cost_usd == 0 and "Every wave" in (output / "waves.html").read_text()
+
+
+def test_with_the_target_met_nothing_is_written(grown, capsys):
+    output, manifest = grown
+    before = {path: path.stat().st_mtime_ns for path in output.rglob("*.parquet")}
+    assert make(output) == manifest and "nothing is written: the target" in capsys.readouterr().err
+    lower = dataclasses.replace(LOOP, target_effective_clusters=5)
+    assert make(output, lower) == manifest
+    assert {path: path.stat().st_mtime_ns for path in output.rglob("*.parquet")} == before
+
+
+def test_a_higher_target_goes_on_from_there(grown, tmp_path):
+    output = shutil.copytree(grown[0], tmp_path / "corpus")
+    higher = dataclasses.replace(LOOP, target_effective_clusters=14)
+    manifest = make(output, higher)
+    assert manifest["documents"] > grown[1]["documents"] and manifest["loop"]["target"] == 14
+    assert shards(grown[0]).items() <= shards(output).items()
+    with pytest.raises(UserError, match=r"loop\.rounds was 6 and is now 7"):
+        make(output, dataclasses.replace(higher, rounds=7))
+
+
+def test_caps_at_any_call_leave_the_same_corpus(grown, tmp_path):
+    """A cap on calls stops it in a wave and between judge and wave; what is left says partial."""
+    output = tmp_path / "corpus"
+    for cap in (8, 18, 23, 40):
+        with pytest.raises(Paused):
+            make(output, llm=LLMConfig(max_calls=cap))
+        if cap > 8:
+            assert files.read_json(output / "partial.json")["kind"] == "partial corpus"
+    make(output)
+    assert shards(output) == shards(grown[0])
+    assert read_waves(output)[0].rounds == read_waves(grown[0])[0].rounds
+    assert not (output / "partial.json").exists()
+
+
+def test_waves_that_add_nothing_end_it(tmp_path):
+    loop = LoopConfig(wave=12, rounds=6, patience=2)
+    manifest = make(tmp_path / "c", loop, topics=3, generations=100)
+    assert manifest["loop"]["reason"].startswith("2 waves added nothing: effective clusters")
+    assert manifest["documents"] < 150
+
+
+def test_the_bounds_end_it(tmp_path):
+    far = dataclasses.replace(LOOP, target_effective_clusters=1000, documents=40)
+    manifest = make(tmp_path / "a", far)
+    assert manifest["documents"] == 40 and manifest["loop"]["reason"] == (
+        "the bound is reached: 40 documents"
+    )
+    manifest = make(tmp_path / "b", far, token_budget=4000, shard_documents=1000)
+    assert "token budget is spent" in manifest["loop"]["reason"]
+    assert 4000 <= manifest["tokens"]["estimated"] < 8000
+    manifest = make(tmp_path / "c", dataclasses.replace(far, documents=0), topics=5)
+    assert manifest["documents"] == 15  # the whole plan
+
+
+def test_a_plain_order_is_that_of_the_plan(tmp_path):
+    loop = dataclasses.replace(LOOP, steer=False, documents=30, target_effective_clusters=1000)
+    make(tmp_path / "c", loop)
+    assert [row.provenance["request"] for row in files.Corpus(tmp_path / "c")] == list(range(30))
+
+
+class Listening(OfflineBackend):
+    """The offline stand-in under another name, which keeps the prompts that it was asked."""
+
+    name = "listening"
+
+    def __init__(self):
+        self.prompts = []
+
+    async def complete(self, call):
+        self.prompts.append(call.messages[-1]["content"])
+        return await super().complete(call)
+
+
+def test_writers_are_told_what_is_full_and_each_of_one_gap_as_data(tmp_path):
+    """By values at levels; the judge is none of ours by name, so the control variate is at work."""
+    output, backend = tmp_path / "c", Listening()
+    score = dataclasses.replace(
+        SCORE, prompts="prompts/levels", criteria="score/criteria/pretraining-1.json"
+    )
+    loop = dataclasses.replace(LOOP, target_effective_clusters=1000, documents=30)
+    config = GenerateConfig(topics=3, generations=20, seed=1)  # of which a cluster is full
+    session = Session(LLMConfig(), backend, FREE, output / "answers.sqlite")
+    with session:
+        grow(SEEDS, output, config, loop, score, session, session)
+    first, second = read_waves(output)
+    assert first.full == first.wanted == ()
+    assert second.full and any(one.startswith("form: ") for one in second.wanted)
+    assert not any(one.startswith("subject: ") for one in second.wanted)  # the topic decides that
+    written = [p for p in backend.prompts if "You write texts from which" in p]
+    noted = [p for p in written if "<wanted 1 of 1 #" in p]
+    assert len(written) == 30 and len(noted) == 15
+    assert len({p.rpartition("<wanted 1 of 1")[2] for p in noted}) > 5
+    assert all(f"\n{second.full[0]}\n</full" in p for p in noted)
+    assert all(look.rounds and one.lexical for look in first.looks for one in first.rounds)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [({"target_score": 3.0}, "one target"), ({"wave": 0}, "Loop.wave"), ({"arms": ()}, "Loop.arms"),
+     ({"growth": -1.0}, "Loop.growth")],
+)  # fmt: skip
+def test_loops_that_lead_nowhere_are_refused(settings, words):
+    with pytest.raises(UserError, match=words):
+        dataclasses.replace(LOOP, **settings)
+    with pytest.raises(UserError, match="above 0"):
+        LoopConfig(target_score=-1.0)
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_moments_the_corpus_is_the_same(tmp_path):
+    command = [
+        sys.executable, "-m", "synthdiv.generate", "--config=configs/generate/loop.gin",
+        "--llm=offline", "--target_effective_clusters=60", "--bind=Loop.wave=25",
+    ]  # fmt: skip
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    began = time.monotonic()
+    subprocess.run([*command, f"--output={whole}"], check=True, capture_output=True)
+    lasted = time.monotonic() - began
+    moments = random.Random(4)
+    kills = 0
+    for _ in range(200):
+        process = subprocess.Popen([*command, f"--output={cut}"], stderr=subprocess.DEVNULL)
+        try:
+            process.wait(moments.uniform(0.1, 0.6) * lasted)
+            break
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            kills += 1
+        if kills == 20:
+            break
+    subprocess.run([*command, f"--output={cut}"], check=True, capture_output=True)
+    assert kills >= 5 and shards(cut) == shards(whole)
+    for one, other in zip(read_waves(cut), read_waves(whole), strict=True):
+        assert one == other
+    assert json.loads((cut / "manifest.json").read_text())["loop"]
