@@ -59,6 +59,9 @@ def budget(
         "disk": " + ".join(f"{_few(size / 1e9)} GB of {name}" for name, size in disk.items())
         + f" = {_few(sum(disk.values()) / 1e9)} GB",
     }
+    if real := _shares(study, study.mixtures[0])["real_sources"]:
+        each = ", ".join(f"{name} {amount:,.0f}" for name, amount in real.items())
+        summary["real text"] = f"{each} tokens a pass"
     figures = {"chip_hours": hours["flops"], "chip_hours_6nd": hours["flops_6nd"]}
     whole = plans.Plan(summary, figures | {"disk_bytes": sum(disk.values())})
     return {
@@ -108,8 +111,8 @@ def _line(study: Plan, model: Model, mixture: Mixture) -> dict[str, float]:
 
 def _corpora(study: Plan, tokens: Mapping[str, float | None]) -> Table:
     """Tokens of each corpus, and how often every mixture reads them."""
-    named = [mixture.name or "read" for mixture in study.mixtures]
-    head = ["corpus", "topics", "texts", "tokens", *(f"{name}: epochs" for name in named)]
+    named = [f" of {mixture.name}" if mixture.name else "" for mixture in study.mixtures]
+    head = ["corpus", "topics", "texts", "tokens", *(f"epochs a pass{name}" for name in named)]
     rows, figures = [], {}
     for cell in study.cells:
         count = tokens[cell.name]
@@ -130,9 +133,7 @@ def _corpora(study: Plan, tokens: Mapping[str, float | None]) -> Table:
     return Table({}, figures, head=head, rows=rows)
 
 
-def _training(
-    study: Plan, lines: Sequence[Mapping[str, float]], runs: int, rate: float
-) -> plans.Plan:
+def _training(study: Plan, lines: Sequence[Mapping[str, float]], runs: int, rate: float) -> Table:
     """One training run of each kind, and what all of that kind take."""
     head = [
         *("model", "parameters", "tokens", "steps", "synthetic a pass", "real a pass", "passes"),
@@ -160,14 +161,7 @@ def _training(
         )
         real = _shares(study, mixture)
         figures[name] = {**line, "chip_hours": hours[0], "chip_hours_6nd": hours[1], **real}
-    shares = [
-        f"{name} {amount:,.0f}"
-        for name, amount in _shares(study, study.mixtures[0])["real_sources"].items()
-    ]
-    table = Table({}, figures, head=head, rows=rows)
-    if not shares or len(study.config.real) < 2:
-        return table
-    return plans.Plan({"real text a pass": ", ".join(shares)}, figures, {"": table})
+    return Table({}, figures, head=head, rows=rows)
 
 
 def _shares(study: Plan, mixture: Mixture) -> dict[str, dict[str, float]]:

@@ -147,6 +147,14 @@ class StudyConfig:
     seed: int = 0  # of the corpora, their scores and the questions; of training without `seeds`
     seeds: tuple[int, ...] = ()  # of training: every model is trained once with each
 
+    @property
+    def topics_file(self) -> Path:
+        """Where the topics are, or would be."""
+        try:
+            return find(self.topics)
+        except UserError:
+            return Path(self.topics)
+
     def __post_init__(self) -> None:
         settle(self)
         if isinstance(self.heldout, str):  # one by itself
@@ -376,7 +384,7 @@ def read_plan(
         cells=tuple(cells),
         mixtures=tuple(mixtures),
         models=models,
-        topics=find(study.topics),
+        topics=study.topics_file,
         tokenizer=config.get(TokenizerConfig),
         tokenize=config.get(TokenizeConfig),
         score=config.get(ScoreConfig, seed=study.seed),

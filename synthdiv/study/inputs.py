@@ -16,7 +16,7 @@ def inputs_of(plan: Plan) -> dict[str, str]:
         UserError: one of them is not there or cannot be read; of a cell, names it and the binding.
     """
     config = plan.config
-    found = {str(config.topics): sha256_file(plan.topics)} if _needs_topics(plan) else {}
+    found = {str(config.topics): sha256_file(find(plan.topics))} if _needs_topics(plan) else {}
     for name in (*config.real, *config.heldout):
         if name != STDLIB:
             found[str(name)] = Corpus(name).bytes_sha256

@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from synthdiv import files, plans
+from synthdiv.config import find
 from synthdiv.errors import UserError
 from synthdiv.llm.plan import Plan as Asked
 from synthdiv.llm.plan import StagePlan
 from synthdiv.progress import say
 from synthdiv.study.budget import budget
-from synthdiv.study.config import STDLIB, Cell, Plan
+from synthdiv.study.config import STDLIB, Cell, Plan, StudyConfig
 from synthdiv.study.graph import make_graph
 from synthdiv.study.inputs import inputs_of
 from synthdiv.study.run import check_tasks, outlook
@@ -61,6 +62,8 @@ def preview(study: Plan, workdir: Path | None, device: str, mfu: float, jobs: in
         inputs = inputs_of(study)
     except UserError as error:
         missing.append(str(error))
+    if not study.topics.exists():
+        study = dataclasses.replace(study, topics=find(StudyConfig.topics))
     runs = study.runs()
     who = dict.fromkeys(w.backend for c in study.cells if c.config.generated for w in c.writers)
     about = {

@@ -124,7 +124,7 @@ class Work:
 
     def questions(self) -> None:
         """Questions about the world's facts, over topics of which each cell has seen its share."""
-        from synthdiv.generation.seeds import choose_topics, read_topics
+        from synthdiv.generation import choose_topics, read_topics
         from synthdiv.offline.world import World
 
         config = self.plan.config
