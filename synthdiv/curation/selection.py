@@ -76,10 +76,9 @@ class SelectConfig:
 
     def __post_init__(self) -> None:
         settle(self)
-        if (self.documents > 0) == (self.tokens > 0) or min(self.documents, self.tokens) < 0:
-            raise UserError("how much to select is said by `documents` or by `tokens`, one of them")
-        if self.seed < 0:
-            raise UserError("Select.seed must not be negative")
+        for name in ("documents", "tokens", "seed"):
+            if getattr(self, name) < 0:
+                raise UserError(f"Select.{name} must not be negative")
 
 
 @dataclass
@@ -179,6 +178,9 @@ def selection_table(told: dict[str, Any]) -> str:
 
 
 def _fingerprint(corpus: Corpus, config: SelectConfig) -> dict[str, Any]:
+    """All that decides the result; refuses a size that is said twice, or not at all."""
+    if bool(config.documents) == bool(config.tokens):
+        raise UserError("how much to select is said by `documents` or by `tokens`, one of them")
     score = files.sha256_file(Path(config.score) / "rounds.parquet") if config.score else None
     return {
         "kind": "selection",

@@ -161,10 +161,9 @@ def test_a_killed_selection_goes_on_and_ends_the_same(
 
 def test_mistakes_are_told(tmp_path: Path) -> None:
     corpus = Corpus(texts({"bees": 9}))
-    with pytest.raises(UserError, match="one of them"):
-        SelectConfig()
-    with pytest.raises(UserError, match="one of them"):
-        SelectConfig(documents=3, tokens=5)
+    for settings in ({}, {"documents": 3, "tokens": 5}):
+        with pytest.raises(UserError, match="one of them"):
+            select(corpus, tmp_path / "a", SelectConfig(**settings), workers=0)
     with pytest.raises(UserError, match="has 9 documents: nothing"):
         select(corpus, tmp_path / "a", SelectConfig(documents=9), workers=0)
     with pytest.raises(UserError, match="no column 'quality'"):
