@@ -116,8 +116,8 @@ def merge(found: Iterable[Found], how: Merging | None = None) -> tuple[list[Foun
     lower = {
         word
         for one in unique
-        for keyword in one.found.topic.keywords
-        for word in keyword.split()
+        for name in (one.found.topic.path[-1], *one.found.topic.keywords)
+        for word in name.split()
         if word.islower()
     }
     gone = np.zeros(len(unique), bool)
