@@ -30,6 +30,9 @@ def test_sizes(written: dict[str, Corpus]) -> None:
         lengths = [len(d.text) for d in corpus]
         assert min(lengths) >= 300 and max(lengths) <= 3000
         assert len({d.id for d in corpus}) == len(lengths)
+    held = Counter(d.provenance["module"].split(".")[0] for d in written["heldout"])
+    del held["topic"]  # its topics count one by one
+    assert max(held.values()) == 8, "no package outweighs the others"
 
 
 def test_held_out_modules_are_held_out(written: dict[str, Corpus], tmp_path: Path) -> None:
