@@ -139,7 +139,8 @@ def test_going_on_opens_no_shard_but_the_last(tmp_path, monkeypatch):
     monkeypatch.setattr(
         CorpusPlan, "request", lambda self, n, *rest: asked.append(n) or request(self, n, *rest)
     )
-    monkeypatch.setattr("synthdiv.generation.generator.manifest_of", lambda *_: {"kind": "corpus"})
+    for reader in ("manifest_of", "write_card"):  # these read every shard, at the end
+        monkeypatch.setattr(f"synthdiv.generation.generator.{reader}", lambda *_: {})
     with open_session(LLMConfig(), None) as session:
         generate(SEEDS, tmp_path / "cut", config, session)
     assert asked == [20, 21, 22, 23] and whole["documents"] == 24
