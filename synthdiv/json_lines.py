@@ -3,6 +3,7 @@
 Lines end at a line feed alone, as JSON lines do: U+2028 and its kind may stand inside a text.
 """
 
+import bz2
 import gzip
 import io
 import json
@@ -17,13 +18,15 @@ V = TypeVar("V")
 
 
 def open_bytes(path: str | Path) -> BinaryIO:
-    """Opens a file to read, through gzip or zstd where its name says so.
+    """Opens a file to read, through gzip, zstd or bzip2 where its name says so.
 
     Reading raises what `READ_FAULTS` names, of a compressed file that was cut short too.
     """
     path = Path(path)
     if path.suffix == ".gz":
         return cast(BinaryIO, gzip.open(path, "rb"))
+    if path.suffix == ".bz2":
+        return cast(BinaryIO, bz2.open(path, "rb"))
     if path.suffix == ".zst":
         # zstandard's own reader ends in silence where a file was cut short; this one does not.
         import pyarrow as pa
