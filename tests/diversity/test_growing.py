@@ -7,7 +7,6 @@ import math
 import numpy as np
 import pytest
 
-from synthdiv.diversity.arithmetic import score_of_labels
 from synthdiv.diversity.growing import (
     Look,
     WaveRound,
@@ -49,9 +48,7 @@ def truth(labels, measure, size=SIZE):
     """The measure of a corpus by its labels: of effective clusters exactly."""
     if measure == "effective_clusters":
         return 1 / float(((np.bincount(labels) / len(labels)) ** 2).sum())
-    random = np.random.default_rng(1)
-    drawn = (random.choice(labels, size, replace=False) for _ in range(4000))
-    return float(np.mean([score_of_labels(one.tolist()) for one in drawn]))
+    return _of(labels, measure, 0.0, size)
 
 
 def test_weights_are_how_often_a_random_round_has_its_newest_document_of_each_wave():
@@ -175,19 +172,33 @@ def _noisy_truth(clusters, measure, flips, size):
     """What corpora of that many even clusters tend to, as the judge sees them."""
     if measure == "effective_clusters":
         return clusters / (1 - flips) ** 2
-    return _of(np.arange(200_000) % clusters, measure, flips, size)
+    return _of(np.arange(100_000 * clusters) % clusters, measure, flips, size)
 
 
 def _of(labels, measure, flips, size):
+    """The measure of a corpus as the judge sees it on average, exactly."""
+    counts, total = np.bincount(labels), len(labels)
+    counts = counts[counts > 0]
     if measure == "effective_clusters":
-        counts, total = np.bincount(labels), len(labels)
         shared = float((counts * (counts - 1)).sum()) / (total * (total - 1)) * (1 - flips) ** 2
         return 1 / (1 / total + (1 - 1 / total) * shared)
-    random = np.random.default_rng(1)
-    drawn_NK = random.integers(len(labels), size=(20_000, size))
-    wrong_NK = random.random((20_000, size)) < flips
-    ordered = np.sort(np.where(wrong_NK, -1 - np.arange(size), labels[drawn_NK]), axis=1)
-    return float((((np.diff(ordered, axis=1) != 0).sum(1) + 1) ** 2 / size).mean())
+    found = 0.0
+    for apart in range(size + 1):  # so many documents are set apart; the others are sorted rightly
+        often = math.comb(size, apart) * flips**apart * (1 - flips) ** (size - apart)
+        if often == 0:
+            continue
+        rest = size - apart
+
+        def absent(held, rest=rest):  # that none of so many documents is among the rest
+            steps = (np.maximum(total - held - i, 0) / (total - i) for i in range(rest))
+            return math.prod(steps, start=np.ones_like(held, float))
+
+        there = 1 - absent(counts)
+        both = there[:, None] + there - (1 - absent(counts[:, None] + counts))
+        np.fill_diagonal(both, there)
+        mean, square = there.sum(), both.sum()
+        found += often * (apart**2 + 2 * apart * mean + square) / size
+    return float(found)
 
 
 def _grown(labels, target, measure, seed, flips, waves, size=10, ask=20, batches=3):
