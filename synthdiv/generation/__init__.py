@@ -10,7 +10,7 @@ from synthdiv.generation.extraction import (
 from synthdiv.generation.families import Family, family_names
 from synthdiv.generation.gaps import Gaps, find_gaps
 from synthdiv.generation.generator import estimated_tokens, generate, plan_generation
-from synthdiv.generation.loop import grow
+from synthdiv.generation.loop import grow, plan_growth
 from synthdiv.generation.personas import read_personas
 from synthdiv.generation.plan import CorpusPlan
 from synthdiv.generation.seeds import Style, Topic, choose_topics, read_topics
@@ -35,6 +35,7 @@ __all__ = [
     "make_topics",
     "merge_duplicates",
     "plan_generation",
+    "plan_growth",
     "plan_topics",
     "read_personas",
     "read_topics",

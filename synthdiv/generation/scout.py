@@ -28,6 +28,7 @@ from synthdiv.diversity.inquiry import Share, ask_rounds, gather_sets
 from synthdiv.diversity.prompts import load_prompts
 from synthdiv.diversity.recurring import find_recurring
 from synthdiv.diversity.steps import CRITERIA, steps_of
+from synthdiv.errors import UserError
 from synthdiv.generation import gaps
 from synthdiv.llm import in_steps
 from synthdiv.reporting.score_files import Cluster
@@ -94,8 +95,10 @@ class Scout:
                 rounds += self._judged(ends, of, len(asked), shown, lexical)
                 number += 1
                 looks.append(take_look([*before, *rounds], ends, measure, number, own))
+                if not looks[-1].rounds:
+                    raise UserError("no round came to a score: the judge gave no usable clustering")
                 mean, low = looks[-1].mean, looks[-1].low
-                if loop.target is None or not mean >= loop.target or low >= loop.target:
+                if loop.target is None or mean < loop.target or low >= loop.target:
                     break
         return tuple(looks), tuple(rounds)
 
