@@ -1,4 +1,4 @@
-"""Documents that a steered corpus needs to reach a target, beside one written in plain order.
+"""Documents that a steered corpus needs to reach a target, beside one in the plan's order.
 
     python benchmarks/closed_loop.py --output=loop.json               # 10 seeds, two targets
     python benchmarks/closed_loop.py --seeds=2 --targets=14           # a look at it
@@ -6,10 +6,10 @@
 The writer and the judge are the offline stand-ins. The topics are of unequal richness, as lists
 taken from pages are: half of the fields have two dozen subjects, a topic each; the other half have
 four, told as eighteen topics each ("Knitting: origins", "Knitting: tools", ...), and so hold three
-quarters of all topics. Both ways use the same plan, judge, rounds, waves and stopping rule; "plain"
-takes topics in the plan's order, "steered" lets the bandit choose fields. The loop is told neither
-the subjects nor which fields are rich. --limit=N writes N documents each way without a target, to
-see what each tends to. Prints JSON.
+quarters of all topics. All ways use the same plan, judge, rounds, waves and stopping rule: "plan"
+takes topics in the plan's order, "even" every field in turn, and "learned" lets the bandit choose
+fields. The loop is told neither the subjects nor which fields are rich. --limit=N writes N
+documents each way without a target, to see what each tends to. Prints JSON.
 """
 
 import argparse
@@ -62,9 +62,9 @@ def unequal(topics: list[Topic]) -> list[tuple[Topic, str]]:
     return found
 
 
-def run(job: tuple[int, float, bool, int]) -> dict[str, object]:
+def run(job: tuple[int, float, str, int]) -> dict[str, object]:
     """One corpus: how many documents it took, and what is in it."""
-    seed, target, steer, bound = job
+    seed, target, way, bound = job
     world = unequal(read_topics(find("configs/topics/seeds.jsonl")))
     subject = {topic.key: name for topic, name in world}
     with tempfile.TemporaryDirectory() as directory:
@@ -74,7 +74,7 @@ def run(job: tuple[int, float, bool, int]) -> dict[str, object]:
         config = load([GenerateConfig, LoopConfig, ScoreConfig], ["configs/generate/loop.gin"])
         loop = config.get(
             LoopConfig,
-            steer=steer,
+            steer=way,
             depth=1,
             documents=bound,
             target_effective_clusters=target,
@@ -96,7 +96,7 @@ def run(job: tuple[int, float, bool, int]) -> dict[str, object]:
     return {
         "seed": seed,
         "target": target,
-        "way": "steered" if steer else "plain",
+        "way": way,
         "documents": manifest["documents"],
         "reached": manifest["loop"]["reason"].startswith("the target"),
         "measured": manifest["loop"]["reached"]["mean"],
@@ -107,30 +107,29 @@ def run(job: tuple[int, float, bool, int]) -> dict[str, object]:
 
 
 def summary(runs: list[dict], target: float) -> dict[str, object]:
-    """Both ways at one target, and the ratio of their documents with a paired bootstrap."""
-    by_way = {
-        way: sorted((r for r in runs if r["way"] == way and r["target"] == target),
-                    key=lambda r: r["seed"])
-        for way in ("steered", "plain")
-    }  # fmt: skip
-    documents = {way: np.array([r["documents"] for r in of]) for way, of in by_way.items()}
-    random = np.random.default_rng(0)
-    drawn = random.integers(len(documents["plain"]), size=(10_000, len(documents["plain"])))
-    ratios = documents["steered"][drawn].mean(1) / documents["plain"][drawn].mean(1)
-    return {
-        "target": target,
-        **{way: {
-            "documents": float(of.mean()),
-            "least": int(of.min()),
-            "most": int(of.max()),
-            "reached": sum(bool(r["reached"]) for r in by_way[way]),
-            "measured": float(np.mean([r["measured"] for r in by_way[way]])),
-            "rounds": float(np.mean([r["rounds"] for r in by_way[way]])),
-            "effective_subjects": float(np.mean([r["effective_subjects"] for r in by_way[way]])),
-        } for way, of in documents.items()},
-        "ratio": float(documents["steered"].mean() / documents["plain"].mean()),
-        "ci95": np.quantile(ratios, [0.025, 0.975]).tolist(),
-    }  # fmt: skip
+    """The ways at one target; documents over those of the last way, with a paired bootstrap."""
+    found: dict[str, dict[str, object]] = {}
+    by_way: dict[str, list[dict]] = {}
+    for one in sorted(runs, key=lambda r: r["seed"]):
+        if one["target"] == target:
+            by_way.setdefault(one["way"], []).append(one)
+    last = np.array([one["documents"] for one in [*by_way.values()][-1]])
+    drawn = np.random.default_rng(0).integers(len(last), size=(10_000, len(last)))
+    for way, of in by_way.items():
+        documents = np.array([one["documents"] for one in of])
+        ratios = documents[drawn].mean(1) / last[drawn].mean(1)
+        found[way] = {
+            "documents": float(documents.mean()),
+            "range": [int(documents.min()), int(documents.max())],
+            "reached": sum(bool(one["reached"]) for one in of),
+            **{
+                name: float(np.mean([one[name] for one in of]))
+                for name in ("measured", "rounds", "effective_subjects")
+            },
+            "ratio": float(documents.mean() / last.mean()),
+            "ci95": np.quantile(ratios, [0.025, 0.975]).tolist(),
+        }
+    return {"target": target, **found}
 
 
 def main() -> None:
@@ -138,12 +137,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--targets", default="14,18")
+    parser.add_argument("--ways", default="learned,plan")
     parser.add_argument("--limit", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--output", default=None)
     given = parser.parse_args()
     targets = [float(target) for target in given.targets.split(",")]
-    seeds, ways = range(given.seeds), (True, False)
+    seeds, ways = range(given.seeds), given.ways.split(",")
     jobs = [(seed, t, way, BOUND) for t in targets for seed in seeds for way in ways]
     if given.limit:
         targets = [float(given.limit)]  # n documents have fewer effective clusters than n

@@ -172,7 +172,10 @@ class _Growing:
                 return complete
             (self.output / files.MANIFEST).unlink()  # it goes on
         rows: list[dict[str, Any]] = []
-        with leaving(self.plan, self.tally, self.writers, writer, rows, self._calls):
+        with (
+            in_steps({"generation": self.plan.stages()} | self.scout.steps),
+            leaving(self.plan, self.tally, self.writers, writer, rows, self._calls),
+        ):
             while not (reason := self._reason()):
                 if not self.waves or self.waves[-1].end is not None:
                     self._place()
@@ -256,7 +259,7 @@ class _Growing:
     @cached_property
     def _arms(self) -> Arms:
         taken = [number for wave in self.waves for number in wave.requests]
-        kinds = self.loop.arms if self.loop.steer else ()
+        kinds = self.loop.arms if self.loop.steer != "plan" else ()
         return Arms(self.plan, self.writers, kinds, self.loop.depth, taken)
 
     def _place(self) -> None:
@@ -268,8 +271,10 @@ class _Growing:
             count = min(count, -(-missing * self.tally.requests // self.tally.tokens))
         count = min(count, self._left())
         requests: list[int] = []
-        if loop.steer:
+        if loop.steer != "plan":
             rounds = [one for wave in self.waves for one in wave.rounds if one.clusters]
+            if loop.steer == "even":
+                rounds = []  # nothing is learned of them
             ends = [wave.end or 0 for wave in self.waves]
             weights: list[float] = []
             if rounds:
@@ -287,7 +292,7 @@ class _Growing:
                         arm = placing.send(True)
                     requests.append(request)
         requests += arms.take_any(count - len(requests))
-        full, wanted = self.scout.told(self.waves) if loop.steer and loop.notes else ((), ())
+        full, wanted = self.scout.told(self.waves) if loop.notes else ((), ())
         named = tuple(map(arms.of, requests))
         self.waves.append(Wave(number, tuple(requests), named, full, wanted))
         self.waves[-1].write(self.output)
@@ -310,7 +315,6 @@ class _Growing:
             return templates.render("note", full=wave.full, wanted=wave.wanted[at : at + 1])
 
         with (
-            in_steps({"generation, wave by wave": plan.stages()}),
             self.writers.asking(),
             Progress(len(wave.requests), f"wave {wave.number + 1}", "requests") as progress,
         ):
