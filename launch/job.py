@@ -31,6 +31,12 @@ flags.DEFINE_integer(
 
 # Commands that several processes run together, each told so by --distributed.
 SHARED = ("pretrain", "sft", "evaluate")
+STUDY = "synthdiv.study"
+
+
+def is_shared(words: list[str]) -> bool:
+    """Whether the command that some words start is one of them."""
+    return any(word.removeprefix("synthdiv.") in SHARED for word in words[:3])
 
 
 def read_command(rest: list[str], processes: int) -> list[str]:
@@ -58,11 +64,11 @@ def read_command(rest: list[str], processes: int) -> list[str]:
     return ["-m", f"synthdiv.{command}", *arguments, *together]
 
 
-def restarts(words: list[str]) -> int:
-    """How often the job is started again after a clean stop."""
+def restarts(words: list[str], saves: bool = False) -> int:
+    """How often the job is started again after a clean stop; `saves`: it only stops to save."""
     if FLAGS.max_restarts is not None:
         return FLAGS.max_restarts
-    return 100 if words[1].removeprefix("synthdiv.") in SHARED else 0
+    return 100 if saves or is_shared(words) else 0
 
 
 def job_name(words: list[str]) -> str:

@@ -165,6 +165,9 @@ def sha256_text(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+_NOTE = b"synthdiv"
+
+
 class CorpusWriter:
     """Writes a corpus directory: Parquet shards (zstd), then the manifest.
 
@@ -179,16 +182,35 @@ class CorpusWriter:
         self.directory = output_dir(directory)
         self.shards = sorted(self.directory.glob("shard-*.parquet"))
 
-    def write(self, rows: Sequence[Mapping[str, Any]]) -> Path:
-        """Writes documents as the next shard; each row has at least `id` and `text`."""
+    def write(
+        self, rows: Sequence[Mapping[str, Any]], note: Mapping[str, Any] | None = None
+    ) -> Path:
+        """Writes documents as the next shard.
+
+        Args:
+            rows: each with at least `id` and `text`.
+            note: what the corpus has come to with this shard, for whoever goes on after it.
+        """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         path = self.directory / f"shard-{len(self.shards):05d}.parquet"
+        table = pa.Table.from_pylist(list(rows))
+        if note is not None:
+            table = table.replace_schema_metadata({_NOTE: json.dumps(note)})
         with atomic_path(path) as temporary:
-            pq.write_table(pa.Table.from_pylist(list(rows)), temporary, compression="zstd")
+            pq.write_table(table, temporary, compression="zstd")
         self.shards.append(path)
         return path
+
+    def note(self) -> dict[str, Any] | None:
+        """The note of the last shard; None where there is none."""
+        import pyarrow.parquet as pq
+
+        if not self.shards:
+            return None
+        told = (pq.read_schema(self.shards[-1]).metadata or {}).get(_NOTE)
+        return None if told is None else dict(json.loads(told))
 
     def close(self, manifest: Mapping[str, Any]) -> None:
         """Writes the manifest: the corpus is complete, and what kills left half written is gone."""

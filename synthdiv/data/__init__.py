@@ -22,7 +22,7 @@ that scores text must therefore put `tokenizer.eot_id` in front of it.
 from synthdiv.data.chat import ChatTemplate
 from synthdiv.data.mixture import Batches, MixtureConfig, batches
 from synthdiv.data.sft import sft_batches, sft_examples
-from synthdiv.data.stdlib import stdlib_corpus, stdlib_instructions
+from synthdiv.data.stdlib import stdlib_corpus, stdlib_instructions, stdlib_pages
 from synthdiv.data.tokenizer import (
     TOKENIZER_KINDS,
     Tokenizer,
@@ -53,6 +53,7 @@ __all__ = [
     "sft_examples",
     "stdlib_corpus",
     "stdlib_instructions",
+    "stdlib_pages",
     "tokenize_corpora",
     "tokenize_corpus",
     "tokenizer_files",

@@ -15,6 +15,7 @@ import random
 import re
 import sys
 import sysconfig
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,7 +28,8 @@ _LEFT_OUT = {"test", "tests", "idlelib", "lib2to3", "site-packages", "dist-packa
 _LEFT_OUT |= {"turtledemo", "ensurepip", "pydoc_data", "encodings", "__pycache__", "__phello__"}
 _SHORTEST, _LONGEST = 300, 3000  # characters a document
 PAGE = 1000  # characters of a page, in corpora of equally long ones
-_HELDOUT_PERCENT = 5
+_HELDOUT_PERCENT = 10
+_HELDOUT_MOST = 8  # documents of one package: decimal's would else be half of what is held out
 _FORMS = ("{}", "Q: {}\nA:", "Question: {}\nAnswer:")  # of an instruction
 _LICENCE = "Python Software Foundation License; read from this machine's own Python"
 
@@ -37,7 +39,7 @@ def stdlib_corpus(output: str | Path, heldout: bool = False) -> Path:
 
     A document is a module's text, a class with its methods, or a group of a module's functions, of
     300 to 3000 characters. Modules, and with them all their documents, are held out by a hash of
-    their names, about one in twenty.
+    their names, about one in ten; of a package that is held out, the first documents.
 
     Args:
         output: the corpus directory.
@@ -52,12 +54,13 @@ def stdlib_corpus(output: str | Path, heldout: bool = False) -> Path:
     output = Path(output)
     if read_manifest(output):
         return output
-    rows = [
-        {"id": f"{module}/{number}", "text": text, "module": module}
-        for module, texts in _modules()
-        if _is_heldout(module) == heldout
-        for number, text in enumerate(texts)
-    ]
+    rows, of_package = [], Counter[str]()
+    for module, texts in _modules():
+        if _is_heldout(module) == heldout:
+            for number, text in enumerate(texts):
+                of_package[_package(module)] += 1
+                if not heldout or of_package[_package(module)] <= _HELDOUT_MOST:
+                    rows.append({"id": f"{module}/{number}", "text": text, "module": module})
     if not rows:
         raise UserError("this Python came without the sources of its library: take another corpus")
     return _write(output, rows, {"heldout": heldout})

@@ -274,12 +274,12 @@ def read_facets(path: str | Path) -> tuple[Facet, ...]:
 
 
 def read_codebook(path: str | Path) -> Codebook:
-    """Reads a codebook: a JSON file with `facets`, or a score.json that has `codebooks`.
+    """Reads a codebook: a JSON file with `facets`, or one that `judged_by` finds `codebooks` in.
 
     Raises:
         UserError: there is no such file, or a facet in it is not as it must be or has no values.
     """
-    content = read_json(find(path))
+    content = judged_by(path, valued=True)
     if isinstance(content, dict) and content.get("codebooks"):
         books = content["codebooks"]
         content = books[0] if isinstance(books, list) else None
@@ -291,6 +291,20 @@ def read_codebook(path: str | Path) -> Codebook:
             raise UserError(f"{path}: facet {facet.name!r} has no values")
     name, version = (_text({key: content.get(key, "")}, key, str(path)) for key in _PUBLISHED)
     return Codebook(facets, name, version)
+
+
+def judged_by(path: str | Path, valued: bool) -> Any:
+    """Returns the content of a file of criteria or codebooks, which a score.json is, too.
+
+    Of a validation.json it is the first trial that was judged by codebooks, if these are wanted
+    (`valued`), or else by criteria.
+    """
+    content = read_json(find(path))
+    trials = content.get("trials") if isinstance(content, dict) else None
+    for trial in trials if isinstance(trials, list) else ():
+        if isinstance(trial, dict) and bool(trial.get("codebooks")) == valued:
+            return trial
+    return content
 
 
 def _facets(content: Any, path: str) -> tuple[Facet, ...]:

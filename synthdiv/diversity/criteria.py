@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from synthdiv.config import find
-from synthdiv.diversity.codebook import Codebook, read_codebook
+from synthdiv.diversity.codebook import Codebook, judged_by, read_codebook
 from synthdiv.diversity.config import ScoreConfig
 from synthdiv.diversity.documents import Shown, fenced_documents
 from synthdiv.diversity.prompts import Prompts, load_prompts
@@ -29,7 +28,6 @@ from synthdiv.diversity.schemas import (
     Metric,
 )
 from synthdiv.errors import UserError
-from synthdiv.files import read_json
 from synthdiv.llm import Request, Sampling, Session, fence, together
 
 _MOST_DEFINITIONS = 30  # of one name shown to step 2: more say nothing new and cost a context
@@ -247,14 +245,14 @@ def _one_name_each(criteria: Sequence[Criterion]) -> Criteria:
 
 
 def read_criteria(path: str | Path) -> Criteria:
-    """Reads criteria from a file: a list of {name, kind, sentence}, or a score.json that has one.
+    """Reads criteria from a file: a list of {name, kind, sentence}, or what has `criteria`.
 
     Raises:
         UserError: there is no such file, or it holds no such list.
     """
     from pydantic import ValidationError
 
-    content = read_json(find(path))
+    content = judged_by(path, valued=False)
     if isinstance(content, Mapping):
         content = content.get("criteria")
     if not isinstance(content, list) or not content:
@@ -277,7 +275,7 @@ def read_basis(path: str | Path, prompts: Prompts) -> Basis:
     Raises:
         UserError: there is no such file, or it is for the other way of asking.
     """
-    content = read_json(find(path))
+    content = judged_by(path, valued=bool(prompts.facets))
     described = isinstance(content, Mapping) and ("facets" in content or content.get("codebooks"))
     if prompts.facets and not described:
         raise UserError(f"{path} holds no codebook, which the prompts in {prompts.directory} need")

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+_FEW_VALUES = 12  # resamples of fewer are too much alike for the bootstrap (docs/decisions.md)
 _FEW_SETS = 3  # fewer do not tell how sets differ: the interval then takes the criteria as given
 _NO_SPREAD = 1e-6  # of the largest error: below it a resample has one value and rounding
 _MIXTURE = 0.5  # squared scale of the effect sizes mixed over: narrowest at about 15 to 20 sets
@@ -113,9 +114,15 @@ def estimate(
         error = float(pooled.std(ddof=1)) / math.sqrt(total) if total > 1 else float("nan")
         resampled = _resample_values(pooled, resamples, generator)
         method = "studentised bootstrap over rounds, the criteria taken as given"
-    reach = _studentised(mean, resampled, level) * error if error > 0 else 0.0
     if total < 2:
         reach = float("nan")
+    elif len(groups) < _FEW_SETS and total < _FEW_VALUES:
+        from scipy import stats
+
+        reach = float(stats.t.ppf((1 + level) / 2, total - 1)) * error
+        method = "Student's t over rounds, the criteria taken as given"
+    else:
+        reach = _studentised(mean, resampled, level) * error if error > 0 else 0.0
     return Estimate(
         mean, error, mean - reach, mean + reach, method, within, between, total, len(groups)
     )

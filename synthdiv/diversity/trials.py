@@ -13,6 +13,7 @@ from synthdiv.diversity.agent import Round
 from synthdiv.diversity.agreement import between_rounds
 from synthdiv.diversity.arithmetic import score_of_labels
 from synthdiv.diversity.config import CORRECTED, ScoreConfig
+from synthdiv.diversity.criteria import sets_json
 from synthdiv.diversity.inquiry import Inquiry, Sample
 from synthdiv.diversity.measures import (
     STANDARD_ERROR,
@@ -190,6 +191,7 @@ def trial_json(trial: Trial) -> dict[str, Any]:
             "repaired": sum(r.repaired for a in asked for r in a.inquiry.rounds),
         },
         **_summed([*trial.gathering, *trial.rounds, *trial.again]),
+        **sets_json(asked[0].inquiry.sets),
         "for_standard_error": _precise(trial, headline),
     }
 

@@ -13,8 +13,9 @@ from synthdiv.generation.generator import estimated_tokens, generate, plan_gener
 from synthdiv.generation.loop import grow, plan_growth
 from synthdiv.generation.personas import read_personas
 from synthdiv.generation.plan import CorpusPlan
-from synthdiv.generation.seeds import Style, Topic, choose_topics, read_topics
+from synthdiv.generation.seeds import Style
 from synthdiv.generation.shape import ShapeConfig
+from synthdiv.generation.topics import Topic, Topics, choose_topics, read_topics
 
 __all__ = [
     "CorpusPlan",
@@ -25,6 +26,7 @@ __all__ = [
     "ShapeConfig",
     "Style",
     "Topic",
+    "Topics",
     "TopicsConfig",
     "choose_topics",
     "estimated_tokens",

@@ -67,35 +67,41 @@ class Angles:
             number: how many texts on the topic came before.
             keywords: the topic's, one of which is the focus.
         """
-        chosen = {n: keywords if n == FOCUS else v for n, v in self._lists.items()}
-        chosen = {name: values for name, values in chosen.items() if values}
-        sizes = tuple(len(values) for values in chosen.values())
-        places = _places(number, sizes)
-        draw = int.from_bytes(hashlib.blake2b(key.encode()).digest(), "big")
+        lists = self._lists
+        if FOCUS in lists:
+            lists = lists | {FOCUS: keywords}
+            if not keywords:
+                del lists[FOCUS]
+        # An order of each list that is the topic's own: every so-manieth value, from some place.
+        draw = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=32).digest(), "little")
         angle = {}
-        for (name, values), place in zip(chosen.items(), places, strict=True):
-            # An order of the list that is the topic's own: every so-manieth value, from some place.
-            steps = _steps(len(values))
+        turns = _turns(tuple(map(len, lists.values())))
+        for (name, values), (size, steps, whole, together) in zip(
+            lists.items(), turns, strict=True
+        ):
             draw, step = divmod(draw, len(steps))
-            draw, start = divmod(draw, len(values))
-            angle[name] = values[(start + place * steps[step]) % len(values)]
+            draw, start = divmod(draw, size)
+            # All lists move on with every number, and no values come together twice: with sizes
+            # that have a factor in common, all would come round too early, so a list is moved on
+            # by one more whenever it and those before it come round.
+            turn = number % whole
+            place = turn + turn // together
+            angle[name] = values[(start + place * steps[step]) % size]
         return angle
 
 
-def _places(number: int, sizes: Sequence[int]) -> list[int]:
-    """Place in each list: all move on with every number, and no places come together twice.
-
-    With sizes that have a factor in common, walking through all lists at once would come round too
-    early; so a list is moved on by one more whenever it and those before it come round.
-    """
-    places, whole = [], 1
-    for size in sizes:
-        turn = number % (whole * size)
-        places.append((turn + turn // math.lcm(whole, size)) % size)
-        whole *= size
-    return places
-
-
 @functools.cache
-def _steps(size: int) -> tuple[int, ...]:
-    return tuple(step for step in range(1, size + 1) if math.gcd(step, size) == 1)
+def _turns(sizes: tuple[int, ...]) -> list[tuple[int, tuple[int, ...], int, int]]:
+    """What there is to know of lists of such sizes.
+
+    Returns:
+        of each: its size; the steps in which it can be gone through; after how many numbers it and
+        those before it have had everything; and after how many all of them, gone through at once,
+        come round.
+    """
+    turns, before = [], 1
+    for size in sizes:
+        steps = tuple(step for step in range(1, size + 1) if math.gcd(step, size) == 1)
+        turns.append((size, steps, before * size, math.lcm(before, size)))
+        before *= size
+    return turns

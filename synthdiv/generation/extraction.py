@@ -19,7 +19,7 @@ from synthdiv.config import PathName, settle
 from synthdiv.errors import UserError
 from synthdiv.generation.prompts import Prompts
 from synthdiv.generation.schemas import TopicList
-from synthdiv.generation.seeds import Topic
+from synthdiv.generation.topics import Topic
 from synthdiv.llm import Request, Sampling, in_steps
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ families, which also holds what the prompts share.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ from synthdiv.generation.openings import read_openings
 from synthdiv.generation.replies import read_replies
 from synthdiv.generation.seeds import Form, read_forms
 from synthdiv.generation.shape import Shape
+from synthdiv.generation.skeletons import Skeletons, Texts
 from synthdiv.json_lines import parse_json
 from synthdiv.llm import fence
 from synthdiv.prompts import Templates
@@ -135,14 +137,21 @@ class Family:
         self.forms: Sequence[Form] = read_forms(forms) if forms.exists() else ()
         openings = self._file("openings.txt")
         self.openings = read_openings(openings) if openings.exists() else []
+        render = functools.partial(self._templates.render, "prompt", openings=self.openings)
+        self._prompts = Skeletons(render)
 
-    def prompt(self, **shown: object) -> str:
+    def prompt(self, shape: Shape, reply: str, texts: Texts) -> str:
         """Returns the words of a request.
+
+        Args:
+            shape: of the text.
+            reply: how the reply looks.
+            texts: what is fenced in the template, by name.
 
         Raises:
             UserError: the template is missing or has a fault.
         """
-        return self._templates.render("prompt", openings=self.openings, **shown)
+        return self._prompts.prompt({"shape": shape, "reply": reply}, texts)
 
     def text(self, reply: Mapping[str, Any], shape: Shape) -> str:
         """Returns the text of the document that a reply becomes.

@@ -19,7 +19,7 @@ from typing import Any
 from synthdiv.diversity.recurring import find_recurring
 from synthdiv.errors import UserError
 from synthdiv.generation.grounds import TopicWords
-from synthdiv.generation.seeds import Topic, read_topics
+from synthdiv.generation.topics import Topic, read_topics
 from synthdiv.plans import text_table
 from synthdiv.reporting.score_files import ScoreFiles, read_score_files
 from synthdiv.reporting.values import FEW, known_values, paths

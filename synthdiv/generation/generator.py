@@ -9,8 +9,10 @@ has: a shard that is not full yet, and partial.json, which says so; the next run
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,7 +83,7 @@ def _write(plan: CorpusPlan, output: Path, writers: Writers) -> dict[str, Any]:
         return complete
     reopen(output)
     writer = files.CorpusWriter(output)
-    tally = Tally.of_shards(writer.shards)
+    tally = Tally.of_shards(writer)
     rows: list[dict[str, Any]] = []
     label = f"generating {output.name}"
 
@@ -111,13 +113,13 @@ def _write(plan: CorpusPlan, output: Path, writers: Writers) -> dict[str, Any]:
                         tally.failure = tally.failure or reply.failure
                     progress.update(1, tokens=f"{tally.tokens:,}", failed=tally.failed)
                     if len(rows) >= plan.config.shard_documents:
-                        writer.write(rows)
+                        writer.write(rows, tally.note())
                         rows.clear()
     if rows:
-        writer.write(rows)
+        writer.write(rows, tally.note())
     if not tally.documents:
         raise UserError(f"none of {tally.requests} requests was answered: {tally.failure}")
-    writer.close(manifest_of(plan, tally, writers))
+    writer.close(manifest_of(plan, tally, writers, writer.shards))
     return files.read_manifest(output) or {}
 
 
@@ -147,19 +149,27 @@ def examples(plan: CorpusPlan, writers: Writers, requests: int) -> Plan:
     return writers.plan(plan, range(0, requests, step), requests)
 
 
+@dataclasses.dataclass
 class Tally:
     """What a corpus holds so far."""
 
-    def __init__(self) -> None:
-        self.requests = self.documents = self.words = self.characters = self.tokens = 0
-        self.failure: str | None = None  # the first one's words
-        self.openings = Openings()
+    requests: int = 0
+    documents: int = 0
+    words: int = 0
+    characters: int = 0
+    tokens: int = 0
+    failure: str | None = None  # the first one's words
 
     @classmethod
-    def of_shards(cls, shards: Iterable[Path]) -> Tally:
-        """Counts what an earlier run left; requests after its last document are asked again."""
+    def of_shards(cls, writer: files.CorpusWriter) -> Tally:
+        """What an earlier run left; requests after its last document are asked again.
+
+        Each shard says what there was with it, so none but the last is opened.
+        """
+        if (note := writer.note()) is not None:
+            return cls(**note)
         tally = cls()
-        for shard in shards:
+        for shard in writer.shards:
             for document in files.Corpus(shard):
                 tally.add(document.text)
                 tally.requests = document.provenance["request"] + 1
@@ -169,12 +179,14 @@ class Tally:
     def failed(self) -> int:
         return self.requests - self.documents
 
+    def note(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
     def add(self, text: str) -> None:
         self.documents += 1
         self.words += len(text.split())
         self.characters += len(text)
         self.tokens += estimated_tokens(text)
-        self.openings.add(text)
 
 
 @contextlib.contextmanager
@@ -199,7 +211,7 @@ def leaving(
         if not (writers.capped and tally.documents):
             raise
         flags = writers.enough(pause, left())
-        content = manifest_of(plan, tally, writers) | {
+        content = manifest_of(plan, tally, writers, writer.shards, rows) | {
             "kind": "partial corpus",
             "reason": str(pause),
             "go_on_with": flags,
@@ -207,7 +219,7 @@ def leaving(
         }
         files.write_json(writer.directory / PARTIAL, content)  # first: a kill leaves no odd shard
         if rows:
-            writer.write(rows)
+            writer.write(rows, tally.note())
         raise Paused(
             f"{tally.requests:,} of {len(plan):,} requests are answered, a PARTIAL corpus of"
             f" {tally.documents:,} documents is in {writer.directory}; {pause}",
@@ -272,8 +284,17 @@ def in_order(replies: Iterable[tuple[int, Written]], start: int) -> Iterator[tup
             turn += 1
 
 
-def manifest_of(plan: CorpusPlan, tally: Tally, writers: Writers) -> dict[str, Any]:
+def manifest_of(
+    plan: CorpusPlan,
+    tally: Tally,
+    writers: Writers,
+    shards: Sequence[Path],
+    rows: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
+    """What there is to know of a corpus of these shards, and of rows that are none yet."""
     fingerprint = plan.fingerprint(writers)
+    told = (document.text for shard in shards for document in files.Corpus(shard))
+    openings = Openings(chain(told, (row["text"] for row in rows)))
     return {
         "kind": "corpus",
         "documents": tally.documents,
@@ -285,7 +306,7 @@ def manifest_of(plan: CorpusPlan, tally: Tally, writers: Writers) -> dict[str, A
         "family": plan.family.name,
         "words": tally.words,
         "characters": tally.characters,
-        "openings": tally.openings.found(plan.family.openings),
+        "openings": openings.found(plan.family.openings),
         "tokens": {"estimated": tally.tokens, "method": "words x 4/3"},
         "seed": plan.config.seed,
         "licence": plan.config.licence or _licence(writers.backend),

@@ -13,8 +13,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from synthdiv.errors import UserError
-from synthdiv.generation.seeds import Topic
 from synthdiv.generation.sources import Sources
+from synthdiv.generation.topics import Topic
 from synthdiv.progress import say
 
 _ENOUGH = 0.5  # of the weight of a topic's words

@@ -195,7 +195,7 @@ class _Growing:
             "waves": len(self.waves),
             "reached": look[0].as_json() if look else None,
         }
-        manifest = manifest_of(self.plan, self.tally, self.writers)
+        manifest = manifest_of(self.plan, self.tally, self.writers, writer.shards)
         writer.close(manifest | work | {"loop": told})
         say(f"{self.output}: {reason}")
         return files.read_manifest(self.output) or {}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +27,14 @@ def read_openings(path: str | Path) -> list[str]:
 
 
 class Openings:
-    """Counts how texts open, over the first 100,000 of them."""
+    """How texts open.
 
-    def __init__(self) -> None:
-        self._texts = 0
-        self._counts: Counter[str] = Counter()
+    Args:
+        texts: of which the first 100,000 are read.
+    """
 
-    def add(self, text: str) -> None:
-        """Counts a text's opening; a title is none."""
-        if self._texts < _COUNTED:
-            self._texts += 1
-            self._counts[_opening(text)] += 1
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._counts = Counter(_opening(text) for text in islice(texts, _COUNTED))
 
     def found(self, stock: Sequence[str]) -> dict[str, Any]:
         """Returns `texts` counted, the share that is `distinct`, `stock` ones, and the `commonest`.
@@ -47,8 +45,8 @@ class Openings:
         worn = tuple(" ".join(_words(opening, 99)) for opening in stock)
         commonest = sorted(self._counts.items(), key=lambda pair: (-pair[1], pair[0]))[:_TOLD]
         return {
-            "texts": self._texts,
-            "distinct": len(self._counts) / max(self._texts, 1),
+            "texts": self._counts.total(),
+            "distinct": len(self._counts) / max(self._counts.total(), 1),
             "stock": sum(n for words, n in self._counts.items() if _begins(words, worn)),
             "commonest": [list(pair) for pair in commonest],
         }
@@ -60,6 +58,7 @@ def _begins(opening: str, worn: Sequence[str]) -> bool:
 
 
 def _opening(text: str) -> str:
+    """The first words of a text; a title is none of them."""
     title, _, rest = text.partition("\n\n")
     titled = rest and "\n" not in title and not re.search(r"[.!?:]\W*$", title)
     return " ".join(_words(rest if titled else text, _WORDS))

@@ -10,7 +10,7 @@ import json
 import math
 import re
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, overload
@@ -54,8 +54,11 @@ class Composed(Sequence[str]):
     """
 
     def __init__(self, groups: Sequence[tuple[str, dict[str, list[str]]]]) -> None:
-        self._groups = groups
         self._ends = list(accumulate(math.prod(map(len, tables.values())) for _, tables in groups))
+        self._groups = [
+            _composer(sentence, tables, end - math.prod(map(len, tables.values())))
+            for (sentence, tables), end in zip(groups, self._ends, strict=True)
+        ]
         self.sha256 = files.sha256_text(json.dumps(groups))
 
     @classmethod
@@ -83,17 +86,22 @@ class Composed(Sequence[str]):
     def __getitem__(self, index: int | slice) -> str | list[str]:
         if isinstance(index, slice):
             return [self[place] for place in range(*index.indices(len(self)))]
-        if not -len(self) <= index < len(self):
+        place = index + self._ends[-1] if index < 0 else index
+        if not 0 <= place < self._ends[-1]:
             raise IndexError(index)
-        place = index % len(self)
-        group = bisect_right(self._ends, place)
-        sentence, tables = self._groups[group]
-        rest = place - (self._ends[group - 1] if group else 0)
-        chosen = {}
-        for name, entries in tables.items():
-            rest, one = divmod(rest, len(entries))
-            chosen[name] = entries[one]
-        return sentence.format_map(chosen)
+        written, tables, start = self._groups[bisect_right(self._ends, place)]
+        place -= start
+        return written(*[entries[place // step % size] for entries, step, size in tables])
+
+
+def _composer(
+    sentence: str, tables: Mapping[str, list[str]], start: int
+) -> tuple[Callable[..., str], list[tuple[list[str], int, int]], int]:
+    """How a group's sentence is written, of which entries, and the place of its first persona."""
+    written = sentence.format(**{name: f"{{{n}}}" for n, name in enumerate(tables)}).format
+    sizes = [len(entries) for entries in tables.values()]
+    steps = [math.prod(sizes[:n]) for n in range(len(sizes))]
+    return written, list(zip(tables.values(), steps, sizes, strict=True)), start
 
 
 def _group(group: Any, where: str) -> tuple[str, dict[str, list[str]]]:

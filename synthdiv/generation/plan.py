@@ -13,11 +13,10 @@ import hashlib
 import json
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import BaseModel
 
@@ -25,22 +24,16 @@ from synthdiv import config as configuration
 from synthdiv import files
 from synthdiv.errors import UserError, closest
 from synthdiv.generation.angles import FOCUS
+from synthdiv.generation.chance import Chance
 from synthdiv.generation.config import GenerateConfig
 from synthdiv.generation.families import Family, weights
 from synthdiv.generation.grounds import Grounds
 from synthdiv.generation.personas import personas_sha256, read_personas
 from synthdiv.generation.replies import example
-from synthdiv.generation.seeds import (
-    Form,
-    Style,
-    Topic,
-    Tree,
-    choose_topics,
-    read_styles,
-    read_topics,
-)
+from synthdiv.generation.seeds import Form, Style, read_styles
 from synthdiv.generation.shape import Shape, Shapes
 from synthdiv.generation.sources import Source, Sources
+from synthdiv.generation.topics import Topic, Topics, Tree, choose_topics, read_topics
 from synthdiv.llm import Request, Sampling
 
 if TYPE_CHECKING:
@@ -51,8 +44,7 @@ STAGE = "generation"
 _example = functools.cache(example)
 
 
-@dataclass(frozen=True)
-class Assignment:
+class Assignment(NamedTuple):
     """What one request is about, and what its document will say it came from."""
 
     number: int  # of the request
@@ -91,26 +83,31 @@ class CorpusPlan:
             raise UserError(f"the family {self.family.name!r} {wants}")
         self._sources = Sources(sources, config.source_characters) if sources is not None else None
         self._grounds: Grounds | None = None
-        self.topics: list[Topic] = []
+        self.topics = Topics.of(())
         self.documents: Sequence[int] = ()
         self._topics_sha256 = ""
-        if shows.topics != "none":
+        self._of_topics = shows.topics != "none"
+        if self._of_topics:
             self._choose_topics(topics)
         elif self._sources is not None:
             self.documents = self._choose_documents(len(self._sources))
-        self._tree = Tree(self.topics) if shows.topics == "several" else None
+        self._tree: Tree | None = None
+        if shows.topics == "several":
+            self._tree = Tree(self.topics, config.topics_per_prompt - 1)
         self.styles = self._styles() if shows.styles else []
         self.personas: Sequence[str] = ()
         if shows.personas:
             self.personas = read_personas(configuration.find(config.personas))
+        self._people = len(self.personas)
         self._shapes = Shapes(config.shape)
+        self._replies: dict[tuple[Shape, int], tuple[type[BaseModel], str]] = {}
         self._forms = list(accumulate(weights(self.family.forms, config.forms)))
 
     def __len__(self) -> int:
         """The number of requests."""
         return self.subjects * self.config.generations
 
-    @property
+    @functools.cached_property
     def subjects(self) -> int:
         """The number of topics, or of documents where there are no topics."""
         return len(self.topics) or len(self.documents)
@@ -152,55 +149,61 @@ class CorpusPlan:
             max_tokens=self.config.max_tokens,
             seed=assignment.seed,
         )
-        counts = assignment.shape.counts(len(assignment.personas))
-        reply = self.family.replies.of(counts)
-        messages = ({"role": "user", "content": self._prompt(assignment, reply) + note},)
+        shown = (assignment.shape, len(assignment.personas))
+        known = self._replies.get(shown)
+        if known is None:
+            made = self.family.replies.of(assignment.shape.counts(shown[1]))
+            known = self._replies[shown] = made, _example(made)
+        reply, looks = known
+        messages = ({"role": "user", "content": self._prompt(assignment, looks) + note},)
         return Request(messages, reply, sampling, stage, assignment.generation)
 
-    def _prompt(self, assignment: Assignment, reply: type[BaseModel]) -> str:
-        style, form = assignment.style, assignment.form
+    def _prompt(self, assignment: Assignment, reply: str) -> str:
+        source, style, form = assignment.source, assignment.style, assignment.form
+        angle = assignment.angle
+        focus = angle.get(FOCUS, "")
         return self.family.prompt(
-            topics=[topic.key for topic in assignment.topics],
-            keywords=["; ".join(topic.keywords) for topic in assignment.topics],
-            source=assignment.source.text if assignment.source else "",
-            begins=assignment.source.begins if assignment.source else "",
-            style=f"{style.name}: {style.instruction}" if style else "",
-            form=f"{form.name}: {form.instruction}" if form else "",
-            personas=list(assignment.personas),
-            focus=assignment.angle.get(FOCUS, ""),
-            angle={name: words for name, words in assignment.angle.items() if name != FOCUS},
-            shape=assignment.shape,
-            reply=_example(reply),
+            assignment.shape,
+            reply,
+            {
+                "topics": [topic.key for topic in assignment.topics],
+                "keywords": ["; ".join(topic.keywords) for topic in assignment.topics],
+                "source": source.text if source else "",
+                "begins": source.begins if source else "",
+                "style": f"{style.name}: {style.instruction}" if style else "",
+                "form": f"{form.name}: {form.instruction}" if form else "",
+                "personas": list(assignment.personas),
+                "focus": focus,
+                "angle": "\n".join(words for name, words in angle.items() if name != FOCUS),
+            },
         )
 
     def assignment(self, number: int) -> Assignment:
         """What request `number` is about; takes the same time for any number of topics."""
-        place = number % self.subjects
-        generation, key = self._place(number)
-        topics: tuple[Topic, ...] = (self.topics[place],) if self.topics else ()
+        generation, place = divmod(number, self.subjects)
+        topics: tuple[Topic, ...] = ()
+        if self._of_topics:
+            topics = (self.topics[place],)
+        key = topics[0].key if topics else str(self.documents[place])
         # By the topic itself and not its place, so that a larger corpus agrees; by the family, too,
         # so that two corpora on equal topics do not share what is drawn for them.
-        random = self._random(key, str(generation))
-        seed, shape = random.getrandbits(31), self._shapes.draw(random)
-        shown = min(self.config.personas_per_prompt, len(self.personas))
-        people = random.sample(range(len(self.personas)), shown)
+        of = self._of(key)
+        chance = Chance(f"{of}/{generation}")
+        seed, shape = chance.below(1 << 31), self._shapes.draw(chance)
+        people = chance.sample(self._people, min(self.config.personas_per_prompt, self._people))
         form = None
         if self.family.forms:
-            form = random.choices(self.family.forms, cum_weights=self._forms)[0]
+            form = self.family.forms[chance.among(self._forms)]
         if self._tree is not None:
-            near = random.random() < self.config.near_topics
+            near = chance.share() < self.config.near_topics
             draw = self._tree.near if near else self._tree.anywhere
-            others = draw(topics[0].path, self.config.topics_per_prompt - 1, random)
-            topics += tuple(self.topics[other] for other in others)
+            topics += tuple([self.topics[other] for other in draw(place, chance)])
         style = None
         if self.styles:  # every topic goes through the styles in turn, from one of its own
-            first = zlib.crc32(f"{self.config.seed}/{self.family.name}/{key}".encode())
-            style = self.styles[(first + generation) % len(self.styles)]
+            style = self.styles[(zlib.crc32(of.encode()) + generation) % len(self.styles)]
         angle = {}
         if self.config.angles:
-            keywords = topics[0].keywords if topics else ()
-            of = f"{self.config.seed}/{self.family.name}/{key}"
-            angle = self.family.angles.of(of, generation, keywords)
+            angle = self.family.angles.of(of, generation, topics[0].keywords if topics else ())
         return Assignment(
             number=number,
             key=key,
@@ -210,7 +213,7 @@ class CorpusPlan:
             source=self._source(key, place, generation),
             style=style,
             form=form,
-            personas=tuple(self.personas[one] for one in people),
+            personas=tuple([self.personas[one] for one in people]),
             angle=angle,
             shape=shape,
         )
@@ -226,14 +229,13 @@ class CorpusPlan:
         """
         assignment = self.assignment(number)
         told = reply.model_dump()
-        random = self._random(assignment.key, f"{assignment.generation}/text")
-        shuffle_options(told, random)
+        of = f"{self._of(assignment.key)}/{assignment.generation}"
+        shuffle_options(told, Random(f"{of}/text"))
         shape = {name: getattr(assignment.shape, name) for name in self.family.shows.shape}
         source = assignment.source
         audience = told.get("audience", 0)
-        identity = f"{self.config.seed}/{self.family.name}/{assignment.key}/{assignment.generation}"
         return {
-            "id": hashlib.sha256(identity.encode()).hexdigest()[:20],
+            "id": hashlib.sha256(of.encode()).hexdigest()[:20],
             "text": self.family.text(reply=told, shape=assignment.shape),
             **{name: told.get(name) or "" for name in self.family.shows.columns},
             "topic": " + ".join(topic.key for topic in assignment.topics),
@@ -275,18 +277,18 @@ class CorpusPlan:
     def _place(self, number: int) -> tuple[int, str]:
         """Generation of request `number`, and the key of its topic or document."""
         generation, place = divmod(number, self.subjects)
-        return generation, self.topics[place].key if self.topics else str(self.documents[place])
+        key = self.topics.key(place) if self._of_topics else str(self.documents[place])
+        return generation, key
 
     def _choose_topics(self, topics: Path | None) -> None:
         config = self.config
         if topics is None:
             raise UserError(f"the family {self.family.name!r} needs `topics`")
         available = read_topics(topics)
-        listed = sorted(repr((topic.path, topic.keywords)) for topic in available)
-        self._topics_sha256 = files.sha256_text("\n".join(listed))
+        self._topics_sha256 = available.sha256
         if self._sources is not None:
             self._grounds = Grounds(available, self._sources)
-            available = [topic for topic in available if topic.key in self._grounds]
+            available = Topics.of(topic for topic in available if topic.key in self._grounds)
         self.topics = choose_topics(available, config.topics or len(available), config.seed)
         if self.family.shows.topics == "several" and len(self.topics) < config.topics_per_prompt:
             raise UserError(
@@ -309,7 +311,7 @@ class CorpusPlan:
         if self._grounds is not None:
             document, part = self._grounds.of(key, generation)
             return self._sources.part(document, part)
-        first = zlib.crc32(f"{self.config.seed}/{self.family.name}/{key}".encode())
+        first = zlib.crc32(self._of(key).encode())
         return self._sources.part(self.documents[place], first + generation)
 
     def _styles(self) -> list[Style]:
@@ -319,8 +321,9 @@ class CorpusPlan:
                 raise UserError(f"no style {name!r}{closest(name, styles)}")
         return [styles[name] for name in self.config.styles or styles]
 
-    def _random(self, key: str, purpose: str) -> Random:
-        return Random(f"{self.config.seed}/{self.family.name}/{key}/{purpose}")
+    def _of(self, key: str) -> str:
+        """What is drawn for a topic or document is drawn for this."""
+        return f"{self.config.seed}/{self.family.name}/{key}"
 
 
 def shuffle_options(reply: dict[str, Any], random: Random) -> None:

@@ -7,13 +7,15 @@ fixes it. What a document tells (its topic, its form) is not decided here.
 from __future__ import annotations
 
 import dataclasses
-from bisect import bisect_right
+import itertools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from random import Random
+from itertools import accumulate
 from typing import Any
 
 from synthdiv.errors import UserError, closest
+from synthdiv.generation.chance import Chance
 
 CHOICE, OPEN = "multiple choice", "open"
 
@@ -113,39 +115,62 @@ class Shape:
 
 
 class Shapes:
-    """Draws shapes.
+    """Draws shapes; equal ones are one object.
 
     Args:
         config: the shares.
     """
 
     def __init__(self, config: ShapeConfig) -> None:
-        self._shares: dict[str, tuple[list[Any], list[float]]] = {}
-        for one in dataclasses.fields(config):
-            # In an order of its own, so that a file that names them otherwise draws the same.
-            shares = sorted(getattr(config, one.name).items())
-            total, sums = 0.0, []
-            for _, share in shares:
-                sums.append(total := total + share)
-            self._shares[one.name] = ([value for value, _ in shares], sums)
+        # In an order of its own, so that a file that names them otherwise draws the same.
+        shares = {
+            one.name: sorted((v, w) for v, w in getattr(config, one.name).items() if w)
+            for one in dataclasses.fields(config)
+        }
+        self._sizes = [
+            ([value for value, _ in shares[name]], list(accumulate(w for _, w in shares[name])))
+            for name in ("passages", "words")
+        ]
+        # What has few values is drawn at once: one number instead of seven.
+        layouts = list(itertools.product(*(shares[name] for name in _LAYOUT)))
+        self._layouts = [tuple(value for value, _ in layout) for layout in layouts]
+        self._ends = list(accumulate(math.prod(w for _, w in layout) for layout in layouts))
+        self._made: dict[tuple[int, int, int], Shape] = {}
 
-    def draw(self, random: Random) -> Shape:
+    def draw(self, chance: Chance) -> Shape:
         """Draws one."""
+        passages, words = (values[chance.among(ends)] for values, ends in self._sizes)
+        layout = chance.among(self._ends)
+        shape = self._made.get((passages, words, layout))
+        if shape is None:
+            shape = self._made[passages, words, layout] = _shape(
+                passages, words, **dict(zip(_LAYOUT, self._layouts[layout], strict=True))
+            )
+        return shape
 
-        def one(name: str) -> Any:
-            values, sums = self._shares[name]
-            return values[bisect_right(sums, random.random() * sums[-1], hi=len(sums) - 1)]
 
-        passages, words, asked = one("passages"), one("words"), one("questions")
-        kind, shown, explained = one("kinds"), one("options"), one("explanations")
-        return Shape(
-            passages=passages,
-            words=passages * words,
-            choices=asked if kind == CHOICE else 0,
-            questions=asked if kind == OPEN else 0,
-            options_shown=asked > 0 and kind == CHOICE and shown == "shown",
-            explained=asked > 0 and explained == "yes",
-            titled=one("titles") == "yes",
-            markdown=one("markup") == "markdown",
-            formulas=one("formulas"),
-        )
+_LAYOUT = ("questions", "kinds", "options", "explanations", "titles", "markup", "formulas")
+
+
+def _shape(
+    passages: int,
+    words: int,
+    questions: int,
+    kinds: str,
+    options: str,
+    explanations: str,
+    titles: str,
+    markup: str,
+    formulas: str,
+) -> Shape:
+    return Shape(
+        passages=passages,
+        words=passages * words,
+        choices=questions if kinds == CHOICE else 0,
+        questions=questions if kinds == OPEN else 0,
+        options_shown=questions > 0 and kinds == CHOICE and options == "shown",
+        explained=questions > 0 and explanations == "yes",
+        titled=titles == "yes",
+        markdown=markup == "markdown",
+        formulas=formulas,
+    )

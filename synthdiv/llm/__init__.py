@@ -15,7 +15,7 @@ never exceeded; a killed run goes on where it was. Importing this loads no HTTP 
 """
 
 from synthdiv.llm.config import LLMConfig
-from synthdiv.llm.fences import Fenced, fence, fenced, unfence
+from synthdiv.llm.fences import Fenced, fence, fence_under, fenced, mark_together, unfence
 from synthdiv.llm.pauses import Awaiting, Steps, in_steps
 from synthdiv.llm.plan import Plan, Stage
 from synthdiv.llm.protocol import Reply, Request, Sampling, Usage
@@ -35,8 +35,10 @@ __all__ = [
     "Steps",
     "Usage",
     "fence",
+    "fence_under",
     "fenced",
     "in_steps",
+    "mark_together",
     "one_pause",
     "open_session",
     "together",

@@ -49,10 +49,10 @@ class Shown:
         figures: dict[str, object] = dict(self.so_far()) if self.so_far else {}
         figures["tokens/s"] = f"{tokens / max(time.monotonic() - self.start, 1e-3):,.0f}"
         if self.price not in (None, FREE):
-            spent = (counts.spent - self.spent) / PICO
-            figures["cost"] = f"${spent:.2f}"
+            figures["cost"] = f"${counts.spent / PICO:.2f}"  # of the whole run so far
             if self.total and self.done:
-                figures["projected"] = f"${spent * self.total / self.done:.2f}"
+                more = (counts.spent - self.spent) * (self.total / self.done - 1)
+                figures["projected"] = f"${(counts.spent + more) / PICO:.2f}"
         if counts.cached > self.cached:
             figures["from_store"] = f"{counts.cached - self.cached:,}"
         if counts.failed:

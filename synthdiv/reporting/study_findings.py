@@ -169,7 +169,7 @@ def _of_corpora(study: Study) -> Iterator[str]:
         )
     writers = {one.get("written_by") for one in origins}
     if len(writers) == 1 and None not in writers and len(origins) > 1:
-        yield f"All corpora have one writer, {writers.pop()}: another's may differ."
+        yield f"All corpora are of one source ({writers.pop()}); others may behave otherwise."
     if line is None or line[3]["ci95"] is None:
         return
     _, _, name, fit = line

@@ -117,7 +117,14 @@ def _trained_on(study: Study) -> Table:
     )
     tasks = _task_names(study)
     said.append(f"asked: {', '.join(tasks)}" if tasks else "asked no questions")
+    texts = list(dict.fromkeys(text for one in _trainings(study) for text in _texts(study, *one)))
+    if texts:
+        said.append(f"held-out texts, the first one first: {', '.join(texts)}")
     return Table("trained_on", "What was trained on what", "; ".join(said) + ".", head, rows)
+
+
+def _texts(study: Study, model: str, phase: str) -> list[str]:
+    return list(study["cells"][0]["models"][model][phase].get("texts") or ())
 
 
 def _task_names(study: Study) -> list[str]:

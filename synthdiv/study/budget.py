@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from synthdiv import plans
+from synthdiv.data.stdlib import PAGE
 from synthdiv.errors import UserError
 from synthdiv.study.config import STDLIB, Cell, Mixture, Model, Plan, trained
 
@@ -58,6 +59,9 @@ def budget(
         "disk": " + ".join(f"{_few(size / 1e9)} GB of {name}" for name, size in disk.items())
         + f" = {_few(sum(disk.values()) / 1e9)} GB",
     }
+    if real := _shares(study, study.mixtures[0])["real_sources"]:
+        each = ", ".join(f"{name} {amount:,.0f}" for name, amount in real.items())
+        summary["real text"] = f"{each} tokens a pass"
     figures = {"chip_hours": hours["flops"], "chip_hours_6nd": hours["flops_6nd"]}
     whole = plans.Plan(summary, figures | {"disk_bytes": sum(disk.values())})
     return {
@@ -76,6 +80,8 @@ def _tokens(cell: Cell, written: Mapping[str, float]) -> float | None:
     """About how many tokens a corpus has; None where nobody can tell."""
     if cell.config.tokens:
         return cell.config.tokens
+    if cell.config.packages:
+        return cell.config.packages * cell.config.pages * PAGE / 4
     if cell.name in written:
         return written[cell.name]
     try:
@@ -105,12 +111,12 @@ def _line(study: Plan, model: Model, mixture: Mixture) -> dict[str, float]:
 
 def _corpora(study: Plan, tokens: Mapping[str, float | None]) -> Table:
     """Tokens of each corpus, and how often every mixture reads them."""
-    named = [mixture.name or "read" for mixture in study.mixtures]
-    head = ["corpus", "topics", "texts", "tokens", *(f"{name}: epochs" for name in named)]
+    named = [f" of {mixture.name}" if mixture.name else "" for mixture in study.mixtures]
+    head = ["corpus", "topics", "texts", "tokens", *(f"epochs a pass{name}" for name in named)]
     rows, figures = [], {}
     for cell in study.cells:
         count = tokens[cell.name]
-        config, generated = cell.generate, not cell.config.corpus
+        config, generated = cell.generate, cell.config.generated
         subjects = config.topics or config.documents
         texts = f"{subjects * config.generations:,}" if generated and subjects else ""
         epochs = [None if not count else mix.synthetic_tokens / count for mix in study.mixtures]
@@ -127,9 +133,7 @@ def _corpora(study: Plan, tokens: Mapping[str, float | None]) -> Table:
     return Table({}, figures, head=head, rows=rows)
 
 
-def _training(
-    study: Plan, lines: Sequence[Mapping[str, float]], runs: int, rate: float
-) -> plans.Plan:
+def _training(study: Plan, lines: Sequence[Mapping[str, float]], runs: int, rate: float) -> Table:
     """One training run of each kind, and what all of that kind take."""
     head = [
         *("model", "parameters", "tokens", "steps", "synthetic a pass", "real a pass", "passes"),
@@ -157,14 +161,7 @@ def _training(
         )
         real = _shares(study, mixture)
         figures[name] = {**line, "chip_hours": hours[0], "chip_hours_6nd": hours[1], **real}
-    shares = [
-        f"{name} {amount:,.0f}"
-        for name, amount in _shares(study, study.mixtures[0])["real_sources"].items()
-    ]
-    table = Table({}, figures, head=head, rows=rows)
-    if not shares or len(study.config.real) < 2:
-        return table
-    return plans.Plan({"real text a pass": ", ".join(shares)}, figures, {"": table})
+    return Table({}, figures, head=head, rows=rows)
 
 
 def _shares(study: Plan, mixture: Mixture) -> dict[str, dict[str, float]]:
@@ -178,7 +175,7 @@ def _shares(study: Plan, mixture: Mixture) -> dict[str, dict[str, float]]:
 def _disk(study: Plan, tokens: Mapping[str, float | None], runs: int) -> dict[str, float]:
     """Bytes on disk in the end, by what they are."""
     known = sum(count for count in tokens.values() if count)
-    made = sum(tokens[c.name] or 0 for c in study.cells if not c.config.corpus)
+    made = sum(tokens[c.name] or 0 for c in study.cells if c.config.generated)
     width = 2 if study.models[0].pretrain.model.vocab_size <= 1 << 16 else 4
     checkpoints = 0.0
     for model in study.models:

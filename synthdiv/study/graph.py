@@ -36,10 +36,10 @@ class _Graph:
     def stages(self) -> list[Stage]:
         """What cells share, then corpora and scores, then the training runs."""
         plan = self.plan
-        generated = [cell for cell in plan.cells if not cell.config.corpus]
+        made = [cell for cell in plan.cells if not cell.config.corpus]
         return [
             *self._given(),
-            *(self._generate(cell) for cell in generated),
+            *(self._cut(cell) if cell.config.packages else self._generate(cell) for cell in made),
             *(self._score(cell) for cell in plan.cells),
             self._tokenizer(),
             self._real_tokens(),
@@ -74,7 +74,11 @@ class _Graph:
 
     def _made(self, *cells: Cell) -> list[str]:
         """The stages that make the corpora of `cells`; those that exist have none."""
-        return [f"{cell.name}: generate" for cell in cells if not cell.config.corpus]
+        return [
+            f"{cell.name}: {'cut' if cell.config.packages else 'generate'}"
+            for cell in cells
+            if not cell.config.corpus
+        ]
 
     def _content(self, cell: Cell) -> dict[str, Any]:
         """What an existing corpus is."""
@@ -83,6 +87,17 @@ class _Graph:
             return {}
         where = {"text_column": config.text_column, "text_template": config.text_template}
         return {"corpus": self.inputs[str(config.corpus)]} | where
+
+    def _cut(self, cell: Cell) -> Stage:
+        config = cell.config
+        settings = {"packages": config.packages, "pages": config.pages}
+        return Stage(
+            f"{cell.name}: cut",
+            partial(self.work.cut, cell),
+            settings | {"seed": self.plan.config.seed},
+            (),
+            [f"{cell.name}/corpus"],
+        )
 
     def _generate(self, cell: Cell) -> Stage:
         from synthdiv.generation.families import Family

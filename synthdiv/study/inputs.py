@@ -16,7 +16,7 @@ def inputs_of(plan: Plan) -> dict[str, str]:
         UserError: one of them is not there or cannot be read; of a cell, names it and the binding.
     """
     config = plan.config
-    found = {str(config.topics): sha256_file(plan.topics)} if _needs_topics(plan) else {}
+    found = {str(config.topics): sha256_file(find(plan.topics))} if _needs_topics(plan) else {}
     for name in (*config.real, *config.heldout):
         if name != STDLIB:
             found[str(name)] = Corpus(name).bytes_sha256
@@ -39,7 +39,7 @@ def inputs_of(plan: Plan) -> dict[str, str]:
 
 def _needs_topics(plan: Plan) -> bool:
     asked = plan.config.tasks if not plan.config.data_dir else ()
-    return "world_facts" in asked or any(not cell.config.corpus for cell in plan.cells)
+    return "world_facts" in asked or any(cell.config.generated for cell in plan.cells)
 
 
 def _bytes_of(cell: Cell, path: PathName, field: str) -> str:

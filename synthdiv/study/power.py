@@ -14,8 +14,8 @@ from synthdiv.study.budget import Table
 from synthdiv.study.config import Plan, PowerConfig
 from synthdiv.study.sample_size import Noise, corpora_needed, detectable, power
 
-_SEEDS = (1, 2, 3, 5, 10)
-_CORPORA = (4, 6, 8, 12, 16, 24, 32)
+_SEEDS = (1, 2, 3, 5)
+_CORPORA = (4, 6, 8, 12, 16, 24)
 
 
 def plan_power(study: Plan, config: Config, earlier: Path | None) -> plans.Plan:

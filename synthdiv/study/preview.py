@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from synthdiv import files, plans
+from synthdiv.config import find
 from synthdiv.errors import UserError
 from synthdiv.llm.plan import Plan as Asked
 from synthdiv.llm.plan import StagePlan
 from synthdiv.progress import say
 from synthdiv.study.budget import budget
-from synthdiv.study.config import STDLIB, Cell, Plan
+from synthdiv.study.config import STDLIB, Cell, Plan, StudyConfig
 from synthdiv.study.graph import make_graph
 from synthdiv.study.inputs import inputs_of
 from synthdiv.study.run import check_tasks, outlook
@@ -61,8 +62,10 @@ def preview(study: Plan, workdir: Path | None, device: str, mfu: float, jobs: in
         inputs = inputs_of(study)
     except UserError as error:
         missing.append(str(error))
+    if not study.topics.exists():
+        study = dataclasses.replace(study, topics=find(StudyConfig.topics))
     runs = study.runs()
-    who = dict.fromkeys(w.backend for c in study.cells if not c.config.corpus for w in c.writers)
+    who = dict.fromkeys(w.backend for c in study.cells if c.config.generated for w in c.writers)
     about = {
         "study": f"{len(study.cells)} corpora x {len(study.mixtures)} mixtures x "
         f"{len(study.models)} models x {len(study.seeds)} seeds = {len(runs)} training runs; "
@@ -102,7 +105,7 @@ def _asked(study: Plan, cell: Cell, scratch: Path) -> dict[str, Asked]:
     from synthdiv.llm import open_session
 
     found: dict[str, Asked] = {}
-    if not cell.config.corpus:
+    if cell.config.generated:
         found["generate"] = _generation(study, cell, scratch / "sources")
     corpus = _like(study, cell, scratch / "corpus")
     with open_session(study.judge, None, asking=False) as session:
@@ -150,6 +153,10 @@ def _like(study: Plan, cell: Cell, scratch: Path) -> files.Corpus:
     if cell.config.corpus:
         with contextlib.suppress(UserError):
             return cell.config.open(cell.config.corpus)
+    if cell.config.packages:
+        work = Work(study, scratch)
+        work.cut(cell)
+        return work.corpus(cell)
     config = cell.generate
     topics = min(config.topics or _SAMPLE, _SAMPLE)
     sources = _sources(study, cell, scratch.with_name("shown"))

@@ -48,16 +48,19 @@ def _cell(plan: Plan, cell: Cell, runs: list[Run], workdir: Path) -> dict[str, A
     where = workdir / cell.name
     score = files.read_json(where / "score" / "score.json")
     manifest = manifest_of(where / "tokens")
-    generated = not cell.config.corpus
+    topics, generations, family = cell.config.packages or None, cell.config.pages or None, None
+    if cell.config.generated:
+        made = cell.generate
+        topics, generations, family = made.topics, made.generations, made.family
     models: dict[str, Any] = {}
     for run in runs:
         models.setdefault(run.key, []).append(run)
     return {
         "corpus": {
             "name": cell.name,
-            "topics": cell.generate.topics if generated else None,
-            "generations": cell.generate.generations if generated else None,
-            "family": cell.generate.family if generated else None,
+            "topics": topics,
+            "generations": generations,
+            "family": family,
             "documents": manifest["documents"],
             "tokens": manifest["tokens"],
             "epochs": plan.mixtures[0].synthetic_tokens / max(manifest["tokens"], 1),

@@ -8,6 +8,7 @@ import numpy as np
 from synthdiv.errors import UserError
 
 _MOST = 1000  # corpora that are looked at
+_PRECISION = 2e-3  # of a slope
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,14 +92,15 @@ def detectable(
     Returns:
         None where errors in the scores hide any slope.
     """
-    low, high = 0.0, (noise.training + noise.questions + noise.corpora or 1.0) / spread
+    variance = noise.training**2 / seeds + noise.questions**2 + noise.corpora**2
+    low, high = 0.0, (2 * math.sqrt(variance / corpora) or 1.0) / spread
     for _ in range(20):
         if power(high, spread, noise, corpora, seeds) >= wanted:
             break
         low, high = high, 2 * high
     else:
         return None
-    for _ in range(30):
+    while high - low > _PRECISION * high:
         middle = (low + high) / 2
         enough = power(middle, spread, noise, corpora, seeds) >= wanted
         low, high = (low, middle) if enough else (middle, high)

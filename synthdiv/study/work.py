@@ -73,6 +73,14 @@ class Work:
             ]
             generate(self.plan.topics, output, cell.generate, sessions, sources)
 
+    def cut(self, cell: Cell) -> None:
+        """The cell's corpus, out of Python's own documentation."""
+        from synthdiv.data import stdlib_pages
+
+        output, config = self.workdir / cell.name / "corpus", cell.config
+        seed = f"{cell.name} {self.plan.config.seed}"
+        stdlib_pages(output, config.packages, config.pages, seed)
+
     def score(self, cell: Cell) -> None:
         """The cell's score and its baselines."""
         from synthdiv.diversity import cluster_score
@@ -116,7 +124,7 @@ class Work:
 
     def questions(self) -> None:
         """Questions about the world's facts, over topics of which each cell has seen its share."""
-        from synthdiv.generation.seeds import choose_topics, read_topics
+        from synthdiv.generation import choose_topics, read_topics
         from synthdiv.offline.world import World
 
         config = self.plan.config

@@ -2,11 +2,14 @@
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from synthdiv.data import stdlib_corpus, stdlib_instructions
+from synthdiv.data import stdlib_corpus, stdlib_instructions, stdlib_pages
+from synthdiv.data.stdlib import PAGE
+from synthdiv.errors import UserError
 from synthdiv.files import Corpus, read_manifest
 
 
@@ -27,6 +30,9 @@ def test_sizes(written: dict[str, Corpus]) -> None:
         lengths = [len(d.text) for d in corpus]
         assert min(lengths) >= 300 and max(lengths) <= 3000
         assert len({d.id for d in corpus}) == len(lengths)
+    held = Counter(d.provenance["module"].split(".")[0] for d in written["heldout"])
+    del held["topic"]  # its topics count one by one
+    assert max(held.values()) == 8, "no package outweighs the others"
 
 
 def test_held_out_modules_are_held_out(written: dict[str, Corpus], tmp_path: Path) -> None:
@@ -73,3 +79,27 @@ def test_instructions(tmp_path: Path) -> None:
     assert stdlib_instructions(tmp_path / "b.jsonl").read_text() == path.read_text()
     other = stdlib_instructions(tmp_path / "c.jsonl", limit=10, seed=1).read_text()
     assert len(other.splitlines()) == 10 and other not in path.read_text()
+
+
+def test_pages_are_of_so_many_packages_and_all_corpora_are_equally_long(
+    written: dict[str, Corpus], tmp_path: Path
+) -> None:
+    held = {d.provenance["module"].split(".")[0] for d in written["heldout"]} - {"topic"}
+    sizes, packages = [], []
+    for number, (count, pages) in enumerate([(4, 16), (16, 4), (16, 4)]):
+        documents = list(Corpus(stdlib_pages(tmp_path / str(number), count, pages, f"a{number}")))
+        of = Counter(d.provenance["package"] for d in documents)
+        assert len(of) == count and set(of.values()) == {pages} and not set(of) & held
+        assert all(0.8 * PAGE < len(d.text) <= PAGE for d in documents)
+        sizes.append(sum(len(d.text) for d in documents))
+        packages.append(set(of))
+    assert max(sizes) < 1.02 * min(sizes)
+    assert packages[1] != packages[2], "each seed draws its own"
+    again = Corpus(stdlib_pages(tmp_path / "again", 16, 4, "a1"))
+    assert again.sha256 == Corpus(tmp_path / "1").sha256
+
+
+def test_more_packages_than_there_are_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^\d+ packages .* have 40 pages .*, not 60"):
+        stdlib_pages(tmp_path / "many", 60, 40)
+    assert not (tmp_path / "many").exists()

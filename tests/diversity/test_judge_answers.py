@@ -40,7 +40,7 @@ class Collection:
         (directory / "codebook.json").write_text(json.dumps(content["codebook"]))
         self.codebook: Codebook = read_codebook(directory / "codebook.json")
         self.rounds = content["rounds"]
-        self.again = content["again"]
+        self.again = content.get("again", [])
         self.corpora = sorted({one["corpus"] for one in self.rounds})
 
     def asked(self, corpus: int) -> list[dict]:
@@ -178,6 +178,19 @@ def codes_at(one: dict, codebook: Codebook, level: str) -> list[str]:
     return [str(codebook.label(facet, codes.split()[facet], depth)) for codes in one["codes"]]
 
 
+def test_the_page_says_what_the_papers_prompts_came_to() -> None:
+    rounds, rows = kept("paper"), [row for row in table("Clusters") if len(row) == 7][1:]
+    assert {int(row[0].split()[0]) for row in rows} == {one["corpus"] for one in rounds}
+    for head, *cells in rows:
+        for size, labels, sorted_ in zip((5, 10, 20), cells[::2], cells[1::2], strict=True):
+            chosen = [
+                one for one in rounds if (one["K"], one["corpus"]) == (size, int(head.split()[0]))
+            ]
+            truth = [one["labels"] for one in chosen]
+            assert labels == f"{np.mean([score_of_labels(one) for one in truth]):.2f}"
+            assert sorted_ == figures([one["clusters"] for one in chosen], truth)
+
+
 def test_the_page_says_what_sorting_by_one_rule_came_to(tmp_path) -> None:
     rounds = kept("rule")
     values = {
@@ -255,3 +268,58 @@ def test_the_page_says_what_published_codebooks_came_to(name, level, row) -> Non
             assert cell == figures([codes_at(one, codebook, level) for one in chosen], truth)
             found += len(chosen)
     assert found == len(content["rounds"])
+
+
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        ("courses", r"(?:textbook sections, )?(\d+) courses?"),
+        ("groups", r"(?:newsgroups, )?(\d+) groups?"),
+        ("departments_gpt35", r"sections by GPT-3\.5, (\d+) departments?"),
+        ("departments_mistral", r"sections by Mistral, (\d+) departments?"),
+        ("areas", r"(?:titles as bags of words, )?(\d+) areas?"),
+    ],
+)
+def test_the_page_says_what_the_classes_as_a_list_came_to(name, row, tmp_path) -> None:
+    answers = Collection(f"own_{name}", tmp_path)
+    (facet,) = answers.codebook.facets
+    found = []
+    for head, labels, cell in table("A list of one's own"):
+        if match := re.fullmatch(row, head):
+            chosen = answers.asked(int(match[1]))
+            truth = [one["labels"] for one in chosen]
+            assert labels == f"{np.mean([score_of_labels(one) for one in truth]):.2f}"
+            level = f"subject.{facet.levels[0].name}"
+            assert cell == figures([answers.values(one["codes"], level) for one in chosen], truth)
+            found.append(int(match[1]))
+    assert found == answers.corpora
+
+
+def test_the_page_says_how_near_the_classes_as_a_list_come() -> None:
+    rows = [row for row in table("A list of one's own")[1:] if "area" not in row[0]]
+    agreed, off = [], []
+    for head, labels, cell in rows:
+        score, _, ari = cell.partition(", ")
+        off.append(abs(float(score) - float(labels)))
+        if int(re.search(r"(\d+) \w+$", head)[1]) >= 4:  # type: ignore[index]
+            agreed.append(float(ari))
+    assert max(off) <= 1.0
+    text = PAGE.read_text()
+    assert f"{min(agreed):.2f} to {max(agreed):.2f}, mean {np.mean(agreed):.2f}" in text
+
+
+@pytest.mark.parametrize(("name", "writer"), [("gpt35", r"GPT-3\.5"), ("mistral", "Mistral")])
+def test_the_page_says_what_departments_came_to(name, writer, tmp_path) -> None:
+    answers = Collection(f"fields_{name}", tmp_path)
+    columns = ("subject.field", "subject.discipline", "form.kind")
+    found = []
+    for head, labels, *told in table("Classes between two levels"):
+        if match := re.fullmatch(writer + r", (\d+) departments?", head):
+            chosen = answers.asked(int(match[1]))
+            truth = [one["labels"] for one in chosen]
+            assert labels == f"{np.mean([score_of_labels(one) for one in truth]):.2f}"
+            for level, cell in zip(columns, told, strict=True):
+                values = [answers.values(one["codes"], level) for one in chosen]
+                assert figures(values, truth).startswith(cell), level
+            found.append(int(match[1]))
+    assert found == answers.corpora

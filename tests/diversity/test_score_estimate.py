@@ -10,6 +10,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from synthdiv.diversity.config import ScoreConfig
 from synthdiv.diversity.control import control_variate
@@ -318,6 +319,16 @@ def test_resamples_of_one_value_do_not_blow_up_the_interval(sets) -> None:
     values = np.array([7.2, 7.2, 9.8, 6.05, 7.2])
     found = estimate(values, np.array(sets))
     assert found.high - found.low < 40  # rounding makes errors of 1e-8 of such resamples
+
+
+def test_few_rounds_have_a_t_interval() -> None:
+    """Resamples of few values are now and then nearly all alike, and t has no bound then."""
+    few = np.array([8.33, 8.33, 8.33, 8.33, 8.33, 10.0])
+    found = estimate(few, np.zeros(6))
+    reach = stats.t.ppf(0.975, 5) * few.std(ddof=1) / math.sqrt(6)
+    assert (found.low, found.high) == pytest.approx((few.mean() - reach, few.mean() + reach))
+    assert "Student" in found.method
+    assert "bootstrap" in estimate(np.tile(few, 2), np.zeros(12)).method
 
 
 def test_pair_probability_is_unbiased_for_all_sizes_of_rounds():

@@ -10,7 +10,8 @@ from sklearn.metrics import adjusted_rand_score, v_measure_score
 
 from synthdiv.diversity import Validation, cluster_score, plan_validation, validate
 from synthdiv.diversity.agent import JudgedCluster, Round
-from synthdiv.diversity.criteria import CriteriaSet
+from synthdiv.diversity.codebook import read_codebook
+from synthdiv.diversity.criteria import CriteriaSet, criteria_json, read_criteria
 from synthdiv.diversity.measures import Scale, position_bias
 from synthdiv.diversity.mixtures import read_labels
 from synthdiv.errors import UserError
@@ -202,6 +203,11 @@ def test_ways_of_asking_are_compared_and_nothing_is_asked_twice(corpus, tmp_path
                 assert number(found["ari"]) in page
                 assert all(number(one["score"]["mean"]) in page for one in found["mixtures"])
     assert "<script" not in page and page.count("<figure>") == 8
+    # What was validated can be scored by.
+    by = tmp_path / "validation.json"
+    (given,) = {json.dumps(book["facets"]) for book in again["trials"][2]["codebooks"]}
+    assert json.dumps(read_codebook(by).as_json()["facets"]) == given
+    assert criteria_json(read_criteria(by)) == again["trials"][0]["criteria"]
     assert [t["labels"] for t in again["trials"]] == [t["labels"] for t in result["trials"]]
 
 

@@ -92,11 +92,12 @@ def test_what_study_json_holds(finished):
     assert by_topics["T16"] > by_topics["T8"]
 
 
-def test_the_page_is_what_study_json_says(finished, tmp_path):
+def test_the_page_is_what_study_json_and_the_rounds_say(finished):
     from synthdiv.study.report import write_report
 
     found = json.loads((finished / "study.json").read_text())
-    assert write_report(tmp_path, found).read_text() == (finished / "report.html").read_text()
+    before = (finished / "report.html").read_text()
+    assert write_report(finished, found).read_text() == before
 
 
 def test_the_page_opens_without_an_error_and_its_links_lead_somewhere(finished):
@@ -107,10 +108,12 @@ def test_the_page_opens_without_an_error_and_its_links_lead_somewhere(finished):
         assert window.faults == []
         assert [url for url in window.requests if not url.startswith(("file:", "data:"))] == []
         # Accuracy, four measures of answers and held-out text, of two phases.
-        assert window.run("document.querySelectorAll('svg.chart').length") == 12
-        links = window.run("[...document.querySelectorAll('a[href]')].map(a => a.href)")
-        paths = [Path(url.removeprefix("file://").split("#")[0]) for url in links]
-        assert len(paths) > 1 and all(path.exists() for path in paths)
+        assert window.run("document.querySelectorAll('svg.chart[role=group]').length") == 12
+        links = window.run(
+            "[...document.querySelectorAll('a[href]')].map(a => a.getAttribute('href'))"
+        )
+        paths = [finished / link for link in links if not link.startswith("#")]
+        assert len(paths) > 12 * 3 and all(path.is_file() for path in paths)
 
 
 def test_a_finished_study_is_not_done_again(finished, home):
@@ -120,7 +123,7 @@ def test_a_finished_study_is_not_done_again(finished, home):
     assert run.returncode == 0 and "[" not in err, err
     assert err.startswith("nothing to do: all 26 stages are done")
     changed = {p for p, t in before.items() if p.stat().st_mtime_ns != t}
-    kept = {p for p in changed if p.parent != finished / "figures"}
+    kept = {p for p in changed if p.parent.name not in ("figures", "tables")}
     assert {p.name for p in kept} <= {"study.json", "report.html"}
 
 
@@ -194,12 +197,13 @@ def readme_commands() -> list[str]:
 
 @pytest.fixture(scope="module")
 def clone(finished, tmp_path_factory, home):
-    """A folder in which README's commands find what a clone has after its quickstart."""
+    """A folder in which README's commands find what a clone has after its studies."""
     folder = tmp_path_factory.mktemp("clone")
     for name in ("configs", "launch", "synthdiv"):
         (folder / name).symlink_to(ROOT / name)
     (folder / "runs").mkdir()
-    (folder / "runs" / "quickstart").symlink_to(finished)
+    for study in ("quickstart", "world"):
+        (folder / "runs" / study).symlink_to(finished)
     server = subprocess.Popen(
         [sys.executable, str(Path(__file__).with_name("llm_server.py"))],
         stdout=subprocess.PIPE,

@@ -139,7 +139,7 @@ def test_writers_are_told_what_is_full_and_each_of_one_gap_as_data(tmp_path):
         SCORE, prompts="prompts/levels", criteria="score/criteria/pretraining-1.json"
     )
     loop = dataclasses.replace(LOOP, target_effective_clusters=1000, documents=30)
-    config = GenerateConfig(topics=3, generations=20)
+    config = GenerateConfig(topics=3, generations=20, seed=1)  # of which a cluster is full
     session = Session(LLMConfig(), backend, FREE, output / "answers.sqlite")
     with session:
         grow(SEEDS, output, config, loop, score, session, session)

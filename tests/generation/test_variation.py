@@ -3,7 +3,6 @@
 import itertools
 import json
 from collections import Counter
-from random import Random
 
 import pytest
 
@@ -11,6 +10,7 @@ from synthdiv.config import find
 from synthdiv.errors import UserError
 from synthdiv.generation import Family, ShapeConfig, read_personas
 from synthdiv.generation.angles import Angles, read_angles
+from synthdiv.generation.chance import Chance
 from synthdiv.generation.openings import Openings
 from synthdiv.generation.personas import Composed, personas_sha256
 from synthdiv.generation.shape import Shapes
@@ -58,14 +58,14 @@ def test_a_faulty_list_of_angles_is_refused(tmp_path, text):
 
 def test_shapes_come_in_the_shares_that_were_asked_for():
     config = ShapeConfig(questions={0: 3, 2: 1}, kinds={"open": 1}, titles={"yes": 1, "no": 0})
-    random = Random(0)
-    drawn = [Shapes(config).draw(random) for _ in range(2000)]
+    chance = Chance("0")
+    drawn = [Shapes(config).draw(chance) for _ in range(2000)]
     asked = Counter(shape.questions for shape in drawn)
     assert set(asked) == {0, 2} and 430 < asked[2] < 570
     assert all(shape.titled and not shape.choices for shape in drawn)
     assert not any(shape.explained or shape.options_shown for shape in drawn if not shape.questions)
     other = Shapes(ShapeConfig(questions={2: 1, 0: 3}, kinds={"open": 1}, titles={"yes": 1}))
-    assert other.draw(Random(5)).questions == Shapes(config).draw(Random(5)).questions
+    assert other.draw(Chance("5")).questions == Shapes(config).draw(Chance("5")).questions
 
 
 @pytest.mark.parametrize(
@@ -121,15 +121,13 @@ def test_faulty_tables_are_refused(tmp_path, group, fault):
 
 
 def test_openings_are_counted_and_stock_ones_told():
-    openings = Openings()
     texts = [
         "Imagine a world.",
         "A Title\n\nImagine a world of rust.",
         "Iron rusts.",
         "At its core.",
     ]
-    for text in [*texts, "# Rust\n\nIron rusts fast."]:
-        openings.add(text)
+    openings = Openings([*texts, "# Rust\n\nIron rusts fast."])
     assert openings.found(["Imagine", "At its core", "Once upon a time"]) == {
         "texts": 5,
         "distinct": 4 / 5,

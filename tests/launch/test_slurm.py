@@ -55,6 +55,35 @@ def test_dry_run_prints_the_same_and_touches_nothing(cluster) -> None:
     assert len(cluster.calls("sbatch")) == 1
 
 
+STUDY = ["study", "--config=configs/study/smoke.gin", "--workdir=/shared/a run"]
+
+
+def test_a_study_is_an_array_of_jobs_each_with_its_shard(cluster) -> None:
+    flags = ["--array=24", "--gpus_per_node=8", "--dry_run"]
+    script = cluster.launch("slurm", *flags, *STUDY).stdout.removeprefix("# sbatch\n")
+    assert {
+        "--job-name=synthdiv-study",
+        "--array=1-24",
+        "--requeue",
+        "--ntasks-per-node=1",  # one process that has all of a node's GPUs
+        "--gpus-per-node=8",
+    } <= set(options(script))
+    (output,) = (option for option in options(script) if option.startswith("--output="))
+    assert output.endswith("/runs/slurm/%x-%A_%a.log")
+    cluster.install("srun", {"": [("", 75)]}, reads=False)
+    cluster.install("scontrol", reads=False)
+    environment = {
+        **os.environ,
+        "PATH": f"{cluster.bin}:{os.environ['PATH']}",
+        **{"SLURM_JOB_ID": "40", "SLURM_ARRAY_JOB_ID": "12", "SLURM_ARRAY_TASK_ID": "7"},
+    }
+    ended = subprocess.run(["bash"], input=script, env=environment, text=True, timeout=60)
+    assert ended.returncode == 75
+    (srun,) = cluster.calls("srun")
+    assert srun["words"][2:] == ["-m", "synthdiv.study", *STUDY[1:], "--shard=7/24"]
+    assert [call["words"] for call in cluster.calls("scontrol")] == [["requeue", "12_7"]]
+
+
 def run_script(cluster, code: int, restarts: int, *flags: str) -> subprocess.CompletedProcess:
     """Runs the job script as a node would, where srun ends with `code`."""
     script = cluster.launch("slurm", "--dry_run", *flags, *PRETRAIN).stdout
@@ -95,6 +124,8 @@ def test_a_pause_for_answers_is_not_queued_again(cluster) -> None:
 def test_mistakes_are_one_line(cluster) -> None:
     for arguments, words in [
         (["--nodes=2", "score", "--input=a"], "score runs as one process"),
+        (["--nodes=2", "--array=2", *STUDY], "study runs as one process"),
+        (["--array=2", *PRETRAIN], "--array shares out the runs of a study; pretrain has none"),
         (["pretran"], "did you mean 'pretrain'?"),
         ([], "name the command"),
         (["--nodez=2", *PRETRAIN], "nodez"),

@@ -30,16 +30,15 @@ def write(topics, seed, family="topic", style=None, personas=(), shape=SHAPE):
     asked = FAMILY(family)
     people = list(personas) if asked.shows.personas else []
     schema = asked.replies.of(shape.counts(len(people)))
-    prompt = asked.prompt(
-        topics=[topic.key for topic in topics],
-        keywords=["; ".join(topic.keywords) for topic in topics],
-        style=f"{style.name}: {style.instruction}" if style else "",
-        personas=people,
-        focus="",
-        angle={},
-        shape=shape,
-        reply="",
-    )
+    texts = {
+        "topics": [topic.key for topic in topics],
+        "keywords": ["; ".join(topic.keywords) for topic in topics],
+        "style": f"{style.name}: {style.instruction}" if style else "",
+        "personas": people,
+        "focus": "",
+        "angle": "",
+    }
+    prompt = asked.prompt(shape, "", texts)
     messages = [{"role": "user", "content": prompt}]
     text = HANDLERS["Lesson"](messages, wire_schema(schema), seed)
     return schema.model_validate_json(text)

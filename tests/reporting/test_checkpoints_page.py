@@ -43,7 +43,7 @@ def test_figures_are_shown_in_per_cent_and_sure_differences_in_bold(path):
     page = path.read_text()
     assert "+3.12" in page and "+1.10 to +5.21" in page and "90%" in page and "28.12" in page
     assert re.findall(r"<td[^>]*><strong>(.*?)</strong>", page) == ["+3.12", "-0.2500"]
-    assert page.count('<td class="n">25.00</td><td class="n">2,376') == 2, "chance"
+    assert len(re.findall('data-label="Chance">25.00</td><td[^>]*>2,376', page)) == 2
     assert "-0.3000 to -0.2000" in page and "lower is better" in page
     assert "<b>large" not in page and "&lt;b&gt;large" in page
 

@@ -119,6 +119,8 @@ def test_a_cell_without_the_text_column_is_named_with_its_binding(tmp_path):
     with pytest.raises(UserError, match=r"cell 'a' \(a/Cell\.corpus\): .*nowhere"):
         inputs_of(plan("a/Cell.corpus = 'nowhere.jsonl'"))
     inputs_of(plan(f"b/Cell.corpus = '{tmp_path}/mine.jsonl'", "Cell.text_column = 'content'"))
+    with pytest.raises(UserError, match="did you mean 'configs/topics/seeds.jsonl'"):
+        inputs_of(plan("Study.topics = 'configs/topics/sedes.jsonl'"))
 
 
 def test_other_real_text_is_another_study():
@@ -133,15 +135,12 @@ def test_other_real_text_is_another_study():
         ("Study.models = ['m', 'm']", "names one twice: m, m"),
         ("Study.cells = ['../x']", "letters, digits"),
         ("Study.seeds = [1, 1]", "different whole numbers that are not negative, not [1, 1]"),
-        (
-            "Study.topics = 'configs/topics/sedes.jsonl'",
-            "did you mean 'configs/topics/seeds.jsonl'",
-        ),
         ("Study.topcs = 'x'", "did you mean 'Study.topics'"),
         ("Study.phases = ['sft']", "['pretrain', 'sft'] or ['pretrain']"),
         ("Study.real_shares = [1, 2]", "2 numbers for 1 corpora"),
         ("Study.tokenizer_from = ['aa']", "did you mean 'a'"),
         ("Study.real_tokens = -1", "a mixture of no"),
+        ("a/Cell.packages = 3", "both above 0, or neither is set: not 3 and 0"),
     ],
 )
 def test_a_wrong_study_is_one_clear_line(binding, message):
@@ -150,9 +149,21 @@ def test_a_wrong_study_is_one_clear_line(binding, message):
     assert message in str(refusal.value) and "\n" not in str(refusal.value)
 
 
-@pytest.mark.parametrize("name", ["quickstart", "smoke"])
-def test_installed_studies_can_be_read(name):
-    from synthdiv.study.config import TARGETS, read_plan
+def test_cells_of_packages_are_cut_and_asked_of_nobody(tmp_path):
+    from synthdiv.study.graph import make_graph
+    from synthdiv.study.inputs import inputs_of
+    from synthdiv.study.work import Work
 
-    made = read_plan(config.load(TARGETS, [f"configs/study/{name}.gin"]))
-    assert len(made.runs()) == len(made.cells) * len(made.models) * len(made.seeds)
+    made = plan(
+        *("Cell.packages = 8", "Cell.pages = 3", "Study.real = []", "Study.tasks = []"),
+        *("Study.phases = ['pretrain']", "Study.heldout = []"),
+    )
+    assert inputs_of(made) == {}, "no topics are read"
+    stages = {stage.name: stage for stage in make_graph(made, tmp_path, {}).stages}
+    assert {"a: cut", "b: cut"} <= set(stages) and not any("generate" in name for name in stages)
+    assert "a: cut" in stages["a: score"].needs and "b: cut" in stages["b: tokens"].needs
+    work, packages = Work(made, tmp_path), []
+    for cell in made.cells:
+        work.cut(cell)
+        packages.append({d.provenance["package"] for d in work.corpus(cell)})
+    assert len(packages[0]) == len(packages[1]) == 8 and packages[0] != packages[1]
