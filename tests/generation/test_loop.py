@@ -90,6 +90,31 @@ def test_caps_at_any_call_leave_the_same_corpus(grown, tmp_path):
     assert not (output / "partial.json").exists()
 
 
+def test_from_every_state_that_a_kill_can_leave_it_goes_on_to_the_same(grown, tmp_path):
+    """Between any two files that are written: wave planned, each of its shards, wave judged."""
+    waves, whole = read_waves(grown[0]), shards(grown[0])
+    of = {name: files.Corpus(grown[0] / name).take([0])[0].provenance["wave"] for name in whole}
+    states = 0
+    for wave in waves:
+        under_way = dataclasses.replace(
+            wave, end=None, tokens=None, cost_usd=None, looks=(), rounds=()
+        )
+        own = [name for name in whole if of[name] == wave.number]
+        for kept in range(len(own) + 1):
+            output = shutil.copytree(grown[0], tmp_path / f"state-{states}")
+            (output / "manifest.json").unlink()
+            for name in whole:
+                if of[name] > wave.number or name in own[kept:]:
+                    (output / name).unlink()
+            for later in waves[wave.number :]:
+                (output / "waves" / f"{later.number:05d}.json").unlink()
+            under_way.write(output)
+            make(output)
+            assert shards(output) == whole and read_waves(output) == waves
+            states += 1
+    assert states >= 4
+
+
 def test_waves_that_add_nothing_end_it(tmp_path):
     loop = LoopConfig(wave=12, rounds=6, patience=2)
     manifest = make(tmp_path / "c", loop, topics=3, generations=100)
