@@ -25,6 +25,7 @@ from synthdiv.generation.plan import CorpusPlan
 from synthdiv.generation.writers import Writers, Written
 from synthdiv.llm import in_steps
 from synthdiv.progress import Progress
+from synthdiv.reporting.card import write_card
 
 if TYPE_CHECKING:
     from synthdiv.llm import Plan, Session
@@ -119,7 +120,9 @@ def _write(plan: CorpusPlan, output: Path, writers: Writers) -> dict[str, Any]:
         writer.write(rows, tally.note())
     if not tally.documents:
         raise UserError(f"none of {tally.requests} requests was answered: {tally.failure}")
-    writer.close(manifest_of(plan, tally, writers, writer.shards))
+    manifest = manifest_of(plan, tally, writers, writer.shards)
+    write_card(output, manifest, writer.shards)
+    writer.close(manifest)
     return files.read_manifest(output) or {}
 
 

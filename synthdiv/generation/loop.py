@@ -42,6 +42,7 @@ from synthdiv.plans import Plan
 from synthdiv.progress import Progress, say
 from synthdiv.prompts import Templates
 from synthdiv.reporting import charts, pages
+from synthdiv.reporting.card import write_card
 
 if TYPE_CHECKING:
     from synthdiv.diversity import ScoreConfig
@@ -196,6 +197,7 @@ class _Growing:
             "reached": look[0].as_json() if look else None,
         }
         manifest = manifest_of(self.plan, self.tally, self.writers, writer.shards)
+        write_card(self.output, manifest | work, writer.shards)
         writer.close(manifest | work | {"loop": told})
         say(f"{self.output}: {reason}")
         return files.read_manifest(self.output) or {}

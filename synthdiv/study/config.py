@@ -178,7 +178,7 @@ class StudyConfig:
             raise UserError(
                 f"Study.phases is ['pretrain', 'sft'] or ['pretrain'], not {list(self.phases)}"
             )
-        known = (*self.cells, *self.real)
+        known = (*self.cells, *self.real, STDLIB)
         for name in self.tokenizer_from:
             if name not in known:
                 raise UserError(

@@ -52,7 +52,7 @@ class _Graph:
         plan, config, work = self.plan, self.plan.config, self.work
         sources = [cell.config.sources for cell in plan.cells]
         found = []
-        if STDLIB in (*config.real, *config.heldout, *sources):
+        if STDLIB in (*config.real, *config.heldout, *sources, *config.tokenizer_from):
             found.append(Stage(REAL, work.real_text, {}, (), ["shared/real"], formerly=_ONCE))
         if self._asks_the_world():
             settings = {

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -148,25 +149,33 @@ def test_killed_again_and_again_it_finds_the_same(home, tmp_path, jobs):
     """SIGKILL and Ctrl-C at twenty random moments, of all processes or of one stage's alone."""
     rng = random.Random(jobs)
     whole, workdir = tmp_path / "whole", tmp_path / "killed"
-    run = study(whole, home, f"--jobs={jobs}")
-    _, err = run.communicate(timeout=1200)
+    flags = [f"--jobs={jobs}", "--bind=Study.phases=['pretrain']", "--bind=Score.rounds=30"]
+    began = time.monotonic()
+    run = study(whole, home, *flags)
+    _, err = run.communicate()
     assert run.returncode == 0, err
+    length = time.monotonic() - began
     kills = 0
     while True:
-        run = study(workdir, home, f"--jobs={jobs}")
-        try:
-            done_before = done(workdir)
-            run.wait(timeout=rng.uniform(3, 15) if kills < 20 else 1200)
-        except subprocess.TimeoutExpired:
-            kills += 1
-            if not (kills % 3 == 0 and kill_a_child(run.pid, rng)):
-                run.send_signal(signal.SIGKILL if kills % 2 else signal.SIGINT)
-        _, err = run.communicate(timeout=1200)
+        done_before = done(workdir)
+        run = study(workdir, home, *flags)
+        while True:
+            try:
+                wait = rng.uniform(0.02, 0.3) * length if kills < 20 else None
+                _, err = run.communicate(timeout=wait)
+                break
+            except subprocess.TimeoutExpired:
+                kills += 1
+                if not (kills % 3 == 0 and kill_a_child(run.pid, rng)):
+                    run.send_signal(signal.SIGKILL if kills % 2 else signal.SIGINT)
+                    _, err = run.communicate()
+                    break
         begun = set(re.findall(r"^\[\d+/\d+\] (.*)$", err, re.MULTILINE))
         assert not begun & done_before
         if run.returncode == 0:
             break
         assert run.returncode in (-signal.SIGKILL, 130), err
+        print(f"kill {kills}: {len(done(workdir))} stages done")
     assert kills >= 3
     assert results(workdir) == results(whole)
 
