@@ -33,6 +33,7 @@ COMMANDS = {
     "score": "the diversity of a corpus, or of several compared",
     "gaps": "what a scored corpus lacks, as topic seeds",
     "filter": "a corpus without what does not belong into it",
+    "select": "the most diverse part of a corpus",
     "validate": "how well a judge knows the classes of labelled documents",
     "tokenize": "packed sequences of tokens out of a corpus",
     "pretrain": "a model out of a mixture of tokens",

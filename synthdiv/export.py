@@ -1,4 +1,4 @@
-"""Writes a checkpoint as a Hugging Face Llama, or a corpus as TFDS, `datasets` or JSON lines.
+"""Writes a checkpoint as a Hugging Face Llama, or a corpus in another format, with a card.
 
     synthdiv export --checkpoint=DIR --output=DIR
     synthdiv export --corpus=CORPUS --format=tfds --output=DIR
@@ -6,7 +6,8 @@
 The checkpoint is one of ours, a workdir (its newest), or ORG/NAME on the hub. `transformers` and
 vLLM load the output; in float32, the default, the weights are exactly those of the checkpoint.
 The corpus is whatever the other commands read; `tfds.data_source(NAME, data_dir=DIR)` reads the
-output of --format=tfds, `datasets.load_from_disk(DIR/NAME)` that of --format=hf.
+output of --format=tfds, `datasets.load_from_disk(DIR/NAME)` that of --format=hf; jsonl and parquet
+are for all others. Beside it goes a data set card, README.md, with the score of --score in it.
 """
 
 from absl import flags
@@ -17,7 +18,10 @@ from synthdiv.errors import UserError
 FLAGS = cli.command(__doc__)
 flags.DEFINE_string("checkpoint", None, "The checkpoint, or its workdir.", flag_values=FLAGS)
 flags.DEFINE_string("corpus", None, "A corpus to write instead.", flag_values=FLAGS)
-flags.DEFINE_enum("format", None, ["tfds", "jsonl", "hf"], "Of the corpus.", flag_values=FLAGS)
+flags.DEFINE_enum(
+    "format", None, ["tfds", "jsonl", "hf", "parquet"], "Of the corpus.", flag_values=FLAGS
+)
+flags.DEFINE_string("score", None, "Directory of the corpus's score.", flag_values=FLAGS)
 cli.text_flags(FLAGS)
 flags.DEFINE_string("output", None, "Directory to write to.", flag_values=FLAGS)
 flags.DEFINE_enum(
@@ -40,7 +44,11 @@ def main() -> None:
 
 
 def _export_corpus() -> None:
+    from pathlib import Path
+
     from synthdiv.data.corpus_export import export_corpus, plan_corpus_export
+    from synthdiv.files import read_json
+    from synthdiv.reporting.card import write_export_card
 
     cli.required(FLAGS, "format", "output")
     cli.load(FLAGS)
@@ -50,7 +58,11 @@ def _export_corpus() -> None:
     if FLAGS.dry_run:
         print(plan_corpus_export(corpus, FLAGS.format))
     else:
-        print(export_corpus(corpus, FLAGS.format, FLAGS.output))
+        if FLAGS.score:
+            read_json(Path(FLAGS.score) / "score.json")  # a wrong path is told before the work
+        target = export_corpus(corpus, FLAGS.format, FLAGS.output)
+        write_export_card(corpus, target, FLAGS.score)
+        print(target)
 
 
 if __name__ == "__main__":

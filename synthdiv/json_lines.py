@@ -3,6 +3,7 @@
 Lines end at a line feed alone, as JSON lines do: U+2028 and its kind may stand inside a text.
 """
 
+import bz2
 import gzip
 import io
 import json
@@ -17,13 +18,15 @@ V = TypeVar("V")
 
 
 def open_bytes(path: str | Path) -> BinaryIO:
-    """Opens a file to read, through gzip or zstd where its name says so.
+    """Opens a file to read, through gzip, zstd or bzip2 where its name says so.
 
     Reading raises what `READ_FAULTS` names, of a compressed file that was cut short too.
     """
     path = Path(path)
     if path.suffix == ".gz":
         return cast(BinaryIO, gzip.open(path, "rb"))
+    if path.suffix == ".bz2":
+        return cast(BinaryIO, bz2.open(path, "rb"))
     if path.suffix == ".zst":
         # zstandard's own reader ends in silence where a file was cut short; this one does not.
         import pyarrow as pa
@@ -89,7 +92,7 @@ def parse_json(text: str, path: str | Path, line: int = 1) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        at_end = not ends and error.lineno == text.count("\n") + 1
+        at_end = error.pos > 0 and not ends and error.lineno == text.count("\n") + 1
         cut = " (the file's last line looks truncated)" if at_end else ""
         # What ends with a line feed goes wrong in its last line, not in the one after it.
         fault = min(error.lineno, text.removesuffix("\n").count("\n") + 1)

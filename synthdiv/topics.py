@@ -1,10 +1,14 @@
-"""Makes topic seeds: a language model lists the topics that pages teach, and each is kept once.
+"""Makes topic seeds: from pages that a language model reads, or from lists that there are already.
 
     synthdiv topics --input=wikipedia.jsonl.gz --output=topics.jsonl --llm=openai --model=NAME
+    synthdiv topics --input=openalex.jsonl,outline.txt,topics.csv --output=topics.jsonl
 
-Writes JSONL, {"path": ["Field", ..., "Topic"], "keywords": [...]}, which `synthdiv generate`
-reads. Answers are kept in OUTPUT.answers/ until you remove it, so the same command goes on where it
-was. --dry_run tells calls, tokens and money beforehand.
+Pages are any corpus, HTML files and MediaWiki dumps too. Lists are text with a topic a line,
+outlines, tables with a column `topic`, and nested JSON. Each topic is kept once: OUTPUT is JSONL,
+{"path": ["Field", ..., "Topic"], "keywords": [...], "sources": [...]}, which `synthdiv generate`
+reads; *.merged.jsonl beside it tells what was merged into what and why. Answers are kept in
+OUTPUT.answers/ until you remove it, so the same command goes on where it was. --dry_run tells
+calls, tokens and money beforehand.
 """
 
 import dataclasses
@@ -15,8 +19,12 @@ from synthdiv import cli
 
 FLAGS = cli.command(__doc__)
 cli.judge_flags(FLAGS)
-flags.DEFINE_string("input", None, "Pages: a corpus, file or directory.", flag_values=FLAGS)
+cli.corpora_flag(FLAGS, "input", "Pages, or lists of topics: files, with commas between.")
 flags.DEFINE_string("output", None, "JSONL file to write.", flag_values=FLAGS)
+kinds = "What the input is: pages, list, tree, table or nested; by default as it looks."
+flags.DEFINE_string("from", None, kinds, flag_values=FLAGS)
+branches = "Topics whose upper two levels are the branches that pages' topics are put under."
+flags.DEFINE_string("tree", None, branches, flag_values=FLAGS)
 cli.text_flags(FLAGS)
 
 
@@ -26,14 +34,21 @@ def main() -> None:
 
     from synthdiv.claims import FINGERPRINT, check_claim, claim
     from synthdiv.files import check_file
-    from synthdiv.generation import TopicsConfig, make_topics, plan_topics
+    from synthdiv.generation import TopicsConfig, make_topics, plan_topics, read_listings, told
     from synthdiv.llm import LLMConfig
 
     cli.required(FLAGS, "input", "output")
     config = cli.load(FLAGS, TopicsConfig, LLMConfig)
-    settings = config.get(TopicsConfig)
-    [pages], output = cli.open_corpora(FLAGS, [FLAGS.input]), check_file(FLAGS.output)
-    answers = Path(f"{output}.answers")
+    settings = config.get(TopicsConfig, tree=FLAGS.tree)
+    listed, paged = read_listings(FLAGS.input, FLAGS["from"].value, FLAGS.text_column)
+    output = check_file(FLAGS.output)
+    if paged is None:
+        if FLAGS.dry_run:
+            print(f"{len(listed):,} topics are listed; no language model is asked")
+        else:
+            print(told(output, make_topics(None, output, settings, listed=listed)))
+        return
+    [pages], answers = cli.open_corpora(FLAGS, [paged]), Path(f"{output}.answers")
     judge = cli.judge_settings(FLAGS, config)
     work = {
         "kind": "topics",
@@ -42,7 +57,6 @@ def main() -> None:
         "topics": dataclasses.asdict(settings),
         "judge": {"backend": judge.backend, "model": judge.model},
     }
-    len(pages)  # reads them through: a broken line is refused before anything is written
     if FLAGS.dry_run:
         check_claim(answers / FINGERPRINT, work, "list of topics")
         with cli.open_session(FLAGS, config, answers) as session:
@@ -52,11 +66,7 @@ def main() -> None:
         claim(answers / FINGERPRINT, work, "list of topics"),
         cli.open_session(FLAGS, config, answers) as session,
     ):
-        counts = make_topics(pages, output, settings, session)
-    print(
-        f"{output}: {counts['topics']:,} topics out of {counts['found']:,} found on "
-        f"{counts['pages']:,} pages; {counts['failed']:,} pages failed"
-    )
+        print(told(output, make_topics(pages, output, settings, session, listed)))
     if session.backend == "offline":
         print(f"read by {session.model}")
 

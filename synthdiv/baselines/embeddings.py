@@ -76,13 +76,47 @@ def normalized(vectors: Any) -> Any:
 _TERM = r"[^\W_]+"  # letters and digits
 
 
-def term_matrix(texts: Sequence[str]) -> Any:
-    """Weighs the words of documents by TF-IDF.
+class Terms:
+    """The terms of some documents and their weights, by which any document becomes a row.
 
     Terms are runs of letters and digits, in lower case, that are in at least two documents (in one,
     where there are none such); of these the 30,000 that most documents have. The weight of a term
     is (1 + ln tf) * ln((1 + documents) / (0.5 + df)). scikit-learn's own idf adds 1 to the
     logarithm, so that words of every document go on counting and all distances shrink.
+
+    Attributes:
+        fitted: the rows of these documents, see `rows`.
+    """
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        from scipy.sparse import csr_array
+        from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
+
+        self._vectorizer = CountVectorizer(token_pattern=_TERM, dtype=np.float32)
+        self._weigh: Any = None
+        try:
+            counts = self._vectorizer.fit_transform(texts)
+        except ValueError:  # not a single word
+            self.fitted = csr_array(np.empty((len(texts), 0), np.float32))
+            return
+        frequency = counts.getnnz(axis=0)
+        most = np.argsort(-frequency, kind="stable")[:VOCABULARY]
+        self._kept = np.sort(most[frequency[most] >= min(2, frequency.max())])
+        self._weigh = TfidfTransformer(sublinear_tf=True)
+        # Above zero even for a word that all documents have: none is left without a direction.
+        idf = np.log((1 + len(texts)) / (0.5 + frequency[self._kept]))
+        self._weigh.idf_ = idf.astype(np.float32)
+        self.fitted = self._weigh.transform(counts[:, self._kept])
+
+    def rows(self, texts: Sequence[str]) -> Any:
+        """Returns SciPy sparse float32 [documents, terms], rows of length 1, of any documents."""
+        if self._weigh is None:
+            return self.fitted[[0] * len(texts)]
+        return self._weigh.transform(self._vectorizer.transform(texts)[:, self._kept])
+
+
+def term_matrix(texts: Sequence[str]) -> Any:
+    """Weighs the words of documents by TF-IDF; see `Terms`.
 
     Args:
         texts: documents.
@@ -90,20 +124,7 @@ def term_matrix(texts: Sequence[str]) -> Any:
     Returns:
         SciPy sparse float32 [documents, terms], rows of length 1.
     """
-    from scipy.sparse import csr_array
-    from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
-
-    try:
-        counts = CountVectorizer(token_pattern=_TERM, dtype=np.float32).fit_transform(texts)
-    except ValueError:  # not a single word
-        return csr_array(np.empty((len(texts), 0), np.float32))
-    frequency = counts.getnnz(axis=0)
-    most = np.argsort(-frequency, kind="stable")[:VOCABULARY]
-    kept = np.sort(most[frequency[most] >= min(2, frequency.max())])
-    weigh = TfidfTransformer(sublinear_tf=True)
-    # Above zero even for a word that all documents have: none is left without a direction.
-    weigh.idf_ = np.log((1 + len(texts)) / (0.5 + frequency[kept])).astype(np.float32)
-    return weigh.transform(counts[:, kept])
+    return Terms(texts).fitted
 
 
 def lsa(terms: Any, dimensions: int = 64, seed: int = 0) -> np.ndarray:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from synthdiv.corpora.markup import html_rows, wiki_rows
 from synthdiv.errors import UserError, first_line
 from synthdiv.json_lines import json_lines, text_lines
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
-ENDINGS = (".parquet", ".jsonl", ".json", ".txt", ".arrow", ".csv")
+ENDINGS = (".parquet", ".jsonl", ".json", ".txt", ".arrow", ".csv", ".html", ".htm", ".xml")
 ARRAY_RECORD = ".array_record"
 _DEEPEST = 100  # levels of JSON; what is deeper breaks whoever writes it out again
 _BATCH = 1024  # rows turned into Python objects at a time
@@ -29,7 +30,7 @@ def ending(path: Path) -> str | None:
     """Returns the ending that says what format a file has, or None where it is of none."""
     if ARRAY_RECORD in path.name:
         return ARRAY_RECORD
-    name = path.name.removesuffix(".gz").removesuffix(".zst")
+    name = path.name.removesuffix(".gz").removesuffix(".zst").removesuffix(".bz2")
     return next((e for e in ENDINGS if name.endswith(e)), None)
 
 
@@ -156,5 +157,8 @@ _READERS: dict[str, Callable[[Path], Iterator[tuple[int, Row]]]] = {
     ".jsonl": _json_rows,
     ".json": _json_rows,
     ".csv": _csv_rows,
+    ".html": html_rows,
+    ".htm": html_rows,
+    ".xml": wiki_rows,
     ARRAY_RECORD: _array_record_rows,
 }

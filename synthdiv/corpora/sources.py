@@ -158,7 +158,7 @@ def find_shards(path: Path) -> list[Path]:
         if formats.ending(path) is None:
             raise UserError(
                 f"{str(path)!r} is of no known corpus format; known: "
-                f"{', '.join(formats.ENDINGS)}, {formats.ARRAY_RECORD}, and .gz or .zst of them"
+                f"{', '.join(formats.ENDINGS)}, {formats.ARRAY_RECORD}, and .gz, .zst, .bz2"
             )
         return [path]
     splits = _splits(path)
@@ -179,8 +179,9 @@ def find_shards(path: Path) -> list[Path]:
         raise UserError(f"no documents in {str(path)!r}: no file of a known corpus format")
     # A directory of ours holds more than documents (answers, scores): its shards alone count.
     shards = [p for p in found if p.name.startswith("shard-") and p.suffix == ".parquet"]
-    # Tables often lie beside a corpus, and are one only where there is nothing else.
-    return shards or [p for p in found if formats.ending(p) != ".csv"] or found
+    # Tables and pages often lie beside a corpus, and are one only where there is nothing else.
+    aside = (".csv", ".html", ".htm", ".xml")
+    return shards or [p for p in found if formats.ending(p) not in aside] or found
 
 
 def _splits(path: Path) -> list[str]:

@@ -8,6 +8,7 @@ at any moment, the same call goes on after the chunks and shards that are there.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,6 +37,7 @@ from synthdiv.errors import UserError, first_line
 from synthdiv.json_lines import encodable
 from synthdiv.plans import Plan
 from synthdiv.progress import Progress
+from synthdiv.reporting.card import write_card
 
 DROPPED = "dropped.jsonl"
 CHUNKS = ".chunks"
@@ -169,16 +171,29 @@ def filter_corpus(work: FilterWork, output: Path, workers: int | None = None) ->
         complete = files.read_manifest(output)
         if complete is not None:
             return complete
-        chunks = output / CHUNKS
-        chunks.mkdir(exist_ok=True)
-        decisions = decide(chunks, _examine(work, chunks, workers), work.config)
-        marks = _judge(work, decisions)
-        if (decisions.reasons >= 0).all():
-            raise UserError(f"no document stays of {work.corpus.origin!r}: {decisions.dropped}")
-        writer = _write(work, decisions, marks, output)
-        writer.close(_manifest(work, decisions, marks))
-        shutil.rmtree(chunks)
+        with chunks_in(output) as chunks:
+            decisions = examined(work, chunks, workers)
+            marks = _judge(work, decisions)
+            if (decisions.reasons >= 0).all():
+                raise UserError(f"no document stays of {work.corpus.origin!r}: {decisions.dropped}")
+            writer = _write(work, decisions, marks, output)
+            manifest = _manifest(work, decisions, marks)
+            write_card(output, manifest, writer.shards)
+            writer.close(manifest)
         return files.read_manifest(output) or {}
+
+
+@contextlib.contextmanager
+def chunks_in(output: Path) -> Iterator[Path]:
+    """A directory for the findings of chunks, which stays after a kill and a pause only."""
+    chunks = output / CHUNKS
+    chunks.mkdir(exist_ok=True)
+    try:
+        yield chunks
+    except UserError:
+        shutil.rmtree(chunks)
+        raise
+    shutil.rmtree(chunks)
 
 
 def plan_filter(work: FilterWork, output: Path | None = None) -> Plan:
@@ -208,8 +223,14 @@ def plan_filter(work: FilterWork, output: Path | None = None) -> Plan:
     return Plan(facts, figures, parts)
 
 
-def _examine(work: FilterWork, directory: Path, workers: int | None) -> int:
-    """Examines the chunks that are not examined yet; returns how many there are in all."""
+def examined(work: FilterWork, directory: Path, workers: int | None) -> Decisions:
+    """Examines the chunks of a corpus that are not examined yet, and decides on its documents.
+
+    Args:
+        work: what to look at, and for what.
+        directory: of the chunks' findings.
+        workers: processes; 0 for none, None for one a core.
+    """
     examiner = Examiner(work.config, work.languages, work.tasks, work.prompts, directory)
     count = 0
     with Progress(None, f"examining {work.corpus.name}", "documents") as progress:
@@ -225,7 +246,7 @@ def _examine(work: FilterWork, directory: Path, workers: int | None) -> int:
 
         for documents in examine_chunks(examiner, missing(), workers):
             progress.update(documents)
-    return count
+    return decide(directory, count, work.config)
 
 
 def _judge(work: FilterWork, decisions: Decisions) -> Marks | None:
@@ -276,7 +297,7 @@ def _write(
             kept += 1
             if kept > written:
                 own = marks.columns(number) if marks else {}
-                rows.append(_row(work.corpus, document, row) | own)
+                rows.append(written_row(work.corpus, document, row) | own)
                 if len(rows) == size:
                     _write_shard(writer, rows)
                     rows = []
@@ -285,7 +306,7 @@ def _write(
     return writer
 
 
-def _row(corpus: Corpus, document: Document, row: Mapping[str, Any]) -> dict[str, Any]:
+def written_row(corpus: Corpus, document: Document, row: Mapping[str, Any]) -> dict[str, Any]:
     """A document as it is written: `id`, `text`, and the columns of its row."""
     used = {"id", "text"} if corpus.text_template else {"id", "text", corpus.text_column}
     own = {name: value for name, value in row.items() if name not in used}

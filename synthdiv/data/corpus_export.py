@@ -1,4 +1,4 @@
-"""Writes a corpus as other libraries read it: TFDS, Hugging Face `datasets`, JSON lines."""
+"""Writes a corpus as others read it: TFDS, Hugging Face `datasets`, JSON lines, Parquet."""
 
 import itertools
 import json
@@ -18,7 +18,7 @@ from synthdiv.progress import Progress
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FORMATS = ("tfds", "jsonl", "hf")
+FORMATS = ("tfds", "jsonl", "hf", "parquet")
 _BATCH = 1000
 _SHARD_DOCUMENTS = 100_000
 
@@ -32,7 +32,7 @@ def export_corpus(corpus: Corpus, format: str, output: str | Path) -> Path:
         corpus: what to write: its columns, with `id` and `text`.
         format: `tfds` for `OUTPUT/NAME/1.0.0`, which `tfds.data_source(NAME, data_dir=OUTPUT)`
             reads; `jsonl` for `OUTPUT/NAME.jsonl`; `hf` for `OUTPUT/NAME`, which
-            `datasets.load_from_disk` reads.
+            `datasets.load_from_disk` reads; `parquet` for shards in `OUTPUT/NAME`.
         output: the directory.
 
     Returns:
@@ -53,6 +53,8 @@ def export_corpus(corpus: Corpus, format: str, output: str | Path) -> Path:
         whole = Path(scratch) / name
         if format == "tfds":
             _write_tfds(corpus, name, whole)
+        elif format == "parquet":
+            _write_parquet(corpus, whole)
         else:
             _write_hf(corpus, whole)
         whole.rename(target)
@@ -121,6 +123,21 @@ def _has_nulls(column: "pa.ChunkedArray") -> bool:
 
     inside = pa.types.is_list(column.type) and pc.list_flatten(column).null_count
     return bool(column.null_count or inside)
+
+
+def _write_parquet(corpus: Corpus, target: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema, _ = _schema(corpus)
+    target.mkdir()
+    batches = _batches(corpus)
+    for number in itertools.count():
+        shard = list(itertools.islice(batches, _SHARD_DOCUMENTS // _BATCH))
+        if not shard:
+            return
+        table = pa.concat_tables(_table(batch, corpus, schema) for batch in shard)
+        pq.write_table(table, target / f"{number:05d}.parquet", compression="zstd")
 
 
 def _write_hf(corpus: Corpus, target: Path) -> None:

@@ -326,8 +326,6 @@ def _branches(
 ) -> tuple[list[Shelf], list[Topic]]:
     """The first levels of a tree, and the seeds of its last level's empty branches."""
     found = _topics_of(files, read, topics)
-    if not any(found.values()):
-        raise UserError("`topics` has no branch that any document that was read belongs to")
     shelves = []
     for levels in range(1, depth + 1):
         seeds = Counter(topic.path[:levels] for topic in topics)
@@ -351,12 +349,14 @@ def _topics_of(
 ) -> dict[int, list[Path_]]:
     """Paths of each document's topics: as its provenance has them, else by the words it uses."""
     words: TopicWords | None = None
+    fields = {topic.path[0] for topic in topics}
     found: dict[int, list[Path_]] = {}
     for index in read:
         document = files.documents.get(index)
         told = str(document.provenance.get("topic") or "") if document else ""
-        if told:
-            found[index] = [tuple(key.split("/")) for key in told.split(" + ")]
+        of = [path for key in told.split(" + ") if (path := tuple(key.split("/")))[0] in fields]
+        if of:
+            found[index] = of
         elif document:
             words = words or TopicWords(topics)
             met = words.met(document.text)

@@ -25,6 +25,7 @@ from synthdiv.generation.plan import CorpusPlan
 from synthdiv.generation.writers import Writers, Written
 from synthdiv.llm import in_steps
 from synthdiv.progress import Progress
+from synthdiv.reporting.card import write_card
 
 if TYPE_CHECKING:
     from synthdiv.llm import Plan, Session
@@ -119,7 +120,9 @@ def _write(plan: CorpusPlan, output: Path, writers: Writers) -> dict[str, Any]:
         writer.write(rows, tally.note())
     if not tally.documents:
         raise UserError(f"none of {tally.requests} requests was answered: {tally.failure}")
-    writer.close(manifest_of(plan, tally, writers, writer.shards))
+    manifest = manifest_of(plan, tally, writers, writer.shards)
+    write_card(output, manifest, writer.shards)
+    writer.close(manifest)
     return files.read_manifest(output) or {}
 
 
@@ -140,8 +143,13 @@ def plan_generation(
     plan, writers = CorpusPlan(topics, config, sources), writers_of(config, session)
     if output is not None:
         check_claim(output / FINGERPRINT, plan.fingerprint(writers), "corpus")
-    step = max(len(plan) // _PLANNED_WHOLE, 1) if len(plan) > _PLANNED_WHOLE else 1
-    return writers.plan(plan, range(0, len(plan), step), len(plan))
+    return examples(plan, writers, len(plan))
+
+
+def examples(plan: CorpusPlan, writers: Writers, requests: int) -> Plan:
+    """What the first requests of a plan would take, of many by examples."""
+    step = max(requests // _PLANNED_WHOLE, 1)
+    return writers.plan(plan, range(0, requests, step), requests)
 
 
 @dataclasses.dataclass

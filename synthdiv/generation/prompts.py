@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from synthdiv.generation.sources import Source
 from synthdiv.llm import fence
 from synthdiv.prompts import Templates
 
@@ -23,6 +25,9 @@ class Prompts:
     def __init__(self, directory: str | Path):
         self._templates = Templates(directory, trim=True, names={"fence": fence})
 
-    def page_topics(self, page: str, most: int) -> str:
-        """The prompt for the topics, at most `most`, that a page teaches."""
-        return self._templates.render(PAGE_TOPICS, page=page, most=most)
+    def page_topics(self, part: Source, branches: Sequence[Sequence[str]]) -> str:
+        """The prompt for the topics that a part of a page teaches, each under a branch."""
+        listed = "\n".join(" / ".join(branch) for branch in branches)
+        return self._templates.render(
+            PAGE_TOPICS, page=part.text, begins=part.begins, branches=listed
+        )

@@ -12,7 +12,7 @@ Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 class ExtractedTopic(BaseModel):
     """A topic that a page teaches: its path from the broadest field down, and its keywords."""
 
-    path: list[Words] = Field(min_length=2, max_length=5)
+    path: list[Words] = Field(min_length=2, max_length=6)
     keywords: list[Words] = Field(min_length=1, max_length=12)
 
 

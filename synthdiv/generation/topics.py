@@ -21,7 +21,10 @@ from synthdiv.json_lines import encodable, json_lines, open_bytes
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_LEVEL, _WORDS, _WORD = "/", "\x1e", "\x1f"  # before a level, the keywords, and each but the first
+# Before a level, the keywords, and each but the first; in this order, what lies under a topic sorts
+# next to it.
+_LEVEL, _WORDS, _WORD = "\x1d", "\x1e", "\x1f"
+_SLASH = "/"
 _BLOCK = 1 << 22  # bytes of a file that are parsed at once
 _AT_ONCE = 1 << 14  # rows
 
@@ -35,7 +38,7 @@ class Topic(NamedTuple):
     @property
     def key(self) -> str:
         """The path in one string, levels joined by "/"."""
-        return _LEVEL.join(self.path)
+        return _SLASH.join(self.path)
 
 
 class Topics(Sequence[Topic]):
@@ -59,7 +62,7 @@ class Topics(Sequence[Topic]):
         """Keeps topics; takes them for granted."""
         import pyarrow as pa
 
-        rows = [f"{topic.key}{_WORDS}{_WORD.join(topic.keywords)}" for topic in topics]
+        rows = [_WORDS.join((_LEVEL.join(t.path), _WORD.join(t.keywords))) for t in topics]
         return cls(pa.array(rows, pa.large_string()))
 
     def __len__(self) -> int:
@@ -82,7 +85,7 @@ class Topics(Sequence[Topic]):
 
     def key(self, place: int) -> str:
         """The key of the topic at a place."""
-        return self._row(place).partition(_WORDS)[0]
+        return self._row(place).partition(_WORDS)[0].replace(_LEVEL, _SLASH)
 
     @property
     def sha256(self) -> str:
@@ -111,7 +114,10 @@ class Topics(Sequence[Topic]):
         hashes = np.empty(len(self), [("path", "<u8"), ("words", "<u8")])
         hash_of = functools.partial(hashlib.blake2b, digest_size=8)
         for start, rows in self._blocks(np.asarray(self._order)):
-            parts = [row.partition(_WORDS.encode()) for row in rows]
+            parts = [
+                row.replace(_LEVEL.encode(), _SLASH.encode()).partition(_WORDS.encode())
+                for row in rows
+            ]
             for name, place in (("path", 0), ("words", 2)):
                 digests = b"".join([hash_of(part[place]).digest() for part in parts])
                 hashes[name][start : start + len(rows)] = np.frombuffer(digests, "<u8")
@@ -246,7 +252,7 @@ def _rows_of(batch: pa.RecordBatch) -> pa.LargeStringArray | None:
     import pyarrow.compute as pc
 
     levels, words = batch.column(0), batch.column(1)
-    if levels.null_count or not _plain(levels, _LEVEL) or not _plain(words):
+    if levels.null_count or not _plain(levels, _SLASH) or not _plain(words):
         return None
     if pc.min(pc.list_value_length(levels)).as_py() < 1:
         return None
@@ -265,7 +271,7 @@ def _plain(lists: Any, *kept_apart: str) -> bool:
     if values.null_count:
         return False
     text = b"" if values.buffers()[2] is None else values.buffers()[2].to_pybytes()
-    if any(separator.encode() in text for separator in (_WORDS, _WORD, *kept_apart)):
+    if any(separator.encode() in text for separator in (_LEVEL, _WORDS, _WORD, *kept_apart)):
         return False
     shortest = pc.min(pc.binary_length(pc.utf8_trim_whitespace(values))).as_py()
     return shortest is None or shortest > 0
@@ -282,9 +288,9 @@ def _checked(path: str | Path) -> Iterator[Topic]:
             form = "{'path': [texts], 'keywords': [texts]}"
             raise UserError(f"{path} line {number}: a topic is {form}")
         topic = Topic(tuple(level.strip() for level in levels), tuple(keywords))
-        if any(_LEVEL in level for level in topic.path):
+        if any(_SLASH in level for level in topic.path):
             raise UserError(f"{path} line {number}: a level of a path must not hold a slash")
-        if any(c in text for text in (*topic.path, *keywords) for c in (_WORDS, _WORD)):
+        if any(c in text for text in (*topic.path, *keywords) for c in (_LEVEL, _WORDS, _WORD)):
             raise UserError(f"{path} line {number}: a topic must not hold control characters")
         if topic.key in keys:
             raise UserError(f"{path} line {number}: topic {topic.key!r} is there twice")

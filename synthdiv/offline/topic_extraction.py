@@ -1,8 +1,8 @@
 """The offline answer to "which topics does this page teach?": term counts, no language model.
 
-The subject of a page's first sentence becomes the topic and its most telling terms the keywords; a
-small table of field words gives the upper levels. That is coarse, but enough to run the `topics`
-command without a network.
+The subject of a page's first sentence becomes the topic and its most telling terms the keywords;
+the branch is the one whose own words, and the typical words of whose field, the page has most of.
+That is coarse, but enough to run the `topics` command without a network.
 """
 
 import json
@@ -66,36 +66,44 @@ _SUBJECT = re.compile(
 def extract_topics(
     messages: Sequence[Mapping[str, str]], schema: Mapping[str, Any], seed: int
 ) -> str:
-    """Answers a prompt with a fenced page: one topic of three levels and its keywords, as JSON.
+    """Answers a prompt with a fenced page: one topic under a branch and its keywords, as JSON.
 
     Args:
-        messages: the chat; the user's messages fence the page.
+        messages: the chat; the user's messages fence the branches and the page.
         schema: of the reply, which is always the same.
         seed: not used: a page has one answer.
     """
     text = "\n".join(message["content"] for message in messages if message["role"] == "user")
-    topics = [topic for page in unfence("page", text) if (topic := _topic(page))]
+    branches = [
+        line.split(" / ") for listed in unfence("branches", text) for line in listed.split("\n")
+    ]
+    topics = [topic for page in unfence("page", text) if (topic := _topic(page, branches))]
     return json.dumps({"topics": topics}, ensure_ascii=False)
 
 
-def _topic(page: str) -> dict[str, Any] | None:
-    words = re.findall(r"[a-z][a-z'-]{2,}", page.lower())
-    counts = Counter(words)
+def _topic(page: str, branches: Sequence[Sequence[str]]) -> dict[str, Any] | None:
+    counts = Counter(re.findall(r"[a-z][a-z'-]{2,}", page.lower()))
     weight = {w: n * commonness_weight(w) for w, n in counts.items()}
     telling = [w for w in sorted(weight, key=lambda w: (-weight[w], w)) if weight[w] > 0]
     if len(telling) < 4:
         return None
-    fields = Counter({field: 0 for field in FIELDS})
+    fields: Counter[str] = Counter()
     for word, count in counts.items():
         if field := _FIELD_OF.get(word) or _FIELD_OF.get(word.removesuffix("s")):
             fields[field] += count
-    field, hits = fields.most_common(1)[0]
+
+    def fits(branch: Sequence[str]) -> float:
+        own = Counter(w for level in branch for w in re.findall(r"[a-z]{4,}", level.lower()))
+        typical = sum(
+            n
+            for field, n in fields.items()
+            if set(re.findall(r"[a-z]{4,}", field.lower())) & set(own)
+        )
+        return typical + 3 * sum(counts[word] + counts[word.removesuffix("s")] for word in own)
+
     subject = _SUBJECT.match(page.strip())
     leaf = subject[1] if subject else " ".join(telling[:2])
     leaf = leaf[0].upper() + leaf[1:]
     apart = [w for w in telling if w not in leaf.lower()]
-    middle = apart[0].capitalize()
-    return {
-        "path": [field if hits else "General Knowledge", middle, leaf.replace("/", " ")],
-        "keywords": apart[:7],
-    }
+    branch = max(branches, key=fits)
+    return {"path": [*branch, leaf.replace("/", " ")], "keywords": apart[:7]}

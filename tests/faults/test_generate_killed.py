@@ -132,7 +132,7 @@ def _kill_and_finish(tmp_path: Path, topics: int, kills: int) -> dict[str, int]:
     assert manifests[0] == manifests[1] and manifests[0]["documents"] == calls
     assert files.Corpus(killed).sha256 == files.Corpus(tmp_path / "whole").sha256
     names = {path.name for path in killed.iterdir()} - set(manifests[0]["shards"])
-    assert names == {"answers.sqlite", "fingerprint.json", "manifest.json"}
+    assert names == {"README.md", "answers.sqlite", "fingerprint.json", "manifest.json"}
     return {"calls": calls, "kills": kills, "seen by the server": sum(counts.values())}
 
 

@@ -124,9 +124,14 @@ def test_what_cannot_be_looked_into_is_refused(scored, tmp_path):
         find_gaps(tmp_path)
     with pytest.raises(UserError, match="at least 1"):
         find_gaps(scored / "score_told", scored / "topics.jsonl", depth=0)
+
+
+def test_of_a_tree_that_no_document_is_about_everything_is_missing(scored, tmp_path):
+    """Its topics have nothing to do with what the corpus's column says."""
     (tmp_path / "other.jsonl").write_text(json.dumps({"path": ["Law", "Torts"], "keywords": []}))
-    with pytest.raises(UserError, match="no branch that any document"):
-        find_gaps(scored / "score_untold", tmp_path / "other.jsonl")
+    found = find_gaps(scored / "score_told", tmp_path / "other.jsonl")
+    assert [one.path for one in found.shelves[-1].missing] == [("Law", "Torts")]
+    assert found.seeds[0].key == "Law/Torts"
 
 
 def test_the_command_writes_what_generate_takes(scored, tmp_path, run_command):
