@@ -114,7 +114,8 @@ class Corpus:
                 raise UserError(f"{self._source.place(where)}: {error}") from None
             nulls += null
             provenance = {k: v for k, v in row.items() if k not in used}
-            yield Document(str(row.get("id", index - 1)), text, provenance), row
+            own = row.get("id")
+            yield Document(str(index - 1 if own is None else own), text, provenance), row
         if nulls and not self._nulls_said:
             self._nulls_said = True
             columns = " and ".join(map(repr, self._text.columns))

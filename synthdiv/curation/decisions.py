@@ -105,6 +105,8 @@ def decide(directory: Path, chunks: int, config: FilterConfig) -> Decisions:
         config.near_threshold,
         exact,
     )
+    if "near_duplicate" in config.drop:
+        twins.pass_on()
     repeats = twins.of >= 0
     same = repeats & exact
     if exact:
@@ -150,5 +152,6 @@ def evidence(
     elif twin is not None:
         yield "evidence", f"{float(decisions.twins.similarity[document]):.3f} alike"
         yield "earlier", twin
+        yield "earlier_index", int(decisions.twins.of[document])
     if also := [fault.check for fault in faults if fault.check != reason]:
         yield "also", also

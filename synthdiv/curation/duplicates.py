@@ -32,6 +32,12 @@ class Twins:
     compared: int = 0
     full_buckets: int = field(default=0)
 
+    def pass_on(self) -> None:
+        """Holds what has the words of a near-duplicate against the document which that repeats."""
+        through = (self.of >= 0) & (self.of[self.of] >= 0)
+        self.similarity[through] = self.similarity[self.of[through]]
+        self.of[through] = self.of[self.of[through]]
+
 
 def find_twins(
     digests: np.ndarray,

@@ -135,12 +135,16 @@ def file_items(path: str | Path) -> Iterator[Item]:
         UserError: there is nothing there, or it has a fault.
     """
     source = sources.find(path)
+    found = False
     for where, row in source.rows():
         texts = list(_strings(row))
         long = [text for text in texts if len(text.split()) >= _FIELD]
         short = " ".join(text for text in texts if len(text.split()) < _FIELD)
         for text in filter(None, [*long, short]):
+            found = True
             yield Item(source.name, source.place(where), text)
+    if not found:
+        raise UserError(f"{str(path)!r} has no texts that documents must not hold: it is empty")
 
 
 def _strings(value: Any) -> Iterator[str]:

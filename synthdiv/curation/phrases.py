@@ -34,7 +34,8 @@ class Phrases:
     The file is JSON: by name of a check `where` and `phrases`, regular expressions for text in
     lower case. At the `beginning` they are a list, matched where a text begins; `anywhere` they are
     lists by a literal that each of them has, so that texts without it are done at once. A name that
-    is no check's says in `check` which one it belongs to.
+    is no check's says in `check` which one it belongs to. A `{NAME}` in a phrase at the `beginning`
+    stands for what `parts` says.
 
     Args:
         path: as given, or inside the installed configs.
@@ -62,6 +63,8 @@ class Phrases:
             raise UserError(f"{path}: no check {check!r}{closest(check, CHECKS)}")
         match said:
             case {"where": "beginning", "phrases": list(phrases)}:
+                for part, meant in said.get("parts", {}).items():
+                    phrases = [phrase.replace(f"{{{part}}}", meant) for phrase in phrases]
                 self._beginnings.append((check, _compiled(path, phrases)))
             case {"where": "anywhere", "phrases": dict(phrases)}:
                 for literal, alike in phrases.items():
@@ -108,15 +111,9 @@ def _compiled(path: Path, phrases: Any) -> re.Pattern[str]:
 
 
 _LIST = re.compile(r"^\s*(?:[-*+\u2022|>#$]|\d+[.)]|[a-zA-Z][.)])\s?|^ {4}|^\t|[|{};]\s*$")
-# Words that a sentence does not end with.
+# Words that no sentence ends with; with a preposition or an auxiliary verb many do ("Come in").
 _GOES_ON = frozenset(
-    re.findall(
-        r"\w+",
-        "a an the and or but nor of to in on at by for with from into as that which who whose "
-        "is are was were be been has have had will would can could should may might its their "
-        "his her my our your than because if when while where although however this these "
-        "such between",
-    )
+    "a an the and or but nor its their my our your whose than because although".split()  # noqa: SIM905
 )
 _OPEN_END = re.compile(r"[,\u2013\u2014(\[{]$|[\w] -$")
 _LAST_WORD = re.compile(r"(?:^|[\s(\u2014-])(\w+(?:['\u2019]\w+)*)$")

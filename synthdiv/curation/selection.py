@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,14 @@ from synthdiv.config import PathName, settle
 from synthdiv.corpora import Corpus
 from synthdiv.curation.config import FilterConfig
 from synthdiv.curation.decisions import Decisions
-from synthdiv.curation.filtering import FilterWork, chunks_in, examined, write_shard, written_row
+from synthdiv.curation.filtering import (
+    FilterWork,
+    check_apart,
+    chunks_in,
+    examined,
+    write_shard,
+    written_row,
+)
 from synthdiv.curation.spread import (
     FIT,
     Rows,
@@ -35,7 +43,7 @@ from synthdiv.plans import Plan, text_table
 from synthdiv.progress import Progress
 from synthdiv.reporting.card import write_card
 from synthdiv.reporting.score_data import memberships
-from synthdiv.reporting.score_files import read_score_files
+from synthdiv.reporting.score_files import ScoreFiles, read_score_files
 
 SELECTED = "diverse"
 BASELINES = ("random", "longest", "deduplicated")
@@ -43,7 +51,7 @@ SELECTION = "selection.json"
 TOKENS_PER_WORD = 4 / 3
 _DUPLICATES = FilterConfig(drop=("duplicate", "near_duplicate"), count=())
 _SHARD = 10_000
-_TOLD = ("documents", "tokens", "context_length", "ngram_diversity", "self_repetition",
+_TOLD = ("documents", "estimated_tokens", "context_length", "ngram_diversity", "self_repetition",
          "compression_ratio", "near_duplicate_rate", "vendi_score", "mean_pairwise_distance",
          "nearest_neighbour_distance")  # fmt: skip
 
@@ -54,7 +62,7 @@ class SelectConfig:
 
     Attributes:
         documents: so many; 0 where `tokens` says how much.
-        tokens: so many, estimated as words x 4/3; 0 where `documents` says how many.
+        tokens: at most so many, estimated as words x 4/3; 0 where `documents` says how many.
         embedding: what distances are taken from: "terms" (TF-IDF), or the name or directory of a
             sentence-transformers model.
         score: directory of a score whose clusters get even shares; "" for none.
@@ -79,6 +87,8 @@ class SelectConfig:
         for name in ("documents", "tokens", "seed"):
             if getattr(self, name) < 0:
                 raise UserError(f"Select.{name} must not be negative")
+        if not math.isfinite(self.least_quality):
+            raise UserError(f"Select.least_quality must be a number, not {self.least_quality}")
 
 
 @dataclass
@@ -89,13 +99,33 @@ class _Pool:
     words: np.ndarray
     config: SelectConfig
 
-    def take(self, order: np.ndarray) -> np.ndarray:
-        """The first documents of an order that come to the wanted size, rising."""
+    def take(self, order: np.ndarray, repeats: np.ndarray | None = None) -> np.ndarray:
+        """The first documents of an order up to the wanted size, rising.
+
+        Of tokens there are never more than wanted: a document that no longer fits is passed over.
+
+        Args:
+            order: places in the pool.
+            repeats: bool; those that stand last, and come in only where all others fit.
+        """
         if self.config.documents:
             return np.sort(self.numbers[order[: self.config.documents]])
-        tokens = np.cumsum(self.words[order]) * TOKENS_PER_WORD
-        enough = int(np.searchsorted(tokens, self.config.tokens)) + 1
-        return np.sort(self.numbers[order[:enough]])
+        left = self.most_words
+        taken, full = [], False
+        for place in order.tolist():
+            if full and repeats is not None and repeats[place]:
+                break
+            if self.words[place] <= left:
+                taken.append(place)
+                left -= int(self.words[place])
+            else:
+                full = True
+        return np.sort(self.numbers[taken])
+
+    @property
+    def most_words(self) -> int:
+        """The words that `tokens` are."""
+        return int(self.config.tokens / TOKENS_PER_WORD)
 
 
 def select(
@@ -117,8 +147,10 @@ def select(
         What selection.json holds: sizes, and the baseline metrics of each part.
 
     Raises:
-        UserError: the corpus is not larger than what is wanted, or `output` holds other work.
+        UserError: the corpus is not larger than what is wanted, `score` is no score of it, or
+            `output` is inside it or holds other work.
     """
+    check_apart(corpus, output)
     with claim(output / FINGERPRINT, _fingerprint(corpus, config), "selection"):
         if (output / SELECTION).exists():
             done: dict[str, Any] = files.read_json(output / SELECTION)
@@ -136,7 +168,9 @@ def select(
                 "input": {"name": corpus.name, "documents": len(decisions.words)},
                 "method": f"farthest-first within {where}",
                 "cells": cells,
-                "parts": dict(zip(parts, metrics, strict=True)),
+                "parts": {
+                    name: _in_words(own) for name, own in zip(parts, metrics, strict=True)
+                },
                 "synthdiv_version": __version__,
                 **_fingerprint(corpus, config),
             }
@@ -150,9 +184,15 @@ def plan_selection(corpus: Corpus, config: SelectConfig, output: Path | None = N
     Raises:
         UserError: as `select`.
     """
+    fingerprint = _fingerprint(corpus, config)
     if output is not None:
-        check_claim(output / FINGERPRINT, _fingerprint(corpus, config), "selection")
-    size = f"{config.documents:,} documents" if config.documents else f"{config.tokens:,} tokens"
+        check_apart(corpus, output)
+        check_claim(output / FINGERPRINT, fingerprint, "selection")
+    size = (
+        f"{config.documents:,} documents"
+        if config.documents
+        else f"at most {config.tokens:,} estimated tokens"
+    )
     facts = {
         "selects": f"{size} of the {len(corpus):,} documents of {corpus.origin}",
         "by": f"clusters of {config.score}" if config.score else f"distances by {config.embedding}",
@@ -173,8 +213,15 @@ def selection_table(told: dict[str, Any]) -> str:
                 {1: "more", -1: "less"}.get(METRICS[name].direction, "") if name in METRICS else ""
             )
             cells = ["" if v is None else f"{v:,.0f}" if v >= 1000 else f"{v:.4g}" for v in values]
-            rows.append([name, *cells, arrow])
+            rows.append([name.replace("_tokens", " tokens"), *cells, arrow])
     return text_table(["", *parts, "higher is"], rows)
+
+
+def _in_words(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Baseline metrics, whose tokens are words, with both under their names."""
+    words = metrics["tokens"]
+    own = {name: value for name, value in metrics.items() if name != "tokens"}
+    return own | {"words": words, "estimated_tokens": round(words * TOKENS_PER_WORD)}
 
 
 def _fingerprint(corpus: Corpus, config: SelectConfig) -> dict[str, Any]:
@@ -182,8 +229,8 @@ def _fingerprint(corpus: Corpus, config: SelectConfig) -> dict[str, Any]:
     if bool(config.documents) == bool(config.tokens):
         raise UserError("how much to select is said by `documents` or by `tokens`, one of them")
     rounds = Path(config.score) / "rounds.parquet" if config.score else None
-    if rounds and not rounds.exists():
-        raise UserError(f"no score in {str(config.score)!r}: it has no rounds.parquet")
+    if rounds:
+        _clusters(corpus, config.score)
     return {
         "kind": "selection",
         "corpus": corpus.bytes_sha256,
@@ -191,6 +238,25 @@ def _fingerprint(corpus: Corpus, config: SelectConfig) -> dict[str, Any]:
         "select": asdict(config),
         "score": files.sha256_file(rounds) if rounds else None,
     }
+
+
+def _clusters(corpus: Corpus, directory: PathName) -> ScoreFiles:
+    """The score of a corpus.
+
+    Raises:
+        UserError: the directory holds none, a damaged one, or one of another corpus.
+    """
+    for name in ("score.json", "rounds.parquet"):
+        if not (Path(directory) / name).is_file():
+            raise UserError(f"{str(directory)!r} is no score: it has no {name}")
+    score = read_score_files(directory)
+    about = score.score.get("corpus") or {}
+    if about.get("sha256") != corpus.sha256:
+        told = f", {about['name']!r}" if about.get("name") else ""
+        raise UserError(f"{str(directory)!r} is the score of another corpus{told}")
+    if not score.clusters or max(max(one.documents) for one in score.clusters) >= len(corpus):
+        raise UserError(f"{str(directory)!r} is no whole score: its clusters lack documents")
+    return score
 
 
 def _parts(
@@ -205,21 +271,28 @@ def _parts(
     pool = _Pool(numbers, words[numbers], config)
     size = config.documents or int(config.tokens / max(words.mean() * TOKENS_PER_WORD, 1))
     has = len(numbers) if config.documents else int(pool.words.sum() * TOKENS_PER_WORD)
-    if has <= (config.documents or config.tokens):
-        unit = "documents" if config.documents else "tokens"
-        floor = " at that quality" if config.least_quality else ""
-        raise UserError(f"{corpus.origin!r} has {has:,} {unit}{floor}: nothing is to be selected")
+    if has <= (wanted := config.documents or config.tokens):
+        unit = "documents" if config.documents else "estimated tokens"
+        floor = f" of quality {config.least_quality:g} or more" if config.least_quality else ""
+        raise UserError(
+            f"{corpus.origin!r} has {has:,} {unit}{floor}, not more than the {wanted:,} asked for"
+        )
+    if config.tokens and (least := int(pool.words.min())) > pool.most_words:
+        raise UserError(
+            f"{config.tokens:,} estimated tokens are too few: the shortest document of "
+            f"{corpus.origin!r} has {math.ceil(least * TOKENS_PER_WORD):,}"
+        )
     rows = _rows(corpus, config, len(words))
-    cells = _cells(rows, numbers, config, size)
+    cells = _cells(corpus, rows, numbers, config, size)
     reach = reaches(rows, numbers, cells, config.seed)
     rank = even_shares(cells, reach) if config.score else -reach.astype(np.float64)
     again = ~fresh[numbers]  # what repeats another comes last
     draw = np.random.default_rng([config.seed, 2]).random(len(numbers))
     parts = {
-        SELECTED: pool.take(np.lexsort((draw, rank, again))),
+        SELECTED: pool.take(np.lexsort((draw, rank, again)), again),
         "random": pool.take(np.argsort(draw)),
         "longest": pool.take(np.argsort(-pool.words, kind="stable")),
-        "deduplicated": pool.take(np.lexsort((draw, again))),
+        "deduplicated": pool.take(np.lexsort((draw, again)), again),
     }
     return parts, len(np.unique(cells))
 
@@ -247,16 +320,17 @@ def _batches(corpus: Corpus, size: int) -> Iterator[list[str]]:
         yield batch
 
 
-def _cells(rows: Rows, numbers: np.ndarray, config: SelectConfig, size: int) -> np.ndarray:
+def _cells(
+    corpus: Corpus, rows: Rows, numbers: np.ndarray, config: SelectConfig, size: int
+) -> np.ndarray:
     """Cells of near documents, or for each the nearest of the clusters that a score has found."""
     if not config.score:
         return near_cells(rows, numbers, cells_for(len(numbers), size), config.seed)
-    score = read_score_files(config.score)
-    groups = find_recurring(score.clusters, score.documents, most=len(score.clusters))
-    owners = memberships(score, groups)
-    known = [n for n in owners if n < len(rows)]
-    if not known:
-        raise UserError(f"the score in {str(config.score)!r} has no documents of this corpus")
+    score = _clusters(corpus, config.score)
+    held = sorted({number for one in score.clusters for number in one.documents})
+    documents = dict(zip(held, corpus.take(held), strict=True))
+    owners = memberships(score, find_recurring(score.clusters, documents, len(score.clusters)))
+    known = list(owners)
     usual = np.array([max(set(owners[n]), key=owners[n].count) for n in known])
     return nearest(rows, numbers, centres(rows.of(np.array(known)), usual))
 

@@ -120,7 +120,10 @@ def read_score_files(score_dir: str | Path, corpus: Corpus | None = None) -> Sco
     score = _read_score(score_dir / "score.json")
     coded = bool(score.get("codebooks"))
     rows = _read_rows(score_dir / "rounds.parquet", "round", "indices")
-    rounds = tuple(_round(row, coded) for row in rows)
+    try:
+        rounds = tuple(_round(row, coded) for row in rows)
+    except (AttributeError, IndexError, TypeError, ValueError):
+        raise UserError(f"{score_dir / 'rounds.parquet'} is damaged, or no score wrote it") from None
     wanted = sorted({index for round_ in rounds for index in round_.indices})
     values: tuple[Mapping[str, Any], ...] = ()
     if coded:
