@@ -6,9 +6,8 @@
     synthdiv generate --output=corpus --config=configs/generate/loop.gin \\
         --target_effective_clusters=40 --judge=openai:JUDGE --model=NAME ...
 
-A text is a few passages with questions, or a source in another form, as its prompt family says.
-With a target the corpus grows in waves that are scored. Killed at any moment, the same command goes
-on where it was; no answer is paid for twice. --dry_run tells calls, tokens and money before.
+A text is what its prompt family says. With a target the corpus grows in waves that are scored.
+Killed at any moment, the same command goes on where it was; no answer is paid for twice.
 """
 
 import contextlib
@@ -39,17 +38,17 @@ def main() -> None:
     """Parses, reads the configuration, and calls `generate`."""
     from pathlib import Path
 
+    from synthdiv import generation as made
     from synthdiv.config import find
     from synthdiv.diversity import ScoreConfig
     from synthdiv.errors import UserError
-    from synthdiv.generation import GenerateConfig, LoopConfig, generate, grow, plan_generation
     from synthdiv.llm import LLMConfig
 
     cli.required(FLAGS, "topics", "output")
-    config = cli.load(FLAGS, GenerateConfig, LoopConfig, ScoreConfig, LLMConfig)
-    settings = config.get(GenerateConfig, family=FLAGS.family, seed=FLAGS.seed)
+    config = cli.load(FLAGS, made.GenerateConfig, made.LoopConfig, ScoreConfig, LLMConfig)
+    settings = config.get(made.GenerateConfig, family=FLAGS.family, seed=FLAGS.seed)
     targets = ("target_score", "target_effective_clusters")
-    loop = config.get(LoopConfig, **{name: FLAGS[name].value for name in targets})
+    loop = config.get(made.LoopConfig, **{name: FLAGS[name].value for name in targets})
     topics, output = find(FLAGS.topics), Path(FLAGS.output)
     if len(FLAGS.sources) > 1:
         raise UserError("--sources takes one corpus; a pattern or directory may hold several files")
@@ -59,18 +58,19 @@ def main() -> None:
             stack.enter_context(cli.open_session(FLAGS, config, output, one))
             for one in [*(settings.writers or [None]), FLAGS.judge]
         )
+        score = config.get(ScoreConfig, seed=FLAGS.seed)
+        growing = (topics, output, settings, loop, score, sessions, judge, sources)
+        waves = loop.target is not None or FLAGS.waves
         if FLAGS.dry_run:
-            print(plan_generation(topics, settings, sessions, output, sources))
+            plain = (topics, settings, sessions, output, sources)
+            print(made.plan_growth(*growing) if waves else made.plan_generation(*plain))
             return
-        if loop.target is not None or FLAGS.waves:
-            score = config.get(ScoreConfig, seed=FLAGS.seed)
-            manifest = grow(topics, output, settings, loop, score, sessions, judge, sources)
-        else:
-            manifest = generate(topics, output, settings, sessions, sources)
+        whole = (topics, output, settings, sessions, sources)
+        manifest = made.grow(*growing) if waves else made.generate(*whole)
     about = f"{manifest['topics']:,} topics" if manifest["topics"] else "its sources"
-    made, tokens = f"{manifest['documents']:,} documents", manifest["tokens"]["estimated"]
-    failed = manifest["requests"]["failed"]
-    print(f"{output}: {made} on {about}, about {tokens:,} tokens, {failed:,} failed")
+    documents, failed = manifest["documents"], manifest["requests"]["failed"]
+    tokens = f"about {manifest['tokens']['estimated']:,} tokens"
+    print(f"{output}: {documents:,} documents on {about}, {tokens}, {failed:,} failed")
     if sessions[0].backend == "offline":
         print(f"written by {sessions[0].model}")
 

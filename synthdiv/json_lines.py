@@ -92,7 +92,7 @@ def parse_json(text: str, path: str | Path, line: int = 1) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        at_end = not ends and error.lineno == text.count("\n") + 1
+        at_end = error.pos > 0 and not ends and error.lineno == text.count("\n") + 1
         cut = " (the file's last line looks truncated)" if at_end else ""
         # What ends with a line feed goes wrong in its last line, not in the one after it.
         fault = min(error.lineno, text.removesuffix("\n").count("\n") + 1)

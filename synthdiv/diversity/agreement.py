@@ -36,7 +36,7 @@ def compare_partitions(
     compared = [_compared(numbered(a), numbered(b)) for a, b in zip(ones, others, strict=True)]
     indices, measures, pairs = zip(*compared, strict=True)
     (_, first), (second, both) = np.sum(pairs, axis=0).tolist()
-    result = estimate(np.array(indices), np.asarray(sets), 500)
+    result = estimate(np.array(indices), np.asarray(sets), 500).within_bounds(-1.0, 1.0)
     return {
         "rounds": len(ones),
         "ari": result.mean,

@@ -24,8 +24,17 @@ def attached(config: ScoreConfig, session: Session) -> dict[str, Any]:
     if path is None:
         return judge
     content = read_json(path)
+    try:
+        return _attached(content, path, config, session, judge)
+    except (AttributeError, KeyError, TypeError, ValueError):  # whatever else a file may hold
+        raise UserError(f"{path} holds no validation of a judge") from None
+
+
+def _attached(
+    content: Any, path: str, config: ScoreConfig, session: Session, judge: dict[str, Any]
+) -> dict[str, Any]:
     if not isinstance(content, dict) or not content.get("trials"):
-        raise UserError(f"{path} holds no validation of a judge")
+        raise ValueError("no trials")
     validated = content["judge"]["model"]
     if validated != session.model:
         raise UserError(f"{path} validates {validated!r}, and the judge is {session.model!r}")

@@ -22,6 +22,7 @@ from synthdiv.diversity.schemas import Criterion
 from synthdiv.errors import UserError, closest
 from synthdiv.files import read_json
 
+OTHER = "other"  # what a document that no value fits is called
 Label = tuple[int, ...]  # the place of a value; () or a last 0 is "other"
 
 _CODE = re.compile(r"([A-Z])(\d+(?:\.\d+)*)")
@@ -294,10 +295,9 @@ def read_codebook(path: str | Path) -> Codebook:
 
 
 def judged_by(path: str | Path, valued: bool) -> Any:
-    """Returns the content of a file of criteria or codebooks, which a score.json is, too.
+    """The content of a file of criteria or codebooks, which a score.json is, too.
 
-    Of a validation.json it is the first trial that was judged by codebooks, if these are wanted
-    (`valued`), or else by criteria.
+    Of a validation.json the first trial that was judged by codebooks (`valued`) or by criteria.
     """
     content = read_json(find(path))
     trials = content.get("trials") if isinstance(content, dict) else None
@@ -350,8 +350,8 @@ def _values(entry: dict[str, Any], depth: int, where: str) -> tuple[Value, ...]:
     for number, value in enumerate(given, 1):
         name = _text(value, "name", f"{where}, value {number}")
         within = f"{where}, value {name!r}"
-        if not name.strip():
-            raise UserError(f"{where}, value {number}: 'name' is empty")
+        if same_name(name) in ("", OTHER):  # "other" is what no value fits, listed or not
+            raise UserError(f"{where}, value {number}: 'name' cannot be {name!r}")
         meaning = _text(value, "meaning", within, "")
         values.append(Value(name, meaning, _values(value, depth - 1, within)))
     _all_different([value.name for value in values], f"{where}: two values are called")

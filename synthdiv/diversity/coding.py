@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, Field
 
-from synthdiv.diversity.codebook import Codebook, Facet, Value, is_other, same_name
+from synthdiv.diversity.codebook import OTHER, Codebook, Facet, Value, is_other, same_name
 from synthdiv.diversity.config import ScoreConfig
 from synthdiv.diversity.criteria import sampling
 from synthdiv.diversity.documents import Shown, fenced_documents
@@ -332,6 +332,7 @@ def nested(gathered: GatheredValues, facet: Facet) -> Facet:
         return tuple(
             Value(value.name, value.meaning, tree(inside, depth + 1))
             for value, inside in found.values()
+            if same_name(value.name) != OTHER  # what no value fits needs none
         )
 
     return dataclasses.replace(facet, values=tree(rows, 0))

@@ -58,6 +58,8 @@ def score_corpora(
         PartialScore: as `cluster_score`; of several corpora there is at least one score.
         Paused: as `cluster_score`.
     """
+    if compare and len(inputs) < 2:
+        raise UserError("compare takes two corpora or more: `input=ONE,OTHER`")
     directory = output_dir(output)
     if len(inputs) == 1:
         return cluster_score(inputs[0], config, session, directory, second, command)

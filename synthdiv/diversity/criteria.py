@@ -266,7 +266,13 @@ def read_criteria(path: str | Path) -> Criteria:
         raise UserError(
             f'{path}: a criterion has a "name", a "kind" ("metadata" or "metric") and a "sentence"'
         ) from None
-    return _one_name_each(criteria)
+    for number, criterion in enumerate(criteria, 1):
+        if not criterion.name.strip() or not criterion.sentence.strip():
+            raise UserError(f"{path}: criterion {number} has no name or no sentence")
+    kept = _one_name_each(criteria)
+    if len(kept) < len(criteria):
+        raise UserError(f"{path}: {len(criteria) - len(kept)} criteria have the name of another")
+    return kept
 
 
 def read_basis(path: str | Path, prompts: Prompts) -> Basis:
@@ -276,7 +282,9 @@ def read_basis(path: str | Path, prompts: Prompts) -> Basis:
         UserError: there is no such file, or it is for the other way of asking.
     """
     content = judged_by(path, valued=bool(prompts.facets))
-    described = isinstance(content, Mapping) and ("facets" in content or content.get("codebooks"))
+    described = isinstance(content, Mapping) and (
+        content.get("codebooks") or ("facets" in content and "criteria" not in content)
+    )
     if prompts.facets and not described:
         raise UserError(f"{path} holds no codebook, which the prompts in {prompts.directory} need")
     if described and not prompts.facets:

@@ -104,10 +104,12 @@ class Draws:
     ) -> None:
         if among is not None:
             documents = len(among)
+        if documents < 2:
+            raise UserError(f"{name} has {documents} documents; a score takes two or more")
         if documents < per_round:
             raise UserError(
                 f"{name} has {documents} documents and a round takes {per_round}: "
-                f"`Score.documents_per_round={max(documents, 2)}` or fewer"
+                f"`Score.documents_per_round={documents}` or fewer"
             )
         self.seed = seed
         self.per_round = per_round

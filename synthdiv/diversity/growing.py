@@ -23,7 +23,6 @@ from typing import Any, Literal
 import numpy as np
 
 from synthdiv.diversity.agent import Round
-from synthdiv.diversity.arithmetic import score_of_labels
 from synthdiv.diversity.control import control_variate
 
 Measure = Literal["score", "effective_clusters"]
@@ -206,32 +205,48 @@ def take_look(
     judged = [one for one in rounds if one.clusters]
     if not judged:
         return Look(ends[-1], 0, math.nan, -math.inf, math.inf, math.inf)
-    size = len(judged[0].documents)
     documents_NK = np.array([one.documents for one in judged])
+    labels_NK = np.array([one.labels for one in judged])
+    offline_NK = np.array([one.lexical for one in judged]) if own else None
+    return look_at(documents_NK, labels_NK, ends, measure, number, offline_NK, np.array(own), level)
+
+
+def look_at(
+    documents_NK: np.ndarray,
+    labels_NK: np.ndarray,
+    ends: Sequence[int],
+    measure: Measure,
+    number: int,
+    offline_NK: np.ndarray | None = None,
+    own_MK: np.ndarray | None = None,
+    level: float = 0.95,
+) -> Look:
+    """Does `take_look`'s arithmetic on rounds as arrays: their documents and clusters, `[N, K]`."""
+    judged, size = labels_NK.shape
     waves_NK = np.searchsorted(ends, documents_NK, "right")
-    values, strata = _values(np.array([one.labels for one in judged]), waves_NK, measure)
+    values, strata = _values(labels_NK, waves_NK, measure)
     weights = wave_weights(ends, 2 if measure == "effective_clusters" else size)
     counts = np.bincount(strata.ravel(), minlength=len(ends))
     pseudo = _pseudo_values(values, strata, weights, counts)
     error = reduction = 0.0
-    if own:
-        offline, _ = _values(np.array([one.lexical for one in judged]), waves_NK, measure)
-        theirs, _ = _values(np.array(own), np.zeros((len(own), size), int), measure)
+    if offline_NK is not None and own_MK is not None:
+        offline, _ = _values(offline_NK, waves_NK, measure)
+        theirs, _ = _values(own_MK, np.zeros_like(own_MK), measure)
         control = control_variate(
             pseudo,
             _pseudo_values(offline, strata, weights, counts),
-            np.zeros(len(judged), int),
+            np.zeros(judged, int),
             theirs.mean(1),
         )
         pseudo, error = control.values, control.error
         reduction = control.reduction if control.used else 0.0
     mean = float(pseudo.mean())
     standard_error = reach = math.inf
-    freedom = len(judged) - len(ends)
+    freedom = judged - len(ends)
     if freedom > 0 and (counts[weights > 0] > 0).all():
         from scipy.special import stdtrit
 
-        spread = float(((pseudo - mean) ** 2).sum()) / len(judged) / freedom
+        spread = float(((pseudo - mean) ** 2).sum()) / judged / freedom
         standard_error = math.hypot(math.sqrt(spread), error)
         factor = -float(stdtrit(freedom, (1 - level) / (number * (number + 1))))
         reach = factor * standard_error
@@ -245,7 +260,7 @@ def take_look(
             high = max(high, _wilson(max(mean, 0.0), pairs, factor))
         low, high = _clusters(high, ends[-1]), _clusters(low, ends[-1])
         mean = _clusters(mean, ends[-1])
-    return Look(ends[-1], len(judged), mean, low, high, standard_error, reduction)
+    return Look(ends[-1], judged, mean, low, high, standard_error, reduction)
 
 
 def means_by_wave(
@@ -289,8 +304,8 @@ def _values(
 ) -> tuple[np.ndarray, np.ndarray]:
     """What rounds say and the newest wave that it is of, `[N, U]`: C / S of each, or every pair."""
     if measure == "score":
-        scores = np.array([score_of_labels(labels) for labels in labels_NK.tolist()])
-        return scores[:, None], waves_NK.max(1)[:, None]
+        different = (np.diff(np.sort(labels_NK, axis=1), axis=1) != 0).sum(1) + 1
+        return (different**2 / labels_NK.shape[1])[:, None], waves_NK.max(1)[:, None]
     one, other = np.triu_indices(labels_NK.shape[1], 1)
     together = labels_NK[:, one] == labels_NK[:, other]
     return together.astype(float), np.maximum(waves_NK[:, one], waves_NK[:, other])

@@ -25,6 +25,7 @@ from synthdiv.diversity.estimate import Estimate, effective_clusters, pairs_esti
 from synthdiv.diversity.figures import Figures, interval
 from synthdiv.diversity.prompts import load_prompts
 from synthdiv.diversity.tables import write_documents, write_rounds, write_values
+from synthdiv.errors import UserError
 from synthdiv.files import output_dir, write_json
 
 _POLICY_WORDS = {
@@ -280,7 +281,8 @@ def pairs(rounds: Sequence[Round], config: ScoreConfig) -> dict[str, Any]:
         "probability": score_of(found),
         "effective_clusters": effective_clusters(found),
         "definition": "probability: that two documents drawn at random share a cluster. "
-        "effective_clusters: its inverse, the number of equally large clusters that would give it; "
+        "effective_clusters: its inverse (corrected for bias), the "
+        "number of equally large clusters that would give it; "
         "unlike the score it is not bounded by the size of a round.",
     }
 
@@ -289,6 +291,13 @@ def summarise(
     rounds: Sequence[Round], by_policy: Mapping[str, Figures], config: ScoreConfig, requested: int
 ) -> dict[str, Any]:
     """The part of score.json that follows from the rounds, and from their figures by policy."""
+    failures = Counter(r.failure[:200] for r in rounds if r.failure is not None)
+    if failures.total() == len(rounds):
+        words, count = failures.most_common(1)[0]
+        raise UserError(
+            "no round came to a score: the judge gave no usable clustering"
+            f" ({count:,} of {len(rounds):,}: {words})"
+        )
     figures, estimates = by_policy[config.policy_in_force], policies(by_policy, config)
     found = estimates[config.policy_in_force]
     done = [r for r in rounds if not r.failed]
@@ -310,9 +319,7 @@ def summarise(
             "requested": requested,
             "completed": len(rounds) - invalid,
             "invalid": invalid,
-            "failures": dict(
-                Counter(r.failure[:200] for r in rounds if r.failure is not None).most_common(5)
-            ),
+            "failures": dict(failures.most_common(5)),
             "documents_per_round": config.documents_per_round,
         },
         "clusters": {

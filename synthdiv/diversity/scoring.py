@@ -25,6 +25,8 @@ from synthdiv.files import Corpus
 from synthdiv.llm import LLMConfig, Session, in_steps, open_session
 from synthdiv.progress import say
 
+_UNCOVERED = 0.25  # share of documents without a value from which on a list does not fit a corpus
+
 
 def cluster_score(
     corpus: Corpus,
@@ -98,7 +100,13 @@ def result_of(
         for one in content["levels"]:
             if f"{one['facet']}.{one['level']}" == config.level:  # with the control variate, too
                 one |= {name: content["score"][name] for name in ("mean", "ci95", "standard_error")}
-        narrow = {one.name: one.warning for one in levels}[config.level]
+        (headline,) = (one for one in levels if one.name == config.level)
+        narrow = headline.warning
+        if headline.other > _UNCOVERED:
+            content["warnings"].append(
+                f"{headline.other:.0%} of what was read fits no value of {config.level}: the list"
+                " does not cover this corpus, and what it misses counts as alike"
+            )
     else:
         narrow = saturation_of(rounds, size, config.level)
     content["warnings"] += [narrow] if narrow else []

@@ -35,12 +35,15 @@ def trials_of(path: str | Path, measured: Mapping[str, Any]) -> list[dict[str, A
     for name, value in measured.items():
         if content.get(name) != value:
             raise UserError(f"{path} cannot stand beside this validation: its {name} differs")
-    model = content["judge"]["model"]
-    return [
-        trial | {"judge": content["judge"], "name": f"{trial['name']}, {model}"}
-        for trial in content["trials"]
-        if trial["judge"] == content["judge"]  # and not what stood beside it in its turn
-    ]
+    try:
+        model = content["judge"]["model"]
+        return [
+            trial | {"judge": content["judge"], "name": f"{trial['name']}, {model}"}
+            for trial in content["trials"]
+            if trial["judge"] == content["judge"]  # and not what stood beside it in its turn
+        ]
+    except (KeyError, TypeError):
+        raise UserError(f"{path} holds no validation of a judge") from None
 
 
 class PartialValidation(Paused):

@@ -10,6 +10,7 @@ from synthdiv.claims import FINGERPRINT, check_claim, claim
 from synthdiv.config import find
 from synthdiv.corpora.names import check_names, numbered
 from synthdiv.diversity.config import ScoreConfig
+from synthdiv.errors import UserError
 from synthdiv.files import Corpus, sha256_file
 from synthdiv.llm.config import LLMConfig
 
@@ -26,7 +27,7 @@ def score_work(
     """Returns what makes a score what it is, for the claim on its directory."""
     asked = dataclasses.asdict(config) | {"policy": config.policy_in_force}
     if config.criteria:
-        asked["criteria"] = sha256_file(find(config.criteria))
+        asked["criteria"] = sha256_file(_file(config.criteria))
     return {
         "kind": "score",
         "corpora": {corpus.name: corpus.sha256 for corpus in corpora},
@@ -34,6 +35,13 @@ def score_work(
         "judge": {"backend": judge.backend, "model": judge.model},
         "compare": compare,
     }
+
+
+def _file(path: str) -> Path:
+    found = find(path)
+    if found.is_dir():
+        raise UserError(f"{path} is a directory: `Score.criteria` takes a file, as its score.json")
+    return found
 
 
 def directory_names(corpora: Sequence[Corpus]) -> list[str]:

@@ -6,7 +6,7 @@ from synthdiv.generation.families import Family, family_names
 from synthdiv.generation.gaps import Gaps, find_gaps
 from synthdiv.generation.generator import estimated_tokens, generate, plan_generation
 from synthdiv.generation.listings import read_listing, read_listings
-from synthdiv.generation.loop import grow
+from synthdiv.generation.loop import grow, plan_growth
 from synthdiv.generation.merging import Found, Merger, Merging, merge, merge_duplicates
 from synthdiv.generation.personas import read_personas
 from synthdiv.generation.plan import CorpusPlan
@@ -17,8 +17,8 @@ from synthdiv.generation.topics import Topic, Topics, choose_topics, read_topics
 __all__ = [
     "CorpusPlan",
     "Family",
-    "Gaps",
     "Found",
+    "Gaps",
     "GenerateConfig",
     "LoopConfig",
     "Merger",
@@ -39,6 +39,7 @@ __all__ = [
     "merge_duplicates",
     "merged_path",
     "plan_generation",
+    "plan_growth",
     "plan_topics",
     "read_listing",
     "read_listings",

@@ -114,12 +114,21 @@ def _naming(
         "persona": bool(plan.personas) and plan.config.personas_per_prompt == 1,
         "writer": len(plan.config.writers) > 1,
     }
+    wants = {
+        "branch": "topics",
+        "style": "several styles",
+        "form": "several forms",
+        "persona": "personas, one in each prompt (`Generate.personas_per_prompt=1`)",
+        "writer": "several writers",
+    }
     for kind in kinds:
         if not there[kind]:
-            why = "with more than one of them"
-            if kind == "persona":
-                why = "with personas, one in each prompt (`Generate.personas_per_prompt=1`)"
-            raise UserError(f"arms by {kind} take a corpus {why}")
+            raise UserError(
+                f"Loop.arms has {kind!r}, which takes a corpus with {wants[kind]}; there are"
+                f" {', '.join(k for k in KINDS if there[k]) or 'none'} here"
+            )
+    if not kinds:
+        return lambda number: ""
     named: Mapping[str, Callable[[Assignment], str]] = {
         "branch": lambda one: "/".join(one.topics[0].path[:depth]),
         "style": lambda one: one.style.name if one.style else "",

@@ -60,6 +60,9 @@ class GenerateConfig:
                 raise UserError(f"Generate.{name} is {{name: weight}}, not {getattr(self, name)!r}")
 
 
+STEERED = ("learned", "even", "plan")  # by the bandit, every arm in turn, in the plan's order
+
+
 @dataclass(frozen=True)
 class LoopConfig:
     """How a corpus grows in waves until it is diverse enough; gin scope `Loop`.
@@ -72,7 +75,7 @@ class LoopConfig:
     target_effective_clusters: float | None = None  # or until the effective clusters are
     arms: tuple[str, ...] = ("branch",)  # what waves are steered by: see bandit.KINDS
     depth: int = 2  # levels of a topic's path that name its branch
-    steer: bool = True  # whether waves go where they bring most; False: in the plan's order
+    steer: str = "learned"  # waves go where they bring most, or see STEERED
     documents: int = 0  # stop at so many; 0: at the end of the plan
     wave: int = 50  # documents of a wave, at least
     growth: float = 0.1  # and at least this share of the corpus so far
@@ -94,8 +97,10 @@ class LoopConfig:
             raise UserError("`target_score` and `target_effective_clusters`: one target is enough")
         if self.target is not None and not 0 < self.target < float("inf"):
             raise UserError(f"a target is a number above 0, not {self.target}")
+        if self.steer not in STEERED:
+            raise UserError(f"Loop.steer is {self.steer!r}, not one of {', '.join(STEERED)}")
         if not self.arms:
-            raise UserError("Loop.arms names nothing; Loop.steer = False leaves steering out")
+            raise UserError("Loop.arms names nothing; Loop.steer = 'plan' leaves steering out")
 
     @property
     def target(self) -> float | None:

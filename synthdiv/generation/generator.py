@@ -143,8 +143,13 @@ def plan_generation(
     plan, writers = CorpusPlan(topics, config, sources), writers_of(config, session)
     if output is not None:
         check_claim(output / FINGERPRINT, plan.fingerprint(writers), "corpus")
-    step = max(len(plan) // _PLANNED_WHOLE, 1) if len(plan) > _PLANNED_WHOLE else 1
-    return writers.plan(plan, range(0, len(plan), step), len(plan))
+    return examples(plan, writers, len(plan))
+
+
+def examples(plan: CorpusPlan, writers: Writers, requests: int) -> Plan:
+    """What the first requests of a plan would take, of many by examples."""
+    step = max(requests // _PLANNED_WHOLE, 1)
+    return writers.plan(plan, range(0, requests, step), requests)
 
 
 @dataclasses.dataclass

@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections import defaultdict
+import sys
+from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synthdiv import files
-from synthdiv.claims import FINGERPRINT, claim
+from synthdiv.claims import FINGERPRINT, check_claim, claim
 from synthdiv.diversity.growing import Look, means_by_wave, wave_weights
 from synthdiv.diversity.work import score_work
 from synthdiv.errors import UserError
@@ -26,6 +27,7 @@ from synthdiv.generation.bandit import Arms, place_wave
 from synthdiv.generation.config import GenerateConfig, LoopConfig
 from synthdiv.generation.generator import (
     Tally,
+    examples,
     in_order,
     leaving,
     manifest_of,
@@ -36,6 +38,7 @@ from synthdiv.generation.plan import CorpusPlan
 from synthdiv.generation.scout import Scout
 from synthdiv.generation.waves import CALLED, Wave, read_waves, wave_lines, wave_rows
 from synthdiv.llm import fence, in_steps
+from synthdiv.plans import Plan
 from synthdiv.progress import Progress, say
 from synthdiv.prompts import Templates
 from synthdiv.reporting import charts, pages
@@ -43,6 +46,7 @@ from synthdiv.reporting.card import write_card
 
 if TYPE_CHECKING:
     from synthdiv.diversity import ScoreConfig
+    from synthdiv.generation.writers import Writers
     from synthdiv.llm import Session
 
 PAGE = "waves.html"
@@ -75,17 +79,53 @@ def grow(
     Raises:
         UserError, Paused: as `generate`.
     """
-    plan, writers = CorpusPlan(topics, config, sources), writers_of(config, session)
-    score = dataclasses.replace(score, verify=False, policy=None)
-    output = Path(output)
-    work = plan.fingerprint(writers) | _lasting(loop, score, judge)
+    plan, output = CorpusPlan(topics, config, sources), Path(output)
+    score = _cheap(score)
+    work = _work(plan, writers_of(config, session), loop, score, judge)
     with claim(output / FINGERPRINT, work, "corpus"):
         sessions = [*session] if isinstance(session, Sequence) else [session]
         growing = _Growing(plan, output, loop, Scout(output, loop, score, judge), sessions)
         return growing.run(work)
 
 
-def _lasting(loop: LoopConfig, score: ScoreConfig, judge: Session) -> dict[str, Any]:
+def plan_growth(
+    topics: Path | None,
+    output: Path,
+    config: GenerateConfig,
+    loop: LoopConfig,
+    score: ScoreConfig,
+    session: Session | Sequence[Session],
+    judge: Session,
+    sources: files.Corpus | None = None,
+) -> Plan:
+    """What `grow` would take at most, without sending or writing anything; see `grow`."""
+    plan, writers = CorpusPlan(topics, config, sources), writers_of(config, session)
+    work = _work(plan, writers, loop, _cheap(score), judge)
+    check_claim(Path(output) / FINGERPRINT, work, "corpus")
+    most = min(len(plan), loop.documents or len(plan))
+    waves, documents = 0, 0
+    while documents < most:
+        documents += max(loop.wave, int(loop.growth * documents))
+        waves += 1
+    facts = {
+        "until": f"{CALLED[loop.measure]} of {loop.target:g}" if loop.target else "it adds nothing",
+        "at most": f"{most:,} documents in {waves:,} waves",
+        "judge": (
+            f"{judge.model}: {waves * loop.rounds:,} rounds of {score.documents_per_round}"
+            " documents, and up to"
+            f" {loop.rounds * (2**loop.batches - 2):,} more where a wave is near the target"
+        ),
+    }
+    return Plan(facts=facts, parts={"writers, at most": examples(plan, writers, most)})
+
+
+def _cheap(score: ScoreConfig) -> ScoreConfig:
+    return dataclasses.replace(score, verify=False, policy=None)
+
+
+def _work(
+    plan: CorpusPlan, writers: Writers, loop: LoopConfig, score: ScoreConfig, judge: Session
+) -> dict[str, Any]:
     """What must be the same in every run of a growing corpus."""
     steered = ("arms", "depth", "steer", "wave", "growth", "rounds", "batches")
     kept = {name: getattr(loop, name) for name in steered}
@@ -93,7 +133,7 @@ def _lasting(loop: LoopConfig, score: ScoreConfig, judge: Session) -> dict[str, 
     if kept["notes"]:
         kept["notes"] = files.sha256_file(kept["notes"])
     scored = score_work([], score, judge.config)
-    return {
+    return plan.fingerprint(writers) | {
         "loop": kept | {"measure": loop.measure, "arms": list(loop.arms)},
         "score": scored["score"],
         "judge": {"backend": judge.backend, "model": judge.model},
@@ -116,7 +156,7 @@ class _Growing:
         self.sessions = list(dict.fromkeys([*sessions, scout.judge]))
         self.waves: list[Wave] = []
         self.tally = Tally()
-        self.arm_tokens: dict[str, list[int]] = defaultdict(list)  # of each document
+        self.arm_tokens: Counter[str] = Counter()
         self.documents: list[str] = []  # the arm of each
         self._paid = 0.0  # by this process, as far as a wave's file has it
 
@@ -133,7 +173,10 @@ class _Growing:
                 return complete
             (self.output / files.MANIFEST).unlink()  # it goes on
         rows: list[dict[str, Any]] = []
-        with leaving(self.plan, self.tally, self.writers, writer, rows, self._calls):
+        with (
+            in_steps({"generation": self.plan.stages()} | self.scout.steps),
+            leaving(self.plan, self.tally, self.writers, writer, rows, self._calls),
+        ):
             while not (reason := self._reason()):
                 if not self.waves or self.waves[-1].end is not None:
                     self._place()
@@ -161,25 +204,23 @@ class _Growing:
 
     def _count(self, writer: files.CorpusWriter) -> int:
         """Takes stock of what earlier runs left; returns how far the last wave is answered."""
-        last = 0
+        under_way = self.waves[-1] if self.waves and self.waves[-1].end is None else None
+        place = {number: n for n, number in enumerate(under_way.requests)} if under_way else {}
+        answered = 0
         for shard in writer.shards:
             for document in files.Corpus(shard):
                 self._add(document.text, document.provenance["arm"])
-                wave = self.waves[document.provenance["wave"]]
-                last = wave.requests.index(document.provenance["request"]) + 1
-                if wave.number < len(self.waves) - 1:
-                    last = 0
-        done = [wave for wave in self.waves if wave.end is not None]
-        if len(done) == len(self.waves):
-            last = 0
-        self.tally.requests = sum(len(wave.requests) for wave in done) + last
-        return last
+                if under_way and document.provenance["wave"] == under_way.number:
+                    answered = place[document.provenance["request"]] + 1
+        done = (len(wave.requests) for wave in self.waves if wave.end is not None)
+        self.tally.requests = sum(done) + answered
+        return answered
 
     def _add(self, text: str, arm: str) -> None:
         before = self.tally.tokens
         self.tally.add(text)
-        self.documents.append(arm)
-        self.arm_tokens[arm].append(self.tally.tokens - before)
+        self.documents.append(sys.intern(arm))
+        self.arm_tokens[arm] += self.tally.tokens - before
 
     def _looks(self) -> list[Look]:
         return [look for wave in self.waves for look in wave.looks]
@@ -220,7 +261,8 @@ class _Growing:
     @cached_property
     def _arms(self) -> Arms:
         taken = [number for wave in self.waves for number in wave.requests]
-        return Arms(self.plan, self.writers, self.loop.arms, self.loop.depth, taken)
+        kinds = self.loop.arms if self.loop.steer != "plan" else ()
+        return Arms(self.plan, self.writers, kinds, self.loop.depth, taken)
 
     def _place(self) -> None:
         """Decides what the next wave is made of, and writes it down."""
@@ -231,15 +273,18 @@ class _Growing:
             count = min(count, -(-missing * self.tally.requests // self.tally.tokens))
         count = min(count, self._left())
         requests: list[int] = []
-        if loop.steer:
+        if loop.steer != "plan":
             rounds = [one for wave in self.waves for one in wave.rounds if one.clusters]
+            if loop.steer == "even":
+                rounds = []  # nothing is learned of them
             ends = [wave.end or 0 for wave in self.waves]
             weights: list[float] = []
             if rounds:
                 each = wave_weights(ends, len(rounds[0].documents))
                 have = [sum(one.wave == n for one in rounds) for n in range(len(ends))]
                 weights = [each[one.wave] / have[one.wave] for one in rounds]
-            tokens = {arm: sum(found) / len(found) for arm, found in self.arm_tokens.items()}
+            counts = Counter(self.documents)
+            tokens = {arm: self.arm_tokens[arm] / counts[arm] for arm in counts}
             seed = (self.plan.config.seed, number)
             names = list(dict.fromkeys([*arms.names, *self.documents]))
             placing = place_wave(count, names, self.documents, tokens, rounds, weights, seed)
@@ -249,7 +294,7 @@ class _Growing:
                         arm = placing.send(True)
                     requests.append(request)
         requests += arms.take_any(count - len(requests))
-        full, wanted = self.scout.told(self.waves) if loop.steer and loop.notes else ((), ())
+        full, wanted = self.scout.told(self.waves) if loop.notes else ((), ())
         named = tuple(map(arms.of, requests))
         self.waves.append(Wave(number, tuple(requests), named, full, wanted))
         self.waves[-1].write(self.output)
@@ -272,7 +317,6 @@ class _Growing:
             return templates.render("note", full=wave.full, wanted=wave.wanted[at : at + 1])
 
         with (
-            in_steps({"generation, wave by wave": plan.stages()}),
             self.writers.asking(),
             Progress(len(wave.requests), f"wave {wave.number + 1}", "requests") as progress,
         ):

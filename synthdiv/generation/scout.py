@@ -28,8 +28,8 @@ from synthdiv.diversity.inquiry import Share, ask_rounds, gather_sets
 from synthdiv.diversity.prompts import load_prompts
 from synthdiv.diversity.recurring import find_recurring
 from synthdiv.diversity.steps import CRITERIA, steps_of
+from synthdiv.errors import UserError
 from synthdiv.generation import gaps
-from synthdiv.llm import in_steps
 from synthdiv.reporting.score_files import Cluster
 
 if TYPE_CHECKING:
@@ -58,6 +58,13 @@ class Scout:
         self._prompts = load_prompts(config.prompts)
         self._sets: list[Basis] = given_basis(config)
 
+    @property
+    def steps(self) -> dict[str, Sequence[str]]:
+        """What a look takes, as a pause for the answers of batch files tells it."""
+        steps = dict(steps_of(self._config))
+        *_, last = steps
+        return steps | {f"{last}, and then the next wave": steps.pop(last)}
+
     def look(self, waves: Sequence[Wave]) -> tuple[tuple[Look, ...], tuple[WaveRound, ...]]:
         """Looks at the corpus after the last of some waves, as often as the target's nearness asks.
 
@@ -74,29 +81,30 @@ class Scout:
             return (), ()
         looks: list[Look] = []
         rounds: list[WaveRound] = []
-        with in_steps(steps_of(self._config)):
-            self._gather(ends)
-            shown: dict[int, Shown] = {}
-            lexical, own = None, []
-            if has_control(self._config, self.judge):
-                seed = (self._config.seed, len(ends))
-                drawn = own_rounds(ends[-1], size, self._config.control_rounds, seed)
-                shown |= self._documents(drawn)
-                lexical = LexicalJudge(shown)
-                own = [lexical.labels(one) for one in drawn]
-            before = [one for wave in waves for one in wave.rounds]
-            number = sum(len(wave.looks) for wave in waves)
-            weights = wave_weights(ends, 2 if measure == "effective_clusters" else size)
-            for batch in range(loop.batches):
-                asked = [*before, *rounds]
-                have = np.bincount([one.wave for one in asked], minlength=len(ends)).tolist()
-                of = allot(loop.rounds * 2**batch, weights, have)
-                rounds += self._judged(ends, of, len(asked), shown, lexical)
-                number += 1
-                looks.append(take_look([*before, *rounds], ends, measure, number, own))
-                mean, low = looks[-1].mean, looks[-1].low
-                if loop.target is None or not mean >= loop.target or low >= loop.target:
-                    break
+        self._gather(ends)
+        shown: dict[int, Shown] = {}
+        lexical, own = None, []
+        if has_control(self._config, self.judge):
+            seed = (self._config.seed, len(ends))
+            drawn = own_rounds(ends[-1], size, self._config.control_rounds, seed)
+            shown |= self._documents(drawn)
+            lexical = LexicalJudge(shown)
+            own = [lexical.labels(one) for one in drawn]
+        before = [one for wave in waves for one in wave.rounds]
+        number = sum(len(wave.looks) for wave in waves)
+        weights = wave_weights(ends, 2 if measure == "effective_clusters" else size)
+        for batch in range(loop.batches):
+            asked = [*before, *rounds]
+            have = np.bincount([one.wave for one in asked], minlength=len(ends)).tolist()
+            of = allot(loop.rounds * 2**batch, weights, have)
+            rounds += self._judged(ends, of, len(asked), shown, lexical)
+            number += 1
+            looks.append(take_look([*before, *rounds], ends, measure, number, own))
+            if not looks[-1].rounds:
+                raise UserError("no round came to a score: the judge gave no usable clustering")
+            mean, low = looks[-1].mean, looks[-1].low
+            if loop.target is None or mean < loop.target or low >= loop.target:
+                break
         return tuple(looks), tuple(rounds)
 
     def told(self, waves: Sequence[Wave]) -> tuple[tuple[str, ...], tuple[str, ...]]:

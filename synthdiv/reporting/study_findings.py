@@ -62,7 +62,7 @@ def finding(study: Study) -> str:
         return (
             f"The more diverse corpora seem to make {made} models, but not beyond doubt: {about}; "
             f"corrected for all {len(list(fits_of(study)))} lines of this study, p is "
-            f"{fit['p_holm']:.2f}."
+            f"{fit['p_holm']:.3f}."
         )
     return f"The more diverse corpora make {made} models: {about}."
 
@@ -98,9 +98,9 @@ def _counted(study: Study) -> str:
     words = f"Of {len(lines)} lines in all, with p corrected for their number, "
     if not (better or worse):
         return f"{words}none is told apart from a flat one."
-    words += f"{len(better)} rise{'s' * (len(better) == 1)} towards better models with the score"
+    words += f"{len(better)} show{'s' * (len(better) == 1)} better models at higher scores"
     words += f" ({_some(better)})" if better else ""
-    words += f" and {len(worse)} towards worse ones"
+    words += f", and {len(worse)} worse ones"
     return words + (f" ({_some(worse)})." if worse else ".")
 
 

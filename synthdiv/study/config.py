@@ -11,9 +11,12 @@ from synthdiv.errors import UserError, closest
 from synthdiv.evaluation import EvaluateConfig
 from synthdiv.generation import GenerateConfig
 from synthdiv.llm import LLMConfig
+from synthdiv.study.sample_size import PowerConfig
 from synthdiv.training import PretrainConfig, SFTConfig
 
 PHASES = ("pretrain", "sft")
+# Folders of a study's directory, which no cell, model or mixture can be called.
+_TAKEN = ("shared", "stages", "figures", "tables", "replaced", "corpus", "score", "tokens", *PHASES)
 STDLIB = "stdlib"  # in the place of a corpus: Python's own documentation
 
 
@@ -80,37 +83,6 @@ class MixConfig:
         for name, value in vars(self).items():
             if value is not None and value < 0:
                 raise UserError(f"Mix.{name} must not be negative, as {value:g} is")
-
-
-@dataclasses.dataclass(frozen=True)
-class PowerConfig:
-    """What `--power` goes by; what is None is taken from the noise of an earlier study.
-
-    Attributes:
-        outcome: the one that is to be seen, as in `outcomes` of study.json.
-        model, phase: of the earlier study; "": its first model.
-        effect: slope, in units of the outcome (accuracy: 0.01 is a percentage point) per unit of
-            score; 0: none is given, and the smallest that can be seen is told.
-        spread: standard deviation of the corpora's scores.
-        training, questions, corpora, scores: standard deviations, as `sample_size.Noise`.
-        wanted: probability with which the effect is to be seen.
-    """
-
-    outcome: str = "bits_per_byte"
-    model: str = ""
-    phase: str = "pretrain"
-    effect: float = 0.0
-    spread: float | None = None
-    training: float | None = None
-    questions: float | None = None
-    corpora: float | None = None
-    scores: float | None = None
-    wanted: float = 0.8
-
-    def __post_init__(self) -> None:
-        settle(self)
-        if not 0.05 < self.wanted < 1:
-            raise UserError(f"Power.wanted is a probability above 0.05, not {self.wanted:g}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,6 +164,8 @@ class StudyConfig:
             if len(set(names)) < len(names):
                 raise UserError(f"Study.{field} names one twice: {', '.join(names)}")
             for name in names:
+                if name in _TAKEN or name.startswith("seed_"):
+                    raise UserError(f"Study.{field}: {name!r} is a folder's name; take another")
                 if not name.replace("_", "").replace("-", "").isalnum():
                     raise UserError(f"Study.{field}: {name!r} is not letters, digits, '_' and '-'")
 

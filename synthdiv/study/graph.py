@@ -171,7 +171,7 @@ class _Graph:
             self.work.real_tokens,
             self._packing() | {"real": texts},
             [*self._real_stage(), TOKENIZER],
-            ["shared/tokens"],
+            ["shared/tokens"] if texts else [],
             formerly="shared: tokens",
         )
 

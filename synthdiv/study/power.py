@@ -11,8 +11,8 @@ from synthdiv.config import Config
 from synthdiv.errors import UserError, closest
 from synthdiv.reporting.outcomes import OUTCOMES, Outcome, outcome_named
 from synthdiv.study.budget import Table
-from synthdiv.study.config import Plan, PowerConfig
-from synthdiv.study.sample_size import Noise, corpora_needed, detectable, power
+from synthdiv.study.config import Plan
+from synthdiv.study.sample_size import Noise, PowerConfig, corpora_needed, detectable, power
 
 _SEEDS = (1, 2, 3, 5)
 _CORPORA = (4, 6, 8, 12, 16, 24)

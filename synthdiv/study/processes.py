@@ -28,7 +28,7 @@ _GRACE_S = 120.0  # to save a checkpoint in
 
 @dataclass(frozen=True)
 class Ended:
-    """How a stage ended: "done", "paused", "elsewhere" (another does it), "mistake" or "killed"."""
+    """How a stage ended: done, paused, full (disk), elsewhere (others do it), mistake, killed."""
 
     kind: str
     words: str = ""

@@ -66,6 +66,7 @@ def run_study(
     with _joined(workdir, plan, inputs):
         stages = make_graph(plan, workdir, inputs)
         _adopt(stages)
+        stages.forget_lost()
         wanted = of_shard(stages, shard)
         before = [stage for stage in wanted if not stages.is_done(stage)]
         for line in outlook(stages, wanted):
@@ -158,6 +159,8 @@ def check_tasks(plan: Plan) -> None:
     """
     from synthdiv.evaluation.tasks import check_data
 
+    if not plan.config.tasks and not plan.config.heldout:
+        raise UserError("Study.tasks and Study.heldout are empty: models are judged by nothing")
     data_dir = plan.config.data_dir
     others = [task for task in plan.config.tasks if data_dir or task != WORLD]
     if len(others) < len(plan.config.tasks) and others:

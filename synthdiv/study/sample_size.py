@@ -5,10 +5,42 @@ import math
 
 import numpy as np
 
+from synthdiv.config import settle
 from synthdiv.errors import UserError
 
 _MOST = 1000  # corpora that are looked at
 _PRECISION = 2e-3  # of a slope
+
+
+@dataclasses.dataclass(frozen=True)
+class PowerConfig:
+    """What `--power` goes by; what is None is taken from the noise of an earlier study.
+
+    Attributes:
+        outcome: the one that is to be seen, as in `outcomes` of study.json.
+        model, phase: of the earlier study; "": its first model.
+        effect: slope, in units of the outcome (accuracy: 0.01 is a percentage point) per unit of
+            score; 0: none is given, and the smallest that can be seen is told.
+        spread: standard deviation of the corpora's scores.
+        training, questions, corpora, scores: standard deviations, as `sample_size.Noise`.
+        wanted: probability with which the effect is to be seen.
+    """
+
+    outcome: str = "bits_per_byte"
+    model: str = ""
+    phase: str = "pretrain"
+    effect: float = 0.0
+    spread: float | None = None
+    training: float | None = None
+    questions: float | None = None
+    corpora: float | None = None
+    scores: float | None = None
+    wanted: float = 0.8
+
+    def __post_init__(self) -> None:
+        settle(self)
+        if not 0.05 < self.wanted < 1:
+            raise UserError(f"Power.wanted is a probability above 0.05, not {self.wanted:g}")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,6 +5,7 @@ language models, or that a cap has stopped, does not keep others from going on.
 """
 
 import contextlib
+import errno
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,11 +13,12 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from synthdiv.claims import AtWork
-from synthdiv.errors import Paused, UserError
+from synthdiv.errors import Paused, UserError, needs_extra
 from synthdiv.progress import say, silent_for
 from synthdiv.study.processes import Ended, Processes
 from synthdiv.study.stages import Stage, Stages
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _POLL_S = 2.0  # how often to look whether another process has done what is waited for
 _SILENCE_S = 30.0
 _DEATHS = 3  # of a stage's process, killed from outside, after which it is not begun again
@@ -70,7 +72,7 @@ class _Schedule:
         elif end.kind == "paused" and _asks(stage):
             self.paused[stage.name] = Paused(f"{stage.name}: {end.words}", end.flags)
             say(f"paused: {stage.name}: {end.words}")
-        elif end.kind == "paused":
+        elif end.kind in ("paused", "full"):
             raise Paused(f"{stage.name}: {end.words}", end.flags)
         elif end.kind == "mistake":
             raise UserError(f"{stage.name}: {end.words}")
@@ -156,6 +158,15 @@ def do_stage(stages: Stages, stage: Stage) -> Ended:
         return Ended("paused", str(pause), dict(pause.flags))
     except UserError as mistake:
         return Ended("mistake", str(mistake))
+    except ModuleNotFoundError as error:
+        lacking = needs_extra(error)
+        if lacking is None:
+            raise
+        return Ended("mistake", str(lacking))
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        return Ended("full", "no room left on the disk; make some, and run it again")
     return Ended("done")
 
 

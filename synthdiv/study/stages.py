@@ -184,6 +184,15 @@ class Stages:
                 place.parent.mkdir(parents=True, exist_ok=True)
                 path.rename(place)
 
+    def forget_lost(self) -> None:
+        """Has a stage done again whose outputs somebody has removed."""
+        for stage in self.stages:
+            if self.is_done(stage):
+                gone = [one for one in stage.outputs if not (self.workdir / one).exists()]
+                if gone:
+                    say(f"{stage.name} is to do again: {gone[0]} is gone")
+                    self._write(stage, None)
+
     def adopt(self, before: Mapping[str, float]) -> None:
         """Takes over what a version before the graph had done of the same study.
 

@@ -3,16 +3,17 @@
 import dataclasses
 import json
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
 
-from synthdiv.diversity.arithmetic import score_of_labels
 from synthdiv.diversity.growing import (
     Look,
     WaveRound,
     allot,
     draw_round,
+    look_at,
     means_by_wave,
     own_rounds,
     take_look,
@@ -49,9 +50,7 @@ def truth(labels, measure, size=SIZE):
     """The measure of a corpus by its labels: of effective clusters exactly."""
     if measure == "effective_clusters":
         return 1 / float(((np.bincount(labels) / len(labels)) ** 2).sum())
-    random = np.random.default_rng(1)
-    drawn = (random.choice(labels, size, replace=False) for _ in range(4000))
-    return float(np.mean([score_of_labels(one.tolist()) for one in drawn]))
+    return _of(labels, measure, 0.0, size)
 
 
 def test_weights_are_how_often_a_random_round_has_its_newest_document_of_each_wave():
@@ -150,19 +149,19 @@ def test_the_rule_stops_too_early_in_at_most_one_run_of_twenty(measure, flips):
     """
     size, clusters, runs = 10, 20, 1000
     early = reached = 0
+    most = _noisy_truth(clusters, measure, flips, size)
     for seed in range(runs):
         random = np.random.default_rng([9, seed])
         labels = random.integers(clusters, size=1200)
         # What the judge makes of it: documents set apart by mistake share no cluster.
-        target = _noisy_truth(clusters, measure, flips, size) * 1.0001
+        target = most * 1.0001
         stopped, documents = _grown(labels, target, measure, seed, flips, waves=12)
         if stopped and _of(labels[:documents], measure, flips, size) < target:
             early += 1
     for seed in range(100):
         random = np.random.default_rng([8, seed])
         labels = random.integers(clusters, size=4000)
-        target = _noisy_truth(clusters, measure, flips, size) * 0.75
-        stopped, _ = _grown(labels, target, measure, seed, flips, waves=30)
+        stopped, _ = _grown(labels, 0.75 * most, measure, seed, flips, waves=30)
         reached += stopped
     print(
         f"{measure}, {flips:.0%} of documents misjudged: too early in {early} of {runs} runs,"
@@ -175,42 +174,72 @@ def _noisy_truth(clusters, measure, flips, size):
     """What corpora of that many even clusters tend to, as the judge sees them."""
     if measure == "effective_clusters":
         return clusters / (1 - flips) ** 2
-    return _of(np.arange(200_000) % clusters, measure, flips, size)
+    return _of(np.arange(100_000 * clusters) % clusters, measure, flips, size)
 
 
 def _of(labels, measure, flips, size):
+    """The measure of a corpus as the judge sees it on average, exactly."""
+    counts, total = np.bincount(labels), len(labels)
+    counts = counts[counts > 0]
     if measure == "effective_clusters":
-        counts, total = np.bincount(labels), len(labels)
         shared = float((counts * (counts - 1)).sum()) / (total * (total - 1)) * (1 - flips) ** 2
         return 1 / (1 / total + (1 - 1 / total) * shared)
-    random = np.random.default_rng(1)
-    drawn_NK = random.integers(len(labels), size=(20_000, size))
-    wrong_NK = random.random((20_000, size)) < flips
-    ordered = np.sort(np.where(wrong_NK, -1 - np.arange(size), labels[drawn_NK]), axis=1)
-    return float((((np.diff(ordered, axis=1) != 0).sum(1) + 1) ** 2 / size).mean())
+    found = 0.0
+    for apart in range(size + 1):  # so many documents are set apart; the others are sorted rightly
+        often = math.comb(size, apart) * flips**apart * (1 - flips) ** (size - apart)
+        if often == 0:
+            continue
+        rest = size - apart
+
+        def absent(held, rest=rest):  # that none of so many documents is among the rest
+            steps = (np.maximum(total - held - i, 0) / (total - i) for i in range(rest))
+            return math.prod(steps, start=np.ones_like(held, float))
+
+        there = 1 - absent(counts)
+        both = there[:, None] + there - (1 - absent(counts[:, None] + counts))
+        np.fill_diagonal(both, there)
+        mean, square = there.sum(), both.sum()
+        found += often * (apart**2 + 2 * apart * mean + square) / size
+    return float(found)
 
 
 def _grown(labels, target, measure, seed, flips, waves, size=10, ask=20, batches=3):
-    """Runs the loop's waves without writers: whether it stopped, and at how many documents."""
+    """Runs the loop's waves without writers: whether it stopped, and at how many documents.
+
+    The loop's own arithmetic on its own numbers of rounds; only drawing is done many at a time.
+    """
     random = np.random.default_rng([7, seed])
     ends: list[int] = []
-    rounds: list[WaveRound] = []
+    documents_NK, found_NK = np.zeros((0, size), int), np.zeros((0, size), int)
+    have: list[int] = []
     looks = 0
-    for _ in range(waves):
+    while len(ends) < waves and (ends or [0])[-1] < len(labels):
         end = (ends or [0])[-1]
         ends.append(min(end + max(50, end // 10), len(labels)))
+        have.append(0)
         weights = wave_weights(ends, 2 if measure == "effective_clusters" else size)
         for batch in range(batches):
-            have = np.bincount([one.wave for one in rounds], minlength=len(ends)).tolist()
-            for of in allot(ask * 2**batch, weights, have):
-                drawn = draw_round(ends, of, size, (seed, len(ends), len(rounds)))
-                rounds.append(sorted_round(drawn, labels, of, flips, random))
+            for wave, count in Counter(allot(ask * 2**batch, weights, have)).items():
+                drawn = _drawn(random, ends, wave, count, size)
+                wrong = random.random(drawn.shape) < flips
+                found = np.where(wrong, -1 - np.arange(size), labels[drawn])
+                documents_NK = np.concatenate([documents_NK, drawn])
+                found_NK = np.concatenate([found_NK, found])
+                have[wave] += count
             looks += 1
-            look = take_look(rounds, ends, measure, looks)
+            look = look_at(documents_NK, found_NK, ends, measure, looks)
             if look.low >= target:
                 return True, ends[-1]
             if look.mean < target:
                 break
-        if ends[-1] == len(labels):
-            break
     return False, ends[-1]
+
+
+def _drawn(random, ends, wave, count, size):
+    """Rounds as `draw_round` draws them, `count` of them."""
+    first, kept = ends[wave - 1] if wave else 0, np.zeros((0, size), int)
+    while len(kept) < count:
+        keys = random.random((4 * count, ends[wave]))
+        drawn = np.argpartition(keys, size - 1, axis=1)[:, :size]
+        kept = np.concatenate([kept, drawn[drawn.max(1) >= first]])
+    return kept[:count]

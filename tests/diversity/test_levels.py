@@ -186,7 +186,7 @@ LEVEL = {"name": "field", "meaning": "broad"}
         ([changed(levels={"field": "broad"})], "'levels' is {'field': 'broad'}, not a list"),
         ([changed(levels=["field"])], "level 1 is 'field', not a JSON object"),
         ([changed(values=["science"])], "value 1 is 'science', not a JSON object"),
-        ([changed(values=[{"name": ""}])], "value 1: 'name' is empty"),
+        ([changed(values=[{"name": ""}])], "value 1: 'name' cannot be ''"),
         ([changed(values=[{"name": "a"}, {"name": " A"}])], "two values are called ' A'"),
         ([changed(values=[{"name": "a", "meaning": None}])], "'meaning' is None, not a text"),
         (

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,9 @@ from synthdiv.diversity.estimate import estimate
 from synthdiv.diversity.facets import facets
 from synthdiv.diversity.figures import Figures, interval
 from synthdiv.diversity.schemas import Criterion
+from synthdiv.errors import UserError
 from synthdiv.files import Corpus
+from synthdiv.llm import LLMConfig, open_session
 from tests.diversity.judges import SMALL, JudgeBackend, cluster_reply, session_of, verdicts_reply
 
 
@@ -173,3 +176,42 @@ def test_a_judge_that_agrees_with_the_control_on_every_round_has_an_interval():
     control = Control(values, True, 1.0, 1.0, 1.0, 3.0, 0.1, 200)
     found = interval(Figures(values, np.arange(12) % 4, values, control), SMALL, False)
     assert found.low == pytest.approx(3 - 0.196) and found.high == pytest.approx(3 + 0.196)
+
+
+def test_a_list_that_does_not_fit_is_told(corpus, tmp_path):
+    value = {"name": "unheard of", "meaning": "zyx"}
+    level = {"name": "matter", "meaning": "what it is on", "most": 2}
+    facet = {"name": "subject", "question": "On what?", "levels": [level], "values": [value]}
+    (tmp_path / "list.json").write_text(json.dumps({"facets": [facet]}))
+    config = replace(
+        SMALL,
+        prompts="prompts/levels",
+        criteria=str(tmp_path / "list.json"),
+        level="subject.matter",
+    )
+    with open_session(LLMConfig(), None) as session:
+        found = cluster_score(corpus, config, session)
+    assert any("fits no value of subject.matter" in words for words in found["warnings"])
+
+
+@pytest.mark.parametrize("trials", [5, [None], [{"judge": 5}], []])
+def test_a_validation_that_is_none_is_refused_in_words(corpus, tmp_path, trials):
+    path = tmp_path / "validation.json"
+    with open_session(LLMConfig(), None) as session:
+        content = {"trials": trials, "judge": {"model": session.model}, "config": {}}
+        path.write_text(json.dumps(content))
+        with pytest.raises(UserError, match="no validation"):
+            cluster_score(corpus, replace(SMALL, validation=str(path)), session)
+
+
+def test_what_a_score_was_judged_by_is_taken_again(corpus, tmp_path, run_command):
+    one, other = tmp_path / "one", tmp_path / "other"
+    asked = ("score", f"--input={corpus.path}", "--rounds=4", "--bind=Score.criteria_rounds=4")
+    assert run_command(*asked, f"--output={one}").code == 0
+    assert run_command(*asked, f"--output={other}", f"--criteria={one / 'score.json'}").code == 0
+    criteria = [json.loads((path / "score.json").read_text())["criteria"] for path in (one, other)]
+    assert criteria[0] == criteria[1]
+    refused = run_command(*asked, f"--output={tmp_path / 'third'}", f"--criteria={one}")
+    assert refused.code == 2 and "is a directory" in refused.stderr
+    alone = run_command(*asked, f"--output={tmp_path / 'fourth'}", "--compare")
+    assert alone.code == 2 and "two corpora" in alone.stderr

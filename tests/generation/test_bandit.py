@@ -54,8 +54,8 @@ def test_arms_may_be_styles_writers_and_combinations():
 
 @pytest.mark.parametrize(
     ("kinds", "words"),
-    [(("stile",), "no arms of kind 'stile', .*style"), (("style",), "arms by style"),
-     (("persona",), "personas_per_prompt"), (("writer",), "arms by writer")],
+    [(("stile",), "no arms of kind 'stile', .*style"), (("style",), "styles; there are branch"),
+     (("persona",), "personas_per_prompt"), (("writer",), "several writers")],
 )  # fmt: skip
 def test_arms_that_the_plan_does_not_have_are_refused(kinds, words):
     with pytest.raises(UserError, match=words.replace(", .*style", ".*style")):

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 
 import pytest
 
@@ -89,6 +90,31 @@ def test_caps_at_any_call_leave_the_same_corpus(grown, tmp_path):
     assert not (output / "partial.json").exists()
 
 
+def test_from_every_state_that_a_kill_can_leave_it_goes_on_to_the_same(grown, tmp_path):
+    """Between any two files that are written: wave planned, each of its shards, wave judged."""
+    waves, whole = read_waves(grown[0]), shards(grown[0])
+    of = {name: files.Corpus(grown[0] / name).take([0])[0].provenance["wave"] for name in whole}
+    states = 0
+    for wave in waves:
+        under_way = dataclasses.replace(
+            wave, end=None, tokens=None, cost_usd=None, looks=(), rounds=()
+        )
+        own = [name for name in whole if of[name] == wave.number]
+        for kept in range(len(own) + 1):
+            output = shutil.copytree(grown[0], tmp_path / f"state-{states}")
+            (output / "manifest.json").unlink()
+            for name in whole:
+                if of[name] > wave.number or name in own[kept:]:
+                    (output / name).unlink()
+            for later in waves[wave.number :]:
+                (output / "waves" / f"{later.number:05d}.json").unlink()
+            under_way.write(output)
+            make(output)
+            assert shards(output) == whole and read_waves(output) == waves
+            states += 1
+    assert states >= 4
+
+
 def test_waves_that_add_nothing_end_it(tmp_path):
     loop = LoopConfig(wave=12, rounds=6, patience=2)
     manifest = make(tmp_path / "c", loop, topics=3, generations=100)
@@ -110,9 +136,12 @@ def test_the_bounds_end_it(tmp_path):
 
 
 def test_a_plain_order_is_that_of_the_plan(tmp_path):
-    loop = dataclasses.replace(LOOP, steer=False, documents=30, target_effective_clusters=1000)
+    loop = dataclasses.replace(LOOP, steer="plan", documents=30, target_effective_clusters=1000)
     make(tmp_path / "c", loop)
     assert [row.provenance["request"] for row in files.Corpus(tmp_path / "c")] == list(range(30))
+    make(tmp_path / "e", dataclasses.replace(loop, steer="even"))
+    counts = Counter(row.provenance["arm"] for row in files.Corpus(tmp_path / "e"))
+    assert max(counts.values()) - min(counts.values()) <= 1 and len(counts) > 5
 
 
 class Listening(OfflineBackend):
@@ -153,7 +182,8 @@ def test_writers_are_told_what_is_full_and_each_of_one_gap_as_data(tmp_path):
 
 @pytest.mark.parametrize(
     ("settings", "words"),
-    [({"target_score": 3.0}, "one target"), ({"wave": 0}, "Loop.wave"), ({"arms": ()}, "Loop.arms"),
+    [({"target_score": 3.0}, "one target"), ({"wave": 0}, "Loop.wave"),
+     ({"steer": "no"}, "Loop.steer"), ({"arms": ()}, "Loop.arms"),
      ({"growth": -1.0}, "Loop.growth")],
 )  # fmt: skip
 def test_loops_that_lead_nowhere_are_refused(settings, words):
@@ -165,29 +195,34 @@ def test_loops_that_lead_nowhere_are_refused(settings, words):
 
 @pytest.mark.slow
 def test_killed_at_twenty_moments_the_corpus_is_the_same(tmp_path):
+    """Moments of all kinds: while documents are written, judged, and decided on."""
     command = [
         sys.executable, "-m", "synthdiv.generate", "--config=configs/generate/loop.gin",
-        "--llm=offline", "--target_effective_clusters=60", "--bind=Loop.wave=25",
+        "--llm=offline", "--target_effective_clusters=14", "--bind=Loop.wave=15",
+        "--bind=Loop.rounds=6", "--bind=Loop.depth=1", "--bind=Score.documents_per_round=6",
+        "--bind=Score.criteria_rounds=4", "--bind=Generate.topics=40",
+        "--bind=Generate.shard_documents=10",
     ]  # fmt: skip
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    whole = tmp_path / "whole"
     began = time.monotonic()
     subprocess.run([*command, f"--output={whole}"], check=True, capture_output=True)
     lasted = time.monotonic() - began
     moments = random.Random(4)
-    kills = 0
-    for _ in range(200):
-        process = subprocess.Popen([*command, f"--output={cut}"], stderr=subprocess.DEVNULL)
-        try:
-            process.wait(moments.uniform(0.1, 0.6) * lasted)
-            break
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            kills += 1
-        if kills == 20:
-            break
-    subprocess.run([*command, f"--output={cut}"], check=True, capture_output=True)
-    assert kills >= 5 and shards(cut) == shards(whole)
-    for one, other in zip(read_waves(cut), read_waves(whole), strict=True):
-        assert one == other
-    assert json.loads((cut / "manifest.json").read_text())["loop"]
+    kills, states = 0, set()
+    while kills < 20:
+        cut = tmp_path / f"cut-{kills}"
+        for _ in range(3):
+            process = subprocess.Popen([*command, f"--output={cut}"], stderr=subprocess.DEVNULL)
+            try:
+                process.wait(moments.uniform(0.3, 1.0) * lasted)
+                break
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+                kills += 1
+                states.add(tuple(sorted(path.name for path in cut.rglob("*[0-9].*"))))
+        subprocess.run([*command, f"--output={cut}"], check=True, capture_output=True)
+        assert shards(cut) == shards(whole)
+        assert read_waves(cut) == read_waves(whole)
+        assert json.loads((cut / "manifest.json").read_text())["loop"]
+    print(f"{kills} kills, {len(states)} states of the directory")

@@ -280,6 +280,18 @@ def test_answers_of_a_batch_that_failed_or_are_no_answers(tmp_path: Path) -> Non
         asyncio.run(make_backend(config, tmp_path).complete(call))
 
 
+def test_a_pause_repeats_what_a_batch_says_of_its_errors(tmp_path: Path) -> None:
+    call = first_call(clustering(1), ("batch", "m"))
+    line = {"custom_id": call.key.hex(), "response": None, "error": {"message": "no such model"}}
+    (tmp_path / "batch_clustering_answers.jsonl").write_text(json.dumps(line))
+    backend = make_backend(LLMConfig(backend="batch", model="m"), tmp_path)
+    with pytest.raises(Deferred):
+        asyncio.run(backend.complete(call))
+    said = backend.deferred() or ""
+    assert "1 of 1 answers" in said and "no such model" in said
+    assert "1 clustering request is written" in said
+
+
 def test_a_pause_counts_answers_that_are_of_no_use(tmp_path: Path) -> None:
     config = LLMConfig(backend="batch", model="m")
     calls = [first_call(clustering(i), ("batch", "m")) for i in range(4)]

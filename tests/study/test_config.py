@@ -136,6 +136,7 @@ def test_other_real_text_is_another_study():
         ("Study.cells = ['../x']", "letters, digits"),
         ("Study.seeds = [1, 1]", "different whole numbers that are not negative, not [1, 1]"),
         ("Study.topcs = 'x'", "did you mean 'Study.topics'"),
+        ("Study.models = ['corpus']", "'corpus' is a folder's name"),
         ("Study.phases = ['sft']", "['pretrain', 'sft'] or ['pretrain']"),
         ("Study.real_shares = [1, 2]", "2 numbers for 1 corpora"),
         ("Study.tokenizer_from = ['aa']", "did you mean 'a'"),

@@ -11,7 +11,8 @@ pytest.importorskip("jax")
 
 
 def test_every_scope_of_a_study_is_documented():
-    from synthdiv.study.config import TARGETS, CellConfig, MixConfig, PowerConfig, StudyConfig
+    from synthdiv.study.config import TARGETS, CellConfig, MixConfig, StudyConfig
+    from synthdiv.study.sample_size import PowerConfig
 
     page = (configs_dir().parent / "docs" / "study.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (.*?) \| (.*) \|$", page.partition("| scope |")[2], re.MULTILINE)

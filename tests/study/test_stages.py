@@ -71,6 +71,27 @@ def test_settings_that_come_back_find_what_they_had_made(tmp_path):
     assert Bench(tmp_path, size=2).run() == []
 
 
+def test_what_somebody_removed_is_made_again(tmp_path):
+    Bench(tmp_path).run()
+    (tmp_path / "a" / "n.json").unlink()
+    again = Bench(tmp_path)
+    again.stages.forget_lost()
+    assert again.run() == ["a: count"]
+
+
+def test_a_full_disk_is_a_pause(tmp_path):
+    import errno
+
+    from synthdiv.study.schedule import run_stages
+
+    def fill():
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    stages = Stages(tmp_path, line_of(["a: generate"], a_generate={"work": fill}))
+    with pytest.raises(Paused, match="a: generate: no room left on the disk"):
+        run_stages(stages, stages.stages)
+
+
 def test_a_stage_cut_short_is_done_again(tmp_path):
     bench = Bench(tmp_path)
 

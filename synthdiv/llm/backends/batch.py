@@ -50,8 +50,8 @@ class BatchBackend:
         if found is not None:
             try:
                 return _answer(found)
-            except Transient:
-                pass  # it expired, or the server stumbled: ask again
+            except Transient as error:  # it expired, or the server stumbled: ask again
+                self._answers[stage].stumbled(call.key, str(error))
             except Permanent:
                 self._answers[stage].failed(call.key)
                 raise

@@ -9,6 +9,7 @@ from typing import IO, Any
 from synthdiv.errors import UserError
 from synthdiv.llm.backends.wire import body_of
 from synthdiv.llm.protocol import Transient
+from synthdiv.llm.secrets import Secrets
 
 
 class RequestFiles:
@@ -74,6 +75,7 @@ class AnswerFiles:
         self._places: dict[bytes, tuple[Path, int]] = {}
         self._taken: set[bytes] = set()
         self._failed: set[bytes] = set()
+        self._again: dict[bytes, str] = {}  # what is said of those that are asked again
         for path in sorted(directory.glob(f"batch_{stage}_answers*.jsonl")):
             try:
                 for number, at, line in _lines(path):
@@ -100,6 +102,10 @@ class AnswerFiles:
         """Remembers that an answer says no, for good."""
         self._failed.add(key)
 
+    def stumbled(self, key: bytes, words: str) -> None:
+        """Remembers that an answer is an error after which one asks again."""
+        self._again[key] = Secrets.known(None).words(words)
+
     def odd(self, waiting: bool) -> list[str]:
         """Says what is odd about the answers of each file.
 
@@ -110,6 +116,8 @@ class AnswerFiles:
             Counter(self._places[key][0] for key in keys)
             for keys in (self._places, self._taken, self._failed)
         )
+        again = {self._places[key][0]: words for key, words in self._again.items()}
+        stumbled = Counter(self._places[key][0] for key in self._again)
         said = []
         for path, number in there.items():
             if waiting and not taken[path]:
@@ -119,6 +127,11 @@ class AnswerFiles:
                 said.append(f"{few} belong to these requests")
             if failed[path]:
                 said.append(f"{failed[path]:,} of {number:,} answers in {path} failed for good")
+            if stumbled[path]:
+                said.append(
+                    f"{stumbled[path]:,} of {number:,} answers in {path} are errors and asked again"
+                    f" ({again[path] or 'without words'})"
+                )
         return said
 
 
