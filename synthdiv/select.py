@@ -42,7 +42,8 @@ def main() -> None:
         return
     told = selection.select(corpus, output, config, FLAGS.workers)
     print(selection.selection_table(told))
-    print(f"\n{output}: a part of {told['input']['documents']:,} documents in each directory")
+    size = told["parts"]["diverse"]["documents"]
+    print(f"\n{output}/diverse: {size:,} of {told['input']['documents']:,} documents")
 
 
 if __name__ == "__main__":

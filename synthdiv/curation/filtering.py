@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -175,7 +175,8 @@ def filter_corpus(work: FilterWork, output: Path, workers: int | None = None) ->
             decisions = examined(work, chunks, workers)
             marks = _judge(work, decisions)
             if (decisions.reasons >= 0).all():
-                raise UserError(f"no document stays of {work.corpus.origin!r}: {decisions.dropped}")
+                went = ", ".join(f"{n:,} {name}" for name, n in decisions.dropped.items())
+                raise UserError(f"no document stays of {work.corpus.origin!r}: {went}")
             writer = _write(work, decisions, marks, output)
             manifest = _manifest(work, decisions, marks)
             write_card(output, manifest, writer.shards)
@@ -192,6 +193,7 @@ def chunks_in(output: Path) -> Iterator[Path]:
         yield chunks
     except UserError:
         shutil.rmtree(chunks)
+        (output / DROPPED).unlink(missing_ok=True)
         raise
     shutil.rmtree(chunks)
 
@@ -299,10 +301,10 @@ def _write(
                 own = marks.columns(number) if marks else {}
                 rows.append(written_row(work.corpus, document, row) | own)
                 if len(rows) == size:
-                    _write_shard(writer, rows)
+                    write_shard(writer, rows)
                     rows = []
     if rows:
-        _write_shard(writer, rows)
+        write_shard(writer, rows)
     return writer
 
 
@@ -313,16 +315,35 @@ def written_row(corpus: Corpus, document: Document, row: Mapping[str, Any]) -> d
     return {"id": document.id, "text": document.text, **own}
 
 
-def _write_shard(writer: files.CorpusWriter, rows: Sequence[Mapping[str, Any]]) -> None:
+def write_shard(writer: files.CorpusWriter, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes rows of any corpus as the next shard; what one lacks that another has is null.
+
+    Raises:
+        UserError: a column holds values of kinds that do not go together.
+    """
     import pyarrow as pa
 
+    names = dict.fromkeys(name for row in rows for name in row)
+    alike = [{name: row.get(name) for name in names} for row in rows]
     try:
         try:
-            writer.write(rows)
+            writer.write(alike)
         except UnicodeEncodeError:  # half a surrogate pair, which Parquet has no place for
-            writer.write(encodable(list(rows)))
+            writer.write(encodable(alike))
     except (pa.ArrowException, ValueError, OverflowError) as error:
-        raise UserError(f"a column holds values of several kinds: {first_line(error)}") from None
+        raise UserError(f"{_mixed(alike, names)}: {first_line(error)}") from None
+
+
+def _mixed(rows: Sequence[Mapping[str, Any]], names: Iterable[str]) -> str:
+    """Which column cannot be written, in words."""
+    import pyarrow as pa
+
+    for name in names:
+        try:
+            pa.array([row[name] for row in rows])
+        except (pa.ArrowException, ValueError, OverflowError):
+            return f"column {name!r} holds values of several kinds"
+    return "documents cannot be written as Parquet"
 
 
 def _manifest(work: FilterWork, decisions: Decisions, marks: Marks | None) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from synthdiv.config import PathName, settle
 from synthdiv.corpora import Corpus
 from synthdiv.curation.config import FilterConfig
 from synthdiv.curation.decisions import Decisions
-from synthdiv.curation.filtering import FilterWork, chunks_in, examined, written_row
+from synthdiv.curation.filtering import FilterWork, chunks_in, examined, write_shard, written_row
 from synthdiv.curation.spread import (
     FIT,
     Rows,
@@ -181,13 +181,15 @@ def _fingerprint(corpus: Corpus, config: SelectConfig) -> dict[str, Any]:
     """All that decides the result; refuses a size that is said twice, or not at all."""
     if bool(config.documents) == bool(config.tokens):
         raise UserError("how much to select is said by `documents` or by `tokens`, one of them")
-    score = files.sha256_file(Path(config.score) / "rounds.parquet") if config.score else None
+    rounds = Path(config.score) / "rounds.parquet" if config.score else None
+    if rounds and not rounds.exists():
+        raise UserError(f"no score in {str(config.score)!r}: it has no rounds.parquet")
     return {
         "kind": "selection",
         "corpus": corpus.bytes_sha256,
         "text": corpus.text_template or corpus.text_column,
         "select": asdict(config),
-        "score": score,
+        "score": files.sha256_file(rounds) if rounds else None,
     }
 
 
@@ -290,11 +292,11 @@ def _write(
             name = list(parts)[place]
             rows[name].append(written_row(corpus, document, row))
             if len(rows[name]) == _SHARD:
-                writers[name].write(rows[name])
+                write_shard(writers[name], rows[name])
                 rows[name] = []
     for name, numbers in parts.items():
         if rows[name]:
-            writers[name].write(rows[name])
+            write_shard(writers[name], rows[name])
         count = int(words[numbers].sum())
         manifest = {
             "kind": "selected corpus",

@@ -330,8 +330,18 @@ def test_mistakes_are_told(settings: dict[str, Any], told: str, tmp_path: Path) 
     assert not (tmp_path / "out").exists()
 
 
+def test_rows_of_several_shapes(tmp_path: Path) -> None:
+    rows = [{"text": GOOD}, {"text": sentences(1), "level": 3}]
+    filter_corpus(FilterWork(Corpus(rows), FilterConfig()), tmp_path / "out", 0)
+    assert [d.provenance for d in Corpus(tmp_path / "out")] == [{"level": None}, {"level": 3}]
+    mixed = [*rows, {"text": sentences(2), "level": "high"}]
+    with pytest.raises(UserError, match="column 'level' holds values of several kinds"):
+        filter_corpus(FilterWork(Corpus(mixed), FilterConfig()), tmp_path / "mixed", 0)
+    assert not (tmp_path / "mixed").exists()
+
+
 def test_a_corpus_of_which_nothing_stays_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no document stays.*refusal.*2"):
+    with pytest.raises(UserError, match="no document stays.*: 2 refusal"):
         filtered([BAD["refusal"], BAD["refusal"] + " Sorry."], tmp_path)
 
 

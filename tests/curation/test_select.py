@@ -164,6 +164,8 @@ def test_mistakes_are_told(tmp_path: Path) -> None:
     for settings in ({}, {"documents": 3, "tokens": 5}):
         with pytest.raises(UserError, match="one of them"):
             select(corpus, tmp_path / "a", SelectConfig(**settings), workers=0)
+    with pytest.raises(UserError, match="no score in"):
+        select(corpus, tmp_path / "a", SelectConfig(documents=3, score="nowhere"), workers=0)
     with pytest.raises(UserError, match="has 9 documents: nothing"):
         select(corpus, tmp_path / "a", SelectConfig(documents=9), workers=0)
     with pytest.raises(UserError, match="no column 'quality'"):
