@@ -9,5 +9,5 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 cd "$ROOT"
 prepare quickstart train,eval
-exec "$PYTHON_ENV" -m synthdiv.study --config=configs/study/quickstart.gin \
+exec "$PYTHON_ENV" -m synthdiv.study --config=configs/study/quickstart.gin --jobs=2 \
     --workdir=runs/quickstart "$@"

@@ -42,12 +42,15 @@ class Share:
         documents: how many of those that were read; a document of several values counts in parts.
         read: how many documents were read that could have been.
         even: the share that it would have if nothing were fuller than anything else.
+        codebooks: numbers, from 1, of the codebooks that know it, where there are several. All
+            other figures are then of what was read under these.
     """
 
     path: Path_
     documents: float
     read: int
     even: float
+    codebooks: tuple[int, ...] = ()
 
     @property
     def share(self) -> float:
@@ -78,6 +81,7 @@ class Share:
             "share": self.share,
             "ci95": list(self.ci95),
             "even_share": self.even,
+            "codebooks": list(self.codebooks),
         }
 
 
@@ -161,6 +165,11 @@ class Gaps:
             f"{self.corpus}: {self.read:,} documents were read; what none of them has is less than"
             f" {min(_NONE / self.read, 1):.1%} of the corpus (95%)"
         ]
+        if any(one.codebooks for shelf in self.shelves for one in shelf.shares):
+            head.append(
+                "codebooks name values differently: each value's figures are of the documents that"
+                " were read under the codebooks that know it"
+            )
         if not any(shelf.closed for shelf in self.shelves):
             head.append(
                 "what is missing cannot be told: clusters have no list of what there could be; a"
@@ -170,23 +179,29 @@ class Gaps:
 
 
 def _told(shelf: Shelf) -> str:
-    rows = []
+    rows: list[tuple[str, ...]] = []
+    books = {number for one in shelf.shares for number in one.codebooks}
     for word, found in (("missing", shelf.missing), ("few", shelf.few), ("full", shelf.full)):
         for one in found[:_SHOWN]:
             low, high = one.ci95
             ends = f"{low:.1%} to {high:.1%}" if one.documents else f"below {high:.1%}"
             share, even = f"{one.share:.1%}", f"{one.even:.1%}"
-            rows.append((word, " / ".join(one.path), f"{one.documents:.3g}", share, ends, even))
+            count, by = f"{one.documents:.3g}", ", ".join(map(str, one.codebooks))
+            rows.append((word, " / ".join(one.path), count, share, ends, even, by))
         if (more := len(found) - _SHOWN) > 0:
-            rows.append((word, f"and {more:,} more", "", "", "", ""))
+            rows.append((word, f"and {more:,} more", "", "", "", "", ""))
+    known = f"known to {len(books)} codebooks" if books else "known"
     summary = f"{shelf.name}: {len(shelf.shares):,} " + (
-        f"known, {len(shelf.missing):,} missing, {len(shelf.few):,} with {FEW} documents or fewer,"
+        f"{known}, {len(shelf.missing):,} missing,"
+        f" {len(shelf.few):,} with {FEW} documents or fewer,"
         if shelf.closed
         else "found,"
     )
     summary += f" {len(shelf.full):,} too full"
-    head = ("", shelf.name, "documents", "share", "95% interval", "even share")
-    return f"{summary}\n{text_table(head, rows, left=2)}" if rows else summary
+    head = ("", shelf.name, "documents", "share", "95% interval", "even share", "codebook")
+    columns = len(head) if books else len(head) - 1
+    table = text_table(head[:columns], [row[:columns] for row in rows], left=2)
+    return f"{summary}\n{table}" if rows else summary
 
 
 def find_gaps(score: Path | str, topics: Path | str | None = None, depth: int = 2) -> Gaps:
@@ -198,9 +213,15 @@ def find_gaps(score: Path | str, topics: Path | str | None = None, depth: int = 
         depth: levels of the tree that are looked at; seeds come from branches of the last one.
 
     Raises:
-        UserError: there is no score, or no usable tree, or nothing was read.
+        UserError: there is no score or a part of it is missing, or no usable tree, or nothing was
+            read.
     """
     files = read_score_files(score)
+    about, values = files.score.get("corpus") or {}, Path(score) / "values.parquet"
+    if "name" not in about:
+        raise UserError(f"{Path(score) / 'score.json'} names no corpus: it is not a score's")
+    if files.score.get("codebooks") and files.score.get("levels") and not values.exists():
+        raise UserError(f"no file {str(values)!r}, which has what documents are about")
     read = sorted({index for one in files.rounds if not one.failed for index in one.indices})
     if not read:
         raise UserError(f"no round of {score} was judged: there is nothing to look for gaps in")
@@ -212,9 +233,8 @@ def find_gaps(score: Path | str, topics: Path | str | None = None, depth: int = 
     if topics is not None:
         branches, lacking = _branches(files, read, read_topics(topics), depth)
         shelves, seeds = [*shelves, *branches], lacking + seeds
-    about = files.score.get("corpus") or {}
     return Gaps(
-        corpus=str(about.get("name", "corpus")),
+        corpus=str(about["name"]),
         judge=str((files.score.get("judge") or {}).get("model", "")),
         read=len(read),
         shelves=tuple(shelves),
@@ -224,45 +244,57 @@ def find_gaps(score: Path | str, topics: Path | str | None = None, depth: int = 
 
 def _values(files: ScoreFiles) -> tuple[list[Shelf], list[Topic]]:
     """Every level of every facet, and seeds out of the values that the headline's facet lacks."""
-    codebooks: Sequence[Mapping[str, Any]] = files.score.get("codebooks") or ()
-    if not codebooks or not files.values:
+    rows = files.by_codebook
+    if not rows:
         return [], []
-    set_of = {one.number: one.criteria_set % len(codebooks) for one in files.rounds}
-    rows: dict[int, list[Mapping[str, Any]]] = defaultdict(list)  # by codebook
-    for row in files.values:
-        rows[set_of[row["round"]]].append(row)
-    read = {book: len({row["index"] for row in found}) for book, found in rows.items()}
+    codebooks: Sequence[Mapping[str, Any]] = files.score["codebooks"]
+    read = {book: {row["index"] for row in found} for book, found in rows.items()}
+    times = {book: Counter(row["index"] for row in found) for book, found in rows.items()}
     headline = str((files.score.get("config") or {}).get("level", "")).partition(".")[0]
+    columns = set().union(*files.values)
     shelves, seeds = [], []
     for number, facet in enumerate(codebooks[0]["facets"]):
         levels = [level["name"] for level in facet["levels"]]
-        if not any(f"{facet['name']}.{level}" in row for row in files.values for level in levels):
+        sorted_by = {level for level in levels if f"{facet['name']}.{level}" in columns}
+        if not sorted_by:
             continue  # sorted by another facet
         names: dict[Path_, tuple[str, str]] = {}
-        could: Counter[Path_] = Counter()  # documents that were held against a list with this value
-        have: dict[Path_, float] = defaultdict(float)
+        known_to: dict[Path_, list[int]] = defaultdict(list)  # codebooks
+        size: Counter[tuple[int, int]] = Counter()  # values of a codebook with so long a path
+        have: dict[Path_, Counter[int]] = defaultdict(Counter)  # times each document had it
         for book, found in rows.items():
-            for path, told in known_values(codebooks[book]["facets"][number]):
+            known = dict(known_values(codebooks[book]["facets"][number]))
+            for path, told in known.items():
                 names.setdefault(path, told)
-                could[path] += read[book]
-            times = Counter(row["index"] for row in found)
+                known_to[path].append(book)
+                size[book, len(path)] += 1
             for row in found:
                 for path, _ in paths(row, facet["name"], levels):
-                    have[path] += 1 / times[row["index"]]
-        branches = {path[:-1] for path in names}
-        for at, level in enumerate(levels):
-            here = [path for path in names if len(path) == at + 1]
-            if not here or not any(f"{facet['name']}.{level}" in row for row in files.values):
-                continue
-            shares = (
-                Share(_named(path, names), _whole(have.get(path, 0.0)), could[path], 1 / len(here))
-                for path in here
+                    if path in known:
+                        have[path][row["index"]] += 1
+        differ = any(len(books) < len(rows) for books in known_to.values())
+
+        shares: dict[Path_, Share] = {}
+        for path, books in known_to.items():
+            held = [sum(times[book][index] for book in books) for index in have[path]]
+            parts = (n / of for n, of in zip(have[path].values(), held, strict=True))
+            evens = [len(read[book]) / size[book, len(path)] for book in books]
+            shares[path] = Share(
+                path=_named(path, names),
+                documents=_whole(sum(parts)),
+                read=len(set().union(*(read[book] for book in books))),
+                even=sum(evens) / sum(len(read[book]) for book in books),
+                codebooks=tuple(book + 1 for book in books) if differ else (),
             )
-            shelves.append(Shelf(f"{facet['name']}.{level}", tuple(shares)))
-        if facet["name"] == headline and shelves:
-            leaves = {path: _whole(have.get(path, 0.0)) for path in names if path not in branches}
-            rare = [path for path, count in leaves.items() if count <= FEW]
-            seeds = [_seed(path, names) for path in sorted(rare, key=leaves.__getitem__)]
+        for depth, level in enumerate(levels, 1):
+            here = tuple(one for path, one in shares.items() if len(path) == depth)
+            if here and level in sorted_by:
+                shelves.append(Shelf(f"{facet['name']}.{level}", here))
+        if facet["name"] == headline:
+            branches = {path[:-1] for path in names}
+            rare = [p for p in names if p not in branches and shares[p].documents <= FEW]
+            rare.sort(key=lambda path: shares[path].documents)
+            seeds = [_seed(path, names) for path in rare]
     return shelves, seeds
 
 

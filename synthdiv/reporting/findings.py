@@ -3,20 +3,38 @@
 Every sentence is computed, and says by which rule where a word such as "narrow" is a judgement.
 """
 
+import dataclasses
 import itertools
 import math
 import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from synthdiv.reporting.values import FacetValues
+from synthdiv.reporting.score_files import ScoreFiles
+from synthdiv.reporting.values import FacetValues, facet_values, known_values
 
+LACKING = 0.25  # share of documents without a value from which that is the first thing to say
 NARROW, WIDE = 3.0, 8.0  # effective values below and from which a facet is called so
 ALIKE, DIFFERENT = 0.3, 0.7  # pairs that differ: shares below and from which a criterion is
 _NEARLY_ALL, _HALF, _TELLING = 0.9, 0.5, 0.25
 _RIGHT_TO_LEFT = ("R", "AL", "RLE", "RLO", "RLI", "LRO")
 _NAMED = 4  # of a list that a sentence names
 _MOST_OF_REST = 0.5  # share of what is left from which one value is most of it
+
+
+@dataclasses.dataclass(frozen=True)
+class OneCodebook:
+    """What one of several codebooks that name values differently says.
+
+    Attributes:
+        number: of the codebook, from 1.
+        documents: that were sorted by it.
+        facets: their values.
+    """
+
+    number: int
+    documents: int
+    facets: Sequence[FacetValues]
 
 
 class Called(Protocol):
@@ -47,7 +65,10 @@ def rule_of_words(by_values: bool) -> str:
 
 
 def found(
-    score: Mapping[str, Any], facets: Sequence[FacetValues], groups: Sequence[Named]
+    score: Mapping[str, Any],
+    facets: Sequence[FacetValues],
+    groups: Sequence[Named],
+    one: OneCodebook | None = None,
 ) -> list[str]:
     """What a corpus is made of, most telling first.
 
@@ -55,17 +76,42 @@ def found(
         score: the content of score.json.
         facets: its values, where documents got some.
         groups: its groups, largest first.
+        one: the codebook whose shares are told, where there are several: a value that one of them
+            knows would have but a part of its share among what was read under all.
     """
     if facets:
         facet, depth = _headline(score, facets)
-        said = [_made_of(facet.at(depth), plural(facet.levels[depth])), in_a_round(score)]
-        said += _widths(score, facets, facet.name)
-        said += _missing(facet, depth, len(score.get("codebooks") or ()))
+        books = len(score.get("codebooks") or ())
+        without = _without(score, facet, depth)
+        told, _ = _headline(score, one.facets if one else facets)
+        made = _made_of(told.at(depth), plural(facet.levels[depth]))
+        if one:
+            by = f"By codebook {one.number} of {books}, under which {one.documents:,} documents"
+            made = f"{by} were read: {made[0].lower()}{made[1:]}"
+        said = [without, made, in_a_round(score)]
+        said += _widths(score, facets, facet.name, one)
+        said += _missing(facet, depth, books, bool(without))
     else:
         said = [_made_of(groups, "groups")] if groups else []
         said.append(in_a_round(score))
         said += _criteria(score.get("facets") or ())
     return [sentence for sentence in said if sentence]
+
+
+def one_codebook(files: ScoreFiles) -> OneCodebook | None:
+    """Of codebooks that name values differently, the first of those that most was read under."""
+    codebooks = files.score.get("codebooks") or ()
+    rows = files.by_codebook
+    names = [
+        [{path for path, _ in known_values(facet)} for facet in codebooks[book]["facets"]]
+        for book in rows
+    ]
+    if all(one == names[0] for one in names):
+        return None
+    read = {book: len({row["index"] for row in found}) for book, found in rows.items()}
+    book = max(read, key=read.__getitem__)
+    facets = facet_values([codebooks[book]], rows[book])
+    return OneCodebook(book + 1, read[book], facets)
 
 
 def what_was_read(score: Mapping[str, Any]) -> str:
@@ -106,6 +152,18 @@ def _headline(score: Mapping[str, Any], facets: Sequence[FacetValues]) -> tuple[
     return facets[0], 0
 
 
+def _without(score: Mapping[str, Any], facet: FacetValues, depth: int) -> str:
+    """That many documents have no value at the headline's level, where they have none."""
+    level = facet.levels[depth]
+    for one in score.get("levels") or ():
+        if (one["facet"], one["level"]) == (facet.name, level) and one.get("other", 0) > LACKING:
+            return (
+                f"{whole(one['other'])} of what was read has no value among the {plural(level)} "
+                "that are known, so values tell little of this corpus."
+            )
+    return ""
+
+
 def _made_of(groups: Sequence[Named], what: str) -> str:
     """Which groups hold half of what was read."""
     first = groups[0]
@@ -140,8 +198,15 @@ def _rest(groups: Sequence[Named], left: float) -> str:
     return f"; next come {_listed(groups[:2])}" if groups[1:] else ""
 
 
-def _widths(score: Mapping[str, Any], facets: Sequence[FacetValues], headline: str) -> list[str]:
+def _widths(
+    score: Mapping[str, Any],
+    facets: Sequence[FacetValues],
+    headline: str,
+    one_book: OneCodebook | None,
+) -> list[str]:
     """One sentence a facet, at the headline's level of its own and the finest of the others."""
+    by = f" by codebook {one_book.number}" if one_book else ""
+    told = {facet.name: facet for facet in one_book.facets} if one_book else {}
     known = {(one["facet"], one["level"]): one for one in score.get("levels") or ()}
     said = []
     for facet in facets:
@@ -151,9 +216,9 @@ def _widths(score: Mapping[str, Any], facets: Sequence[FacetValues], headline: s
         one = known.get((facet.name, facet.levels[depth]))
         if one is None:
             continue
-        effective, largest = one["effective_values"], facet.at(depth)[0]
+        effective, largest = one["effective_values"], told.get(facet.name, facet).at(depth)[0]
         words = f"{facet.name.capitalize()} is {_width(effective)}: "
-        most = f"{whole(largest.share)} is {quoted_name(largest)}"
+        most = f"{whole(largest.share)} is {quoted_name(largest)}{by}"
         if effective is None:
             words += "no two documents have the same value"
         elif largest.share >= _NEARLY_ALL:
@@ -186,8 +251,11 @@ def whole(share: float) -> str:
     return f"{percent}%"
 
 
-def _missing(facet: FacetValues, depth: int, codebooks: int) -> list[str]:
-    """The broadest values of a facet that no document has, down to the headline's level."""
+def _missing(facet: FacetValues, depth: int, codebooks: int, without: bool) -> list[str]:
+    """The broadest values of a facet that no document has, down to the headline's level.
+
+    That none is missing says nothing of a corpus most of which is `without` a value.
+    """
     who = "the codebook knows" if codebooks == 1 else f"the {codebooks} codebooks know"
     for level in facet.unread[: depth + 1]:
         if level.missing:
@@ -197,9 +265,11 @@ def _missing(facet: FacetValues, depth: int, codebooks: int) -> list[str]:
                 f"that {who}: {listed_words(names)}."
             ]
     known = [level for level in facet.unread[: depth + 1] if level.known]
-    if not known:
+    if not known or without:
         return []
     finest = known[-1]
+    if finest.known == 1:
+        return [f"Something was read in the one {finest.level} that {who}."]
     what = f"{finest.known} {plural(finest.level)}"
     return [f"Something was read in every one of the {what} that {who}."]
 

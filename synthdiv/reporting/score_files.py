@@ -3,7 +3,8 @@
 import dataclasses
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,16 @@ class ScoreFiles:
         """The clusters of all rounds, in order."""
         return [cluster for round_ in self.rounds for cluster in round_.clusters]
 
+    @property
+    def by_codebook(self) -> dict[int, list[Mapping[str, Any]]]:
+        """`values` by the place, in score.json, of the codebook that they are of."""
+        codebooks = len(self.score.get("codebooks") or ())
+        set_of = {one.number: one.criteria_set for one in self.rounds}
+        found: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
+        for row in self.values:
+            found[set_of[row["round"]] % codebooks].append(row)
+        return dict(sorted(found.items()))
+
 
 def read_score_files(score_dir: str | Path, corpus: Corpus | None = None) -> ScoreFiles:
     """Reads a score directory.
@@ -103,19 +114,22 @@ def read_score_files(score_dir: str | Path, corpus: Corpus | None = None) -> Sco
             corpus that score.json names.
 
     Raises:
-        UserError: score.json or rounds.parquet is missing.
+        UserError: score.json or rounds.parquet is missing, or a file is not what it must be.
     """
     score_dir = Path(score_dir)
-    score = read_json(score_dir / "score.json")
+    score = _read_score(score_dir / "score.json")
     coded = bool(score.get("codebooks"))
-    rows = _read_rows(score_dir / "rounds.parquet")
+    rows = _read_rows(score_dir / "rounds.parquet", "round", "indices")
     rounds = tuple(_round(row, coded) for row in rows)
     wanted = sorted({index for round_ in rounds for index in round_.indices})
     values: tuple[Mapping[str, Any], ...] = ()
-    if coded and (score_dir / "values.parquet").exists():
-        values = tuple(_read_rows(score_dir / "values.parquet"))
-    elif coded:
+    if coded:
+        kept = score_dir / "values.parquet"
         values = tuple(_values(cluster for round_ in rounds for cluster in round_.clusters))
+        if kept.exists():
+            told, values = values, tuple(_read_rows(kept, "round", "index"))
+            if not _same_score(values, told):
+                raise UserError(f"{kept} is not of the score whose rounds.parquet is beside it")
     return ScoreFiles(score, rounds, _documents(score_dir, score, corpus, wanted), values)
 
 
@@ -127,12 +141,70 @@ def _values(clusters: Iterable[Cluster]) -> Iterator[dict[str, Any]]:
             yield {"round": cluster.round, "index": index, **levels}
 
 
-def _read_rows(path: Path) -> list[dict[str, Any]]:
+def _same_score(rows: Iterable[Mapping[str, Any]], told: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether rows of values.parquet have each document of each round as the clusters have it."""
+    of = {
+        (row["round"], row["index"]): {beginning(str(value)) for value in row.values()}
+        for row in rows
+    }
+    return of.keys() == {(one["round"], one["index"]) for one in told} and all(
+        {str(value) for value in one.values()} <= of[one["round"], one["index"]] for one in told
+    )
+
+
+def _read_score(path: Path) -> dict[str, Any]:
+    """Reads score.json; what is there of it is as it must be."""
+    score = read_json(path)
+    objects = ("corpus", "judge", "config", "rounds", "clusters")
+    if not isinstance(score, dict) or not all(
+        isinstance(score.get(name) or {}, dict) for name in objects
+    ):
+        raise UserError(f"{path} is not a score: it must be an object, and so must its parts")
+    books = score.get("codebooks") or []
+    if not _all(books, lambda book: _all(book.get("facets"), _is_facet) and book["facets"]) or any(
+        _levels(book) != _levels(books[0]) for book in books
+    ):
+        raise UserError(f"{path}: `codebooks` must be a list of codebooks with the same facets")
+    return score
+
+
+def _all(entries: Any, is_one: Callable[[dict[str, Any]], Any]) -> bool:
+    """Whether something is a list of objects that are all of a kind."""
+    return isinstance(entries, list) and all(isinstance(e, dict) and is_one(e) for e in entries)
+
+
+def _is_named(entry: Mapping[str, Any]) -> bool:
+    return isinstance(entry.get("name"), str)
+
+
+def _is_facet(entry: Mapping[str, Any]) -> bool:
+    return _is_named(entry) and _all(entry.get("levels"), _is_named) and _has_values(entry)
+
+
+def _has_values(entry: Mapping[str, Any]) -> bool:
+    meaning, values = entry.get("meaning") or "", entry.get("values") or []
+    return isinstance(meaning, str) and _all(values, lambda v: _is_named(v) and _has_values(v))
+
+
+def _levels(codebook: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+    return [(f["name"], [one["name"] for one in f["levels"]]) for f in codebook["facets"]]
+
+
+def _read_rows(path: Path, *columns: str) -> list[dict[str, Any]]:
+    """Reads a table that must have some columns."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     if not path.exists():
         raise UserError(f"no file {str(path)!r}")
-    rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+    for name in columns:
+        if name not in table.column_names:
+            raise UserError(f"{path} has no column {name!r}")
+    rows: list[dict[str, Any]] = table.to_pylist()
     return rows
 
 
@@ -143,7 +215,7 @@ def _documents(
     if corpus is None and kept.exists():
         return {
             row["index"]: Document(row["id"], row["text"], json.loads(row["provenance"] or "{}"))
-            for row in _read_rows(kept)
+            for row in _read_rows(kept, "index", "id", "text", "provenance")
         }
     if corpus is None:
         about = score.get("corpus", {})

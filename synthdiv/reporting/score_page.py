@@ -110,7 +110,7 @@ def score_page(
         score=score,
         title=(score.get("corpus") or {}).get("name") or "corpus",
         back=back,
-        findings=findings.found(score, facets, groups),
+        findings=findings.found(score, facets, groups, findings.one_codebook(files)),
         rule=findings.rule_of_words(bool(facets)),
         read=findings.what_was_read(score),
         levels=score.get("levels") or (),

@@ -1,7 +1,11 @@
 """What is missing in a scored corpus: counted, bounded, and turned into topics to write about."""
 
 import json
+import re
+import shutil
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from synthdiv import files
@@ -9,6 +13,9 @@ from synthdiv.diversity import ScoreConfig, cluster_score
 from synthdiv.errors import UserError
 from synthdiv.generation import read_topics
 from synthdiv.generation.gaps import Share, find_gaps
+from synthdiv.reporting import findings
+from synthdiv.reporting.score_files import read_score_files
+from synthdiv.reporting.values import facet_values
 
 TOPICS = [
     {"path": ["Nature", "Animals", "Otters"], "keywords": ["otter", "holt", "river", "whiskers"]},
@@ -138,3 +145,101 @@ def test_the_command_writes_what_generate_takes(scored, tmp_path, run_command):
         "--dry_run", "--llm=offline",
     )  # fmt: skip
     assert planned.code == 0, planned.stderr
+
+
+NAMES = ("botany", "geology", "optics", "rhetoric", "logic", "law", "music", "cookery")
+
+
+@pytest.fixture(scope="module")
+def even(tmp_path_factory):
+    """A score of 8 even topics by four codebooks that name seven of them differently."""
+    directory = tmp_path_factory.mktemp("even")
+
+    def called(topic, book):
+        return NAMES[topic] if topic == 0 else f"{NAMES[topic]} {book}"
+
+    subject = {"name": "subject", "levels": [{"name": "discipline"}]}
+    books = [
+        {"facets": [subject | {"values": [{"name": called(topic, book)} for topic in range(8)]}]}
+        for book in range(4)
+    ]
+    values, rounds = [], []
+    for number in range(32):  # of 5 documents each; each codebook sees all 40
+        book, indices = number % 4, [5 * (number // 4) + place for place in range(5)]
+        named = [called(index % 8, book) for index in indices]
+        rounds.append({
+            "round": number, "criteria_set": book, "indices": indices, "names": named,
+            "clusters": [[place] for place in range(5)], "failed": False,
+            "metadata": [json.dumps({"subject: discipline": name}) for name in named],
+        })  # fmt: skip
+        values += [
+            {"round": number, "index": index, "subject.discipline": name}
+            for index, name in zip(indices, named, strict=True)
+        ]
+    one = {"facet": "subject", "level": "discipline", "effective_values": 8.2, "other": 0.0}
+    score = {
+        "corpus": {"name": "even"}, "codebooks": books, "levels": [one],
+        "config": {"level": "subject.discipline"},
+    }  # fmt: skip
+    (directory / "score.json").write_text(json.dumps(score))
+    pq.write_table(pa.Table.from_pylist(rounds), directory / "rounds.parquet")
+    pq.write_table(pa.Table.from_pylist(values), directory / "values.parquet")
+    return directory
+
+
+def test_shares_are_of_what_was_read_under_the_codebooks_that_know_a_value(even):
+    found = find_gaps(even)
+    (shelf,) = found.shelves
+    assert len(shelf.shares) == 1 + 7 * 4
+    assert not shelf.full  # each topic is an eighth, under any codebook
+    for one in shelf.shares:
+        assert (one.documents, one.read, one.even) == (5, 40, 1 / 8)
+    assert found.read == 40
+    assert {one.codebooks for one in shelf.shares} == {(1, 2, 3, 4), (1,), (2,), (3,), (4,)}
+    assert "known to 4 codebooks" in str(found) and "name values differently" in str(found)
+
+
+def test_sentences_tell_the_shares_of_one_codebook_where_several_differ(even):
+    files = read_score_files(even)
+    facets = facet_values(files.score["codebooks"], files.values)
+    made, width, _ = findings.found(files.score, facets, [], findings.one_codebook(files))
+    assert made.startswith(
+        "By codebook 1 of 4, under which 40 documents were read: 50% of what was read is "
+    )
+    assert made.count("(13%)") == 4 + 2  # half, and what comes next
+    assert width == "Subject is wide: as varied as 8.2 equally common disciplines."
+
+
+@pytest.mark.parametrize(
+    "name, content",
+    [
+        ("score.json", b"[]"),
+        ("score.json", b"{}"),
+        ("score.json", b'{"corpus": 5}'),
+        ("score.json", b'{"corpus": {"name": "c"}, "codebooks": 5}'),
+        ("score.json", b'{"corpus": {"name": "c"}, "codebooks": [{"facets": null}]}'),
+        ("score.json", b'{"corpus": {"name": "c"}, "codebooks": [{"facets": [{"name": 1}]}]}'),
+        ("values.parquet", b"PAR1 cut"),
+        ("values.parquet", None),
+        ("rounds.parquet", b""),
+    ],
+)
+def test_damaged_files_of_a_score_are_named(even, tmp_path, name, content):
+    shutil.copytree(even, tmp_path / "score")
+    damaged = tmp_path / "score" / name
+    damaged.unlink()
+    if content is not None:
+        damaged.write_bytes(content)
+    with pytest.raises(UserError, match=re.escape(name)) as fault:
+        find_gaps(tmp_path / "score")
+    assert "\n" not in str(fault.value)
+
+
+@pytest.mark.parametrize("rows", [slice(5, None), slice(None)])
+def test_values_of_another_score_are_refused(even, tmp_path, rows):
+    shutil.copytree(even, tmp_path / "score")
+    values = pq.read_table(even / "values.parquet").to_pylist()
+    others = [row | {"subject.discipline": "law"} for row in values][rows]
+    pq.write_table(pa.Table.from_pylist(others), tmp_path / "score" / "values.parquet")
+    with pytest.raises(UserError, match=r"values\.parquet is not of the score"):
+        find_gaps(tmp_path / "score")

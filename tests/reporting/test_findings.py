@@ -157,6 +157,21 @@ def test_what_is_narrow_wide_and_missing_is_said_of_values():
     )
 
 
+def test_that_most_documents_have_no_value_is_said_first():
+    book = {"facets": [CODEBOOK["facets"][1]]}
+    score = {"codebooks": [book], "config": {"level": "form.kind"}}
+    facets = facet_values([book], ROWS)
+    for other, first in ((0.87, "87% of what was read has no value"), (0.25, "Nearly all")):
+        said = found(
+            score | {"levels": [level("form", "kind", 1.0) | {"other": other}]}, facets, []
+        )
+        assert said[0].startswith(first)
+        # Nor is it then said that nothing is missing.
+        assert ("Something was read in the one kind that the codebook knows." in said) == (
+            other == 0.25
+        )
+
+
 def test_a_facet_is_called_narrow_by_the_figure_that_is_shown():
     """What is said and what is shown are one figure, so 2.97 is not "3.0" and narrow as well."""
     score = {
