@@ -1,4 +1,4 @@
-"""Selects the most diverse part of a corpus: so many documents, or estimated tokens, at a floor of quality.
+"""Selects the most diverse part of a corpus: so many documents, or tokens, at a quality floor.
 
     synthdiv select --input=CORPUS --output=DIR --documents=10000
     synthdiv select --input=CORPUS --output=DIR --tokens=5000000 --score=SCORED \\
@@ -7,7 +7,7 @@
 Writes the part as DIR/diverse, and random, longest and de-duplicated ones of the same size beside
 it, each a corpus, with the baseline metrics of all in selection.json. --score gives every cluster
 that a score has found an even share; without it, documents go that are far from all others. A
-floor is of marks in a column, such as `filter --llm` writes.
+floor is of marks in a column, such as `filter --llm` writes. Tokens are estimated as words x 4/3.
 """
 
 from absl import flags
@@ -19,7 +19,13 @@ flags.DEFINE_string("input", None, "Corpus: file, directory, address.", flag_val
 flags.DEFINE_string("output", None, "Directory to write to.", flag_values=FLAGS)
 cli.text_flags(FLAGS)
 flags.DEFINE_integer("documents", None, "Select so many.", lower_bound=1, flag_values=FLAGS)
-flags.DEFINE_integer("tokens", None, "Or at most so many, estimated as words x 4/3.", lower_bound=1, flag_values=FLAGS)
+flags.DEFINE_integer(
+    "tokens",
+    None,
+    "Or at most so many, estimated as words x 4/3.",
+    lower_bound=1,
+    flag_values=FLAGS,
+)
 flags.DEFINE_string("score", None, "Directory of a score of the corpus.", flag_values=FLAGS)
 flags.DEFINE_integer("workers", None, "Processes; 0 for none.", lower_bound=0, flag_values=FLAGS)
 cli.seed_flag(FLAGS)

@@ -102,9 +102,6 @@ class FilterConfig:
                 raise UserError(f"Filter.{name} must be at least 1")
         if self.permutations < 16 or self.permutations % 4:
             raise UserError("Filter.permutations is a multiple of 4, at least 16")
-        for name in ("least_quality", "least_factuality"):
-            if not 0 <= getattr(self, name) <= 5:
-                raise UserError(f"Filter.{name} is from 0 to 5")
         for name in ("near_threshold", "fuzzy_share", "language_confidence", "most_repeated"):
             if not 0 < getattr(self, name) <= 1:
                 raise UserError(f"Filter.{name} is above 0 and at most 1")

@@ -63,9 +63,7 @@ class Phrases:
             raise UserError(f"{path}: no check {check!r}{closest(check, CHECKS)}")
         match said:
             case {"where": "beginning", "phrases": list(phrases)}:
-                for part, meant in said.get("parts", {}).items():
-                    phrases = [phrase.replace(f"{{{part}}}", meant) for phrase in phrases]
-                self._beginnings.append((check, _compiled(path, phrases)))
+                self._beginnings.append((check, _compiled(path, phrases, said.get("parts", {}))))
             case {"where": "anywhere", "phrases": dict(phrases)}:
                 for literal, alike in phrases.items():
                     self._anywhere.append((check, literal.lower(), _compiled(path, alike)))
@@ -102,11 +100,13 @@ def read_phrases(config: FilterConfig) -> Phrases:
     return Phrases(config.phrases, openings)
 
 
-def _compiled(path: Path, phrases: Any) -> re.Pattern[str]:
+def _compiled(path: Path, phrases: Any, parts: Any = None) -> re.Pattern[str]:
     try:
+        for name, meant in (parts or {}).items():
+            phrases = [phrase.replace(f"{{{name}}}", meant) for phrase in phrases]
         ended = (f"(?:{phrase})" + r"\b" * phrase[-1:].isalnum() for phrase in phrases)
         return re.compile("|".join(ended))
-    except (re.error, TypeError) as error:
+    except (re.error, TypeError, AttributeError) as error:
         raise UserError(f"{path}: a phrase is no regular expression: {error}") from None
 
 

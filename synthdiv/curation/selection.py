@@ -51,6 +51,7 @@ SELECTION = "selection.json"
 TOKENS_PER_WORD = 4 / 3
 _DUPLICATES = FilterConfig(drop=("duplicate", "near_duplicate"), count=())
 _SHARD = 10_000
+_EMBEDDED = 2000  # documents of each part whose distances are among its metrics
 _TOLD = ("documents", "estimated_tokens", "context_length", "ngram_diversity", "self_repetition",
          "compression_ratio", "near_duplicate_rate", "vendi_score", "mean_pairwise_distance",
          "nearest_neighbour_distance")  # fmt: skip
@@ -87,8 +88,6 @@ class SelectConfig:
         for name in ("documents", "tokens", "seed"):
             if getattr(self, name) < 0:
                 raise UserError(f"Select.{name} must not be negative")
-        if not math.isfinite(self.least_quality):
-            raise UserError(f"Select.least_quality must be a number, not {self.least_quality}")
 
 
 @dataclass
@@ -160,7 +159,8 @@ def select(
             parts, cells = _parts(corpus, config, decisions)
             _write(corpus, output, parts, decisions.words, config)
             metrics = compare_baselines(
-                [Corpus(output / name) for name in parts], BaselineConfig(seed=config.seed)
+                [Corpus(output / name) for name in parts],
+                BaselineConfig(embedding_documents=_EMBEDDED, seed=config.seed),
             )
             where = "clusters of a score" if config.score else "cells"
             told = {
@@ -168,9 +168,7 @@ def select(
                 "input": {"name": corpus.name, "documents": len(decisions.words)},
                 "method": f"farthest-first within {where}",
                 "cells": cells,
-                "parts": {
-                    name: _in_words(own) for name, own in zip(parts, metrics, strict=True)
-                },
+                "parts": {name: _in_words(own) for name, own in zip(parts, metrics, strict=True)},
                 "synthdiv_version": __version__,
                 **_fingerprint(corpus, config),
             }

@@ -123,7 +123,9 @@ def read_score_files(score_dir: str | Path, corpus: Corpus | None = None) -> Sco
     try:
         rounds = tuple(_round(row, coded) for row in rows)
     except (AttributeError, IndexError, TypeError, ValueError):
-        raise UserError(f"{score_dir / 'rounds.parquet'} is damaged, or no score wrote it") from None
+        raise UserError(
+            f"{score_dir / 'rounds.parquet'} is damaged, or no score wrote it"
+        ) from None
     wanted = sorted({index for round_ in rounds for index in round_.indices})
     values: tuple[Mapping[str, Any], ...] = ()
     if coded:

@@ -14,6 +14,7 @@ from synthdiv.corpora import Corpus
 from synthdiv.curation import Against, FilterConfig, FilterWork, filter_corpus, plan_filter
 from synthdiv.curation.duplicates import find_twins
 from synthdiv.curation.examine import distinct_shingles
+from synthdiv.curation.language import other_language
 from synthdiv.curation.normal import normal_form
 from synthdiv.curation.phrases import breaks_off, read_phrases
 from synthdiv.errors import UserError
@@ -93,6 +94,22 @@ INNOCENT = [
     "Tools that you need:\n\n- a saw with fine teeth\n- a hammer and some nails\n- wood glue",
     "The passage of the bill took three years, and its text was changed more than once in them.",
     "```python\nprint('a b c d e f g h')\n```",
+    "I'm sorry, but I can't come on Friday, wrote Tom to his aunt in the spring.",
+    "I cannot provide a better account of the battle than the one that my father left.",
+    "As an AI language model reads a text, it splits words into smaller tokens.",
+    "I must decline the honour, he wrote to the king.",
+    "I cannot help with the harvest this year, said the farmer.",
+    "The request violates the treaty of 1815, said the envoy.",
+    "But I can't write a story without a dog.",
+    "Passage 2 of the cave is flooded in winter, and divers map it in spring.",
+    "The text above the door was carved in 1612.",
+    "The passage below the castle leads to the river.",
+    "The passage provides a link between two halls. Passage four was closed.",
+    "Based on the passage of time, the rings of a tree are counted.",
+    "Language models are old. Used as a language model, BERT is weak.",
+    "He knocked twice at the old door until they let him come in",
+    "They never found the bus that the two men were waiting for",
+    "The crowd looks for a moment and then moves on",
     "\u201cWhere did they go?\u201d asked a captain. \u201cWe do not know it,\u201d he said.",
 ]
 
@@ -101,6 +118,64 @@ INNOCENT = [
 def test_good_texts_that_look_like_bad_ones_stay(text: str) -> None:
     found = read_phrases(FilterConfig()).faults(text)
     assert found == [] and breaks_off(text) is None
+
+
+REFUSALS = [
+    "I'm sorry, but I can't assist with that request.",
+    "I\u2019m sorry, but I can\u2019t help with that.",
+    "I cannot write content that promotes violence.",
+    "I'm sorry, but as an AI language model, I cannot write about this.",
+    "As an AI developed by OpenAI, I can't browse the web.",
+    "As an AI language model, I don't have personal experiences.",
+    "Sorry, but I can't do that.",
+    "I apologize, but I cannot fulfill this request.",
+    "My apologies, but I am unable to generate this content.",
+    "I'm unable to provide information about that.",
+    "Unfortunately, I cannot comply with your request.",
+    "I cannot assist you with creating weapons.",
+    "I'm sorry, but I can't write a story about that.",
+    "I must decline this request.",
+    "I'm sorry, but I don't have enough information to write the text.",
+    "I do not feel comfortable writing this type of content.",
+    "I'm sorry, but I can't write about this topic. Please ask me for something else.",
+]
+OF_THEMSELVES = [
+    "This passage discusses the bees of Ghent.",
+    "The text above describes how bees live.",
+    "According to passage 2, bees are old.",
+    "According to the passage, bees eat honey.",
+]
+
+
+def test_refusals_of_requests_and_texts_that_speak_of_themselves_are_found() -> None:
+    phrases = read_phrases(FilterConfig())
+    for check, texts in (("refusal", REFUSALS), ("self_reference", OF_THEMSELVES)):
+        assert [t for t in texts if check not in {f.check for f in phrases.faults(t)}] == []
+
+
+def test_a_text_without_a_letter_of_a_wanted_script_is_in_another_language() -> None:
+    for text in ("\u4f60\u597d\u3002", "\u0414\u0430."):
+        assert other_language(text, ("en",), 0.9)
+    assert other_language("\u4f60\u597d\u3002", ("zh",), 0.9) is None
+    for text in ("\u03c0", "3 + 4 = 7", "na\u00efve", "A \u4f60\u597d!"):
+        assert other_language(text, ("en",), 0.9) is None
+
+
+def test_the_earlier_document_of_a_line_is_one_that_stays(tmp_path: Path) -> None:
+    near = BAD["near_duplicate"]
+    texts = [{"id": None, "text": GOOD}, {"id": "b", "text": near}, {"id": "c", "text": near}]
+    stay, dropped, _ = filtered(texts, tmp_path)
+    assert stay == ["0"] and dropped == {"b": "near_duplicate", "c": "near_duplicate"}
+    lines = (tmp_path / "out" / "dropped.jsonl").read_text().splitlines()
+    told = [(one["earlier"], one["earlier_index"]) for one in map(json.loads, lines)]
+    assert told == [("0", 0)] * 2
+
+
+def test_an_empty_file_of_what_must_not_be_held_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "none.jsonl").write_text("")
+    with pytest.raises(UserError, match=r"none\.jsonl' has no texts"):
+        filtered([GOOD], tmp_path, Against(files=(tmp_path / "none.jsonl",)))
+    assert not (tmp_path / "out").exists()
 
 
 def test_nothing_goes_for_the_likeness_of_something_that_went(tmp_path: Path) -> None:

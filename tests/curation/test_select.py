@@ -69,7 +69,33 @@ def test_tokens_say_how_much(tmp_path: Path) -> None:
     rows = texts({"bees": 30, "ships": 30})  # of 16 words each, 21.3 tokens
     select(Corpus(rows), tmp_path / "out", SelectConfig(tokens=400), workers=0)
     for part in ("diverse", "random", "longest", "deduplicated"):
-        assert len(list(Corpus(tmp_path / "out" / part))) == 19
+        assert len(list(Corpus(tmp_path / "out" / part))) == 18
+
+
+def test_no_part_has_more_tokens_than_asked_for_whatever_the_lengths(tmp_path: Path) -> None:
+    rows = [{"text": " ".join(f"w{n}x{i}" for i in range(3 + 7 * n))} for n in range(12)]
+    told = select(Corpus(rows), tmp_path / "out", SelectConfig(tokens=90), workers=0)
+    for part in told["parts"].values():
+        assert part["words"] <= 67 and part["estimated_tokens"] <= 90 and "tokens" not in part
+        assert part["words"] > 45
+    table = selection_table(told)
+    assert "\nestimated tokens  " in table and "\ntokens" not in table
+    with pytest.raises(UserError, match="too few: the shortest document of .* has 4"):
+        select(Corpus(rows), tmp_path / "b", SelectConfig(tokens=3), workers=0)
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize("inside", ["corpus", "corpus/part"])
+def test_a_corpus_is_not_written_into_itself(tmp_path: Path, inside: str, run_command: Any) -> None:
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus" / "in.jsonl").write_text("\n".join(map(json.dumps, texts({"bees": 9}))))
+    arguments = (f"--input={tmp_path}/corpus", f"--output={tmp_path}/{inside}")
+    for command in (["select", "--documents=3"], ["filter"], ["filter", "--llm=offline"]):
+        done = run_command(*command, *arguments)
+        assert (
+            done.code == 2 and done.stderr.startswith("error: output ") and "input" in done.stderr
+        )
+        assert [path.name for path in (tmp_path / "corpus").iterdir()] == ["in.jsonl"]
 
 
 def test_a_least_quality_leaves_out_what_is_below_or_not_marked(tmp_path: Path) -> None:
@@ -79,7 +105,9 @@ def test_a_least_quality_leaves_out_what_is_below_or_not_marked(tmp_path: Path) 
     select(Corpus(rows), tmp_path / "out", SelectConfig(documents=8, least_quality=3), workers=0)
     marks = [d.provenance["quality"] for d in Corpus(tmp_path / "out" / "diverse")]
     assert len(marks) == 8 and min(marks) >= 3
-    with pytest.raises(UserError, match="at that quality"):
+    with pytest.raises(
+        UserError, match="has 12 documents of quality 3 or more, not more than the 39"
+    ):
         select(Corpus(rows), tmp_path / "b", SelectConfig(documents=39, least_quality=3), workers=0)
     assert not (tmp_path / "b").exists()
 
@@ -106,13 +134,23 @@ def test_clusters_of_a_score_get_even_shares(tmp_path: Path) -> None:
     (tmp_path / "score" / "score.json").write_text(json.dumps({"score": {"mean": 4.0}}))
     corpus = tmp_path / "corpus.jsonl"
     corpus.write_text("\n".join(map(json.dumps, rows)))
-    (tmp_path / "score" / "score.json").write_text(
-        json.dumps({"corpus": {"path": str(corpus), "name": "corpus"}})
-    )
+    about = {"corpus": {"name": "corpus", "sha256": Corpus(corpus).sha256}}
+    (tmp_path / "score" / "score.json").write_text(json.dumps(about))
     config = SelectConfig(documents=24, score=str(tmp_path / "score"))
     told = select(Corpus(corpus), tmp_path / "out", config, workers=0)
     found = Counter(d.provenance["subject"] for d in Corpus(tmp_path / "out" / "diverse"))
     assert found == dict.fromkeys(SUBJECTS, 6) and told["cells"] == 4
+    with pytest.raises(UserError, match="score of another corpus, 'corpus'"):
+        select(Corpus(rows[1:]), tmp_path / "other", config, workers=0)
+    for damage in ({"clusters": [[7]]}, {"indices": [10**6] * 4}, {"clusters": 3}):
+        damaged = [one | damage for one in rounds]
+        pq.write_table(pa.Table.from_pylist(damaged), tmp_path / "score" / "rounds.parquet")
+        with pytest.raises(UserError, match="is damaged|is no whole score"):
+            select(Corpus(corpus), tmp_path / "other", config, workers=0)
+    (tmp_path / "score" / "score.json").unlink()
+    with pytest.raises(UserError, match="is no score: it has no score.json"):
+        plan_selection(Corpus(corpus), config)
+    assert not (tmp_path / "other").exists()
 
 
 def test_reaches_are_those_of_a_traversal_over_all_pairs() -> None:
@@ -164,10 +202,12 @@ def test_mistakes_are_told(tmp_path: Path) -> None:
     for settings in ({}, {"documents": 3, "tokens": 5}):
         with pytest.raises(UserError, match="one of them"):
             select(corpus, tmp_path / "a", SelectConfig(**settings), workers=0)
-    with pytest.raises(UserError, match="no score in"):
+    with pytest.raises(UserError, match="'nowhere' is no score"):
         select(corpus, tmp_path / "a", SelectConfig(documents=3, score="nowhere"), workers=0)
-    with pytest.raises(UserError, match="has 9 documents: nothing"):
+    with pytest.raises(UserError, match="has 9 documents, not more than the 9 asked for"):
         select(corpus, tmp_path / "a", SelectConfig(documents=9), workers=0)
+    with pytest.raises(UserError, match="least_quality must be a finite number"):
+        SelectConfig(documents=2, least_quality=float("nan"))
     with pytest.raises(UserError, match="no column 'quality'"):
         select(corpus, tmp_path / "a", SelectConfig(documents=2, least_quality=1), workers=0)
     assert not (tmp_path / "a").exists()
