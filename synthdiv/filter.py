@@ -44,7 +44,7 @@ def main() -> None:
     config = cli.load(FLAGS, curation.FilterConfig, LLMConfig)
     settings, output = config.get(curation.FilterConfig), Path(FLAGS.output)
     [corpus] = cli.open_corpora(FLAGS, [FLAGS.input])
-    curation.check_apart(corpus, output)
+    corpus.check_apart(output)
     data_dir = Path(FLAGS.data_dir) if FLAGS.data_dir else None
     against = curation.Against(data_dir, FLAGS.tasks, FLAGS.against)
     if len(FLAGS.sources) > 1 or (FLAGS.sources and not FLAGS.llm):

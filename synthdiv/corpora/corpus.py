@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import glob
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -93,6 +94,18 @@ class Corpus:
     def path(self) -> Path:
         """Where a corpus that is on disk lies."""
         return Path(self._source.origin)
+
+    def check_apart(self, output: Path) -> None:
+        """Refuses to write into the directory that the corpus is read from.
+
+        Raises:
+            UserError: `output` is that directory, or inside it.
+        """
+        own = output.resolve()
+        for path in (self.path, *map(Path, glob.glob(self.origin, recursive=True))):
+            if path.is_dir() and own.is_relative_to(path.resolve()):
+                where = "is" if own == path.resolve() else "is inside"
+                raise UserError(f"output {str(output)!r} {where} the input, {str(path)!r}")
 
     def __repr__(self) -> str:
         return f"Corpus({self.origin!r}, columns={list(self.columns)})"

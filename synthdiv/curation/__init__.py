@@ -1,13 +1,7 @@
 """Curating corpora: what is dropped from one and why, and which part of one to keep."""
 
 from synthdiv.curation.config import CHECKS, FilterConfig
-from synthdiv.curation.filtering import (
-    Against,
-    FilterWork,
-    check_apart,
-    filter_corpus,
-    plan_filter,
-)
+from synthdiv.curation.filtering import Against, FilterWork, filter_corpus, plan_filter
 from synthdiv.curation.judging import Judge
 
 __all__ = [
@@ -16,7 +10,6 @@ __all__ = [
     "FilterConfig",
     "FilterWork",
     "Judge",
-    "check_apart",
     "filter_corpus",
     "plan_filter",
 ]

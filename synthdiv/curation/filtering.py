@@ -9,7 +9,6 @@ at any moment, the same call goes on after the chunks and shards that are there.
 from __future__ import annotations
 
 import contextlib
-import glob
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -151,19 +150,6 @@ class FilterWork:
         }
 
 
-def check_apart(corpus: Corpus, output: Path) -> None:
-    """Refuses to write a corpus into the directory that it is read from.
-
-    Raises:
-        UserError: `output` is that directory, or inside it.
-    """
-    own = output.resolve()
-    for path in (corpus.path, *map(Path, glob.glob(corpus.origin, recursive=True))):
-        if path.is_dir() and own.is_relative_to(path.resolve()):
-            where = "is" if own == path.resolve() else "is inside"
-            raise UserError(f"output {str(output)!r} {where} the input, {str(path)!r}")
-
-
 def filter_corpus(work: FilterWork, output: Path, workers: int | None = None) -> dict[str, Any]:
     """Filters a corpus into a directory; a complete one is left alone, an unfinished one goes on.
 
@@ -181,7 +167,7 @@ def filter_corpus(work: FilterWork, output: Path, workers: int | None = None) ->
     Raises:
         UserError: a fault in a file, `output` holds other work, or no document stays.
     """
-    check_apart(work.corpus, output)
+    work.corpus.check_apart(output)
     with claim(output / FINGERPRINT, work.fingerprint(), "filtered corpus"):
         complete = files.read_manifest(output)
         if complete is not None:
@@ -221,7 +207,7 @@ def plan_filter(work: FilterWork, output: Path | None = None) -> Plan:
     """
     fingerprint = work.fingerprint()
     if output is not None:
-        check_apart(work.corpus, output)
+        work.corpus.check_apart(output)
         check_claim(output / FINGERPRINT, fingerprint, "filtered corpus")
     documents = len(work.corpus)
     tasks = work.tasks

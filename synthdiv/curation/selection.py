@@ -19,14 +19,7 @@ from synthdiv.config import PathName, settle
 from synthdiv.corpora import Corpus
 from synthdiv.curation.config import FilterConfig
 from synthdiv.curation.decisions import Decisions
-from synthdiv.curation.filtering import (
-    FilterWork,
-    check_apart,
-    chunks_in,
-    examined,
-    write_shard,
-    written_row,
-)
+from synthdiv.curation.filtering import FilterWork, chunks_in, examined, write_shard, written_row
 from synthdiv.curation.spread import (
     FIT,
     Rows,
@@ -149,7 +142,7 @@ def select(
         UserError: the corpus is not larger than what is wanted, `score` is no score of it, or
             `output` is inside it or holds other work.
     """
-    check_apart(corpus, output)
+    corpus.check_apart(output)
     with claim(output / FINGERPRINT, _fingerprint(corpus, config), "selection"):
         if (output / SELECTION).exists():
             done: dict[str, Any] = files.read_json(output / SELECTION)
@@ -184,7 +177,7 @@ def plan_selection(corpus: Corpus, config: SelectConfig, output: Path | None = N
     """
     fingerprint = _fingerprint(corpus, config)
     if output is not None:
-        check_apart(corpus, output)
+        corpus.check_apart(output)
         check_claim(output / FINGERPRINT, fingerprint, "selection")
     size = (
         f"{config.documents:,} documents"
