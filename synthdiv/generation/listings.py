@@ -63,7 +63,7 @@ def kind_of(path: Path, text_column: str | None = "text") -> str:
     if ending == ".json" and _begins(path) == "{":
         return "nested"
     if row:
-        raise UserError(_unfit(path, row, f"{text_column!r}, which pages have, nor "))
+        raise UserError(_unfit(path, row, f"{text_column!r}, as pages have (--text_column), nor "))
     return PAGES  # whose reader knows what is wrong
 
 
@@ -224,11 +224,11 @@ def _is_table(row: Mapping[str, Any]) -> bool:
     return any(name in row for name in ("path", "level1", *_NAMES))
 
 
-def _unfit(path: Path, row: Mapping[str, Any], neither: str = "") -> str:
+def _unfit(path: Path, row: Mapping[str, Any], pages: str = "") -> str:
     """What is missing in a row that names no topic, and how it could be there."""
     known = ", ".join(map(repr, row))
-    said = (f"{path} has the columns {known}: neither {neither}'topic', 'title', 'name', 'path' or "
-            "'level1', which a table of topics has (--from=table)")  # fmt: skip
+    said = (f"{path} has no column {pages}'topic', 'title', 'name', 'path' or 'level1', as a table "
+            f"of topics has (--from=table); it has {known}")  # fmt: skip
     if formats.ending(path) == ".csv":
         apart = next((sign for sign in (";", "\t", "|") if any(sign in name for name in row)), None)
         said += "; a CSV file's first line names its columns"
