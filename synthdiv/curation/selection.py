@@ -43,6 +43,7 @@ SELECTION = "selection.json"
 TOKENS_PER_WORD = 4 / 3
 _DUPLICATES = FilterConfig(drop=("duplicate", "near_duplicate"), count=())
 _SHARD = 10_000
+_EMBEDDED = 2000  # documents of each part whose distances are among its metrics
 _TOLD = ("documents", "tokens", "context_length", "ngram_diversity", "self_repetition",
          "compression_ratio", "near_duplicate_rate", "vendi_score", "mean_pairwise_distance",
          "nearest_neighbour_distance")  # fmt: skip
@@ -128,7 +129,8 @@ def select(
             parts, cells = _parts(corpus, config, decisions)
             _write(corpus, output, parts, decisions.words, config)
             metrics = compare_baselines(
-                [Corpus(output / name) for name in parts], BaselineConfig(seed=config.seed)
+                [Corpus(output / name) for name in parts],
+                BaselineConfig(embedding_documents=_EMBEDDED, seed=config.seed),
             )
             where = "clusters of a score" if config.score else "cells"
             told = {

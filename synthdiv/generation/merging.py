@@ -19,7 +19,6 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,6 +31,7 @@ TFIDF = "tfidf"
 _PERMUTATIONS, _BAND = 64, 2  # MinHash: half the keywords in common are found 9,999 times in 10,000
 _GROUP = 64  # of topics with something in common, each is compared with at most so many before it
 _FEW = 3  # keywords; fewer tell nothing
+_AT_ONCE = 1 << 14  # signatures
 _SOURCES = 32  # that are told of one topic
 
 
@@ -75,6 +75,11 @@ class Merging:
 class _One:
     """A topic in normal form."""
 
+    __slots__ = (
+        *("context", "found", "key", "keywords", "levels", "name", "proper", "sources"),
+        *("spelled", "words"),
+    )
+
     def __init__(self, found: Found, how: Merging) -> None:
         topic = found.topic
         self.found = found
@@ -117,8 +122,9 @@ def merge(found: Iterable[Found], how: Merging | None = None) -> tuple[list[Foun
         word
         for one in unique
         for name in (one.found.topic.path[-1], *one.found.topic.keywords)
-        for word in name.split()
-        if word.islower()
+        for spelled in name.split()
+        if spelled.islower()
+        for word in words_of(spelled)
     }
     gone = np.zeros(len(unique), bool)
     candidates, cosines = _candidates(unique, how)
@@ -191,8 +197,7 @@ def _same(
             return None
         if told_apart(one.name, other.name):
             return None
-        shorter, longer = sorted((one.levels, other.levels), key=len)
-        if longer[: len(shorter)] == shorter:  # the one lies under the other
+        if one.name in other.levels or other.name in one.levels:  # the one lies under the other
             return None
         names = (one.found.topic.path[-1], other.found.topic.path[-1])
         if short_for(*names, lower):
@@ -214,8 +219,7 @@ def _same(
 
 def _candidates(unique: Sequence[_One], how: Merging) -> tuple[np.ndarray, np.ndarray]:
     """Pairs of topics that may be the same, the first one's number first, and their cosines."""
-    pairs = [np.empty((0, 2), np.int64)]
-    pairs += [_within(groups) for groups in (_names(unique), _last_words(unique))]
+    pairs = [_within(_names(unique)), _within(_last_words(unique))]
     pairs.append(_within(_bands(_signatures(unique))))
     texts = [f"{' '.join(one.name)} {' '.join(sorted(one.keywords))}" for one in unique]
     if how.same_meaning <= 1 and how.embedding != TFIDF:
@@ -270,18 +274,20 @@ def _signatures(unique: Sequence[_One]) -> np.ndarray:
     """MinHash of the keywords, [topics, permutations]; without three, a row of its own."""
     from rensa import RMinHash
 
+    signatures = np.empty((len(unique), _PERMUTATIONS), np.uint32)
     numbers: dict[str, int] = {}
-    flat: list[int] = []
-    edges = [0]
-    for place, one in enumerate(unique):
-        words = one.keywords if len(one.keywords) >= _FEW else (f"\0{place}",)
-        flat += [numbers.setdefault(word, len(numbers)) for word in words]
-        edges.append(len(flat))
-    hashes = _mixed(np.array(flat, np.uint64))
-    found = RMinHash.digest_matrix_from_flat_token_hashes(
-        hashes, np.array(edges, np.uint64), _PERMUTATIONS, 3
-    )
-    return np.array(found.to_rows(), np.uint32)
+    for start in range(0, len(unique), _AT_ONCE):
+        flat: list[int] = []
+        edges = [0]
+        for place, one in enumerate(unique[start : start + _AT_ONCE], start):
+            words = one.keywords if len(one.keywords) >= _FEW else (f"\0{place}",)
+            flat += [numbers.setdefault(word, len(numbers)) for word in words]
+            edges.append(len(flat))
+        found = RMinHash.digest_matrix_from_flat_token_hashes(
+            _mixed(np.array(flat, np.uint64)), np.array(edges, np.uint64), _PERMUTATIONS, 3
+        )
+        signatures[start : start + _AT_ONCE] = found.to_rows()
+    return signatures
 
 
 def _directions(rows: np.ndarray) -> np.ndarray:
@@ -299,24 +305,30 @@ def _bands(signatures: np.ndarray) -> Iterator[list[int]]:
     """Groups of topics that agree in a band of their signatures."""
     for start in range(0, signatures.shape[1], _BAND):
         band = signatures[:, start : start + _BAND].astype(np.uint64)
-        keys = _mixed(band[:, 0] * np.uint64(1 << 32) + band[:, 1])
-        order = np.argsort(keys, kind="stable")
-        edges = np.flatnonzero(np.diff(keys[order])) + 1
-        for group in np.split(order, edges):
-            if len(group) > 1:
-                yield group.tolist()
+        keys = band[:, 0] * np.uint64(1 << 32) + band[:, 1]
+        order = np.argsort(keys, kind="stable").astype(np.int32)
+        begins = np.append(0, np.flatnonzero(np.diff(keys[order])) + 1)
+        sizes = np.diff(np.append(begins, len(order)))
+        for begin, size in zip(begins[sizes > 1], sizes[sizes > 1], strict=True):
+            yield order[begin : begin + size].tolist()
 
 
-def _within(groups: Iterable[list[int]]) -> np.ndarray:
+def _within(groups: Iterable[Sequence[int]]) -> np.ndarray:
     """All pairs within each group; of a large one, of those that stand near."""
-    found: list[tuple[int, int]] = []
+    by_size: dict[int, list[Sequence[int]]] = defaultdict(list)
+    found = [np.empty((0, 2), np.int32)]
     for group in groups:
         if len(group) <= _GROUP:
-            found += combinations(group, 2)
+            by_size[len(group)].append(group)
         else:
+            row = np.array(group, np.int32)
             ahead = range(1, _GROUP // 8)
-            found += [(a, b) for step in ahead for a, b in zip(group, group[step:], strict=False)]
-    return np.array(found, np.int64).reshape(-1, 2)
+            found += [np.stack([row[:-step], row[step:]], axis=1) for step in ahead]
+    for size, alike in by_size.items():
+        one, other = np.triu_indices(size, 1)
+        rows = np.array(alike, np.int32)
+        found.append(np.stack([rows[:, one].ravel(), rows[:, other].ravel()], axis=1))
+    return np.unique(np.concatenate(found), axis=0)
 
 
 def _mixed(values: np.ndarray) -> np.ndarray:

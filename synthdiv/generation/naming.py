@@ -88,13 +88,14 @@ def short_for(one: str, other: str, lower: Collection[str]) -> bool:
 
     Args:
         one, other: names as they are written.
-        lower: words that are written in lower case somewhere.
+        lower: words, in normal form, that are written in lower case somewhere.
     """
+    shorter, _ = sorted((one, other), key=len)
     short, long = sorted((words_of(one), words_of(other)), key=len)
     if len(short) == len(long) or not short:
         return False
     initials = "".join(word[0] for word in long if word not in SMALL)
-    if len(short) == 1 and len(short[0]) > 2 and short[0] == initials:
+    if len(short) == 1 and len(short[0]) > 2 and short[0] == initials and shorter.isupper():
         return True
     return (
         long[-len(short) :] == short

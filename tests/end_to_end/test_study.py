@@ -174,7 +174,8 @@ def test_killed_again_and_again_it_finds_the_same(home, tmp_path, jobs):
         assert not begun & done_before
         if run.returncode == 0:
             break
-        assert run.returncode in (-signal.SIGKILL, 130), err
+        # An interpreter that is just starting dies of Ctrl-C itself.
+        assert run.returncode in (-signal.SIGKILL, -signal.SIGINT, 130), err
         print(f"kill {kills}: {len(done(workdir))} stages done")
     assert kills >= 3
     assert results(workdir) == results(whole)

@@ -153,9 +153,8 @@ def test_a_finding_that_correction_takes_away_is_only_seeming():
     fit = study["outcomes"]["tiny"]["pretrain"]["bits_per_byte"]
     fit |= {"slope": -0.1, "ci95": [-0.19, -0.01], "p_holm": 0.3}
     first = findings(study, METRICS)[0]
-    assert (
-        first.startswith("The more diverse corpora seem to make better models") and "p is 0.300." in first
-    )
+    assert first.startswith("The more diverse corpora seem to make better models")
+    assert "p is 0.300." in first
 
 
 def test_limits_are_of_this_study():
