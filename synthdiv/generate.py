@@ -20,17 +20,15 @@ FLAGS = cli.command(__doc__)
 cli.judge_flags(FLAGS)
 flags.DEFINE_string("topics", "configs/topics/seeds.jsonl", "JSONL of seeds.", flag_values=FLAGS)
 flags.DEFINE_string("output", None, "Directory of the corpus.", flag_values=FLAGS)
-families = (
-    "topic, topic_styles, topic_styles_persona, multi_topic_styles_persona, rephrase, extract"
-)
-what = f"Prompt family: {families}, instruct, or a directory of your own."
+names = "topic, topic_styles, topic_styles_persona, multi_topic_styles_persona, rephrase, extract"
+what = f"Prompt family: {names}, instruct, or a directory of your own."
 flags.DEFINE_string("family", None, what, flag_values=FLAGS)
 cli.corpora_flag(FLAGS, "sources", "Real documents, for families that show them: any corpus.")
 cli.text_flags(FLAGS)
 cli.seed_flag(FLAGS)
 for name, what in (("score", "The score"), ("effective_clusters", "The effective clusters")):
     flags.DEFINE_float(f"target_{name}", None, f"{what} to stop at.", flag_values=FLAGS)
-flags.DEFINE_bool("waves", False, "Grow until waves add nothing.", flag_values=FLAGS)
+flags.DEFINE_bool("waves", False, "Without target: until waves add nothing.", flag_values=FLAGS)
 flags.DEFINE_string("judge", None, "BACKEND:MODEL that scores; the writer.", flag_values=FLAGS)
 
 
@@ -49,6 +47,8 @@ def main() -> None:
     settings = config.get(made.GenerateConfig, family=FLAGS.family, seed=FLAGS.seed)
     targets = ("target_score", "target_effective_clusters")
     loop = config.get(made.LoopConfig, **{name: FLAGS[name].value for name in targets})
+    if FLAGS.waves and loop.target is not None:
+        raise UserError("--waves grows without a target, and there is one: leave one of them out")
     topics, output = find(FLAGS.topics), Path(FLAGS.output)
     if len(FLAGS.sources) > 1:
         raise UserError("--sources takes one corpus; a pattern or directory may hold several files")

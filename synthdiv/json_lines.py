@@ -4,6 +4,7 @@ Lines end at a line feed alone, as JSON lines do: U+2028 and its kind may stand 
 """
 
 import bz2
+import codecs
 import gzip
 import io
 import json
@@ -50,7 +51,9 @@ def text_lines(path: str | Path) -> Iterator[tuple[int, str]]:
             for number, line in enumerate(file, 1):
                 yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as error:
-        raise UserError(f"{path} line {number} is not UTF-8 text: {error.reason}") from None
+        utf16 = number == 1 and error.object.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        reason = "it is UTF-16; save it as UTF-8" if utf16 else error.reason
+        raise UserError(f"{path} line {number} is not UTF-8 text: {reason}") from None
     except FileNotFoundError:
         raise UserError(f"no file {str(path)!r}") from None
     except READ_FAULTS as error:

@@ -36,11 +36,13 @@ def main() -> None:
     from synthdiv.files import check_file
     from synthdiv.generation import TopicsConfig, make_topics, plan_topics, read_listings, told
     from synthdiv.llm import LLMConfig
+    from synthdiv.progress import say
 
     cli.required(FLAGS, "input", "output")
     config = cli.load(FLAGS, TopicsConfig, LLMConfig)
     settings = config.get(TopicsConfig, tree=FLAGS.tree)
-    listed, paged = read_listings(FLAGS.input, FLAGS["from"].value, FLAGS.text_column)
+    column = None if FLAGS.text_template else FLAGS.text_column
+    listed, paged = read_listings(FLAGS.input, FLAGS["from"].value, column)
     output = check_file(FLAGS.output)
     if paged is None:
         if FLAGS.dry_run:
@@ -49,6 +51,7 @@ def main() -> None:
             print(told(output, make_topics(None, output, settings, listed=listed)))
         return
     [pages], answers = cli.open_corpora(FLAGS, [paged]), Path(f"{output}.answers")
+    say(f"{paged}: read as pages")
     judge = cli.judge_settings(FLAGS, config)
     work = {
         "kind": "topics",

@@ -6,8 +6,9 @@ from synthdiv.generation.families import Family, family_names
 from synthdiv.generation.gaps import Gaps, find_gaps
 from synthdiv.generation.generator import estimated_tokens, generate, plan_generation
 from synthdiv.generation.listings import read_listing, read_listings
-from synthdiv.generation.loop import grow, plan_growth
+from synthdiv.generation.loop import grow
 from synthdiv.generation.merging import Found, Merger, Merging, merge, merge_duplicates
+from synthdiv.generation.outlook import plan_growth
 from synthdiv.generation.personas import read_personas
 from synthdiv.generation.plan import CorpusPlan
 from synthdiv.generation.seeds import Style

@@ -313,7 +313,7 @@ def manifest_of(
         "tokens": {"estimated": tally.tokens, "method": "words x 4/3"},
         "seed": plan.config.seed,
         "licence": plan.config.licence or _licence(writers.backend),
-        "usage": writers.stats,
+        "usage": writers.stats | {"paid": {"writers": writers.paid(plan.stages())}},
         "synthdiv_version": __version__,
         **fingerprint,
     }

@@ -19,26 +19,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synthdiv import files
-from synthdiv.claims import FINGERPRINT, check_claim, claim
+from synthdiv.claims import FINGERPRINT, claim
 from synthdiv.diversity.growing import Look, means_by_wave, wave_weights
-from synthdiv.diversity.work import score_work
 from synthdiv.errors import UserError
 from synthdiv.generation.bandit import Arms, place_wave
 from synthdiv.generation.config import GenerateConfig, LoopConfig
 from synthdiv.generation.generator import (
     Tally,
-    examples,
     in_order,
     leaving,
     manifest_of,
     reopen,
     writers_of,
 )
+from synthdiv.generation.outlook import cheap, growth_work, most_documents
 from synthdiv.generation.plan import CorpusPlan
 from synthdiv.generation.scout import Scout
 from synthdiv.generation.waves import CALLED, Wave, read_waves, wave_lines, wave_rows
 from synthdiv.llm import fence, in_steps
-from synthdiv.plans import Plan
 from synthdiv.progress import Progress, say
 from synthdiv.prompts import Templates
 from synthdiv.reporting import charts, pages
@@ -46,7 +44,6 @@ from synthdiv.reporting.card import write_card
 
 if TYPE_CHECKING:
     from synthdiv.diversity import ScoreConfig
-    from synthdiv.generation.writers import Writers
     from synthdiv.llm import Session
 
 PAGE = "waves.html"
@@ -80,64 +77,13 @@ def grow(
         UserError, Paused: as `generate`.
     """
     plan, output = CorpusPlan(topics, config, sources), Path(output)
-    score = _cheap(score)
-    work = _work(plan, writers_of(config, session), loop, score, judge)
+    score = cheap(score)
+    most_documents(plan, loop, score)
+    work = growth_work(plan, writers_of(config, session), loop, score, judge)
     with claim(output / FINGERPRINT, work, "corpus"):
         sessions = [*session] if isinstance(session, Sequence) else [session]
         growing = _Growing(plan, output, loop, Scout(output, loop, score, judge), sessions)
         return growing.run(work)
-
-
-def plan_growth(
-    topics: Path | None,
-    output: Path,
-    config: GenerateConfig,
-    loop: LoopConfig,
-    score: ScoreConfig,
-    session: Session | Sequence[Session],
-    judge: Session,
-    sources: files.Corpus | None = None,
-) -> Plan:
-    """What `grow` would take at most, without sending or writing anything; see `grow`."""
-    plan, writers = CorpusPlan(topics, config, sources), writers_of(config, session)
-    work = _work(plan, writers, loop, _cheap(score), judge)
-    check_claim(Path(output) / FINGERPRINT, work, "corpus")
-    most = min(len(plan), loop.documents or len(plan))
-    waves, documents = 0, 0
-    while documents < most:
-        documents += max(loop.wave, int(loop.growth * documents))
-        waves += 1
-    facts = {
-        "until": f"{CALLED[loop.measure]} of {loop.target:g}" if loop.target else "it adds nothing",
-        "at most": f"{most:,} documents in {waves:,} waves",
-        "judge": (
-            f"{judge.model}: {waves * loop.rounds:,} rounds of {score.documents_per_round}"
-            " documents, and up to"
-            f" {loop.rounds * (2**loop.batches - 2):,} more where a wave is near the target"
-        ),
-    }
-    return Plan(facts=facts, parts={"writers, at most": examples(plan, writers, most)})
-
-
-def _cheap(score: ScoreConfig) -> ScoreConfig:
-    return dataclasses.replace(score, verify=False, policy=None)
-
-
-def _work(
-    plan: CorpusPlan, writers: Writers, loop: LoopConfig, score: ScoreConfig, judge: Session
-) -> dict[str, Any]:
-    """What must be the same in every run of a growing corpus."""
-    steered = ("arms", "depth", "steer", "wave", "growth", "rounds", "batches")
-    kept = {name: getattr(loop, name) for name in steered}
-    kept["notes"] = bool(loop.notes) and Templates(loop.notes).get("note").filename
-    if kept["notes"]:
-        kept["notes"] = files.sha256_file(kept["notes"])
-    scored = score_work([], score, judge.config)
-    return plan.fingerprint(writers) | {
-        "loop": kept | {"measure": loop.measure, "arms": list(loop.arms)},
-        "score": scored["score"],
-        "judge": {"backend": judge.backend, "model": judge.model},
-    }
 
 
 class _Growing:
@@ -197,6 +143,9 @@ class _Growing:
             "reached": look[0].as_json() if look else None,
         }
         manifest = manifest_of(self.plan, self.tally, self.writers, writer.shards)
+        written = self.plan.stages()
+        judged = self.scout.judge.paid(lambda stage: stage not in written)
+        manifest["usage"]["paid"]["judge"] = judged
         write_card(self.output, manifest | work, writer.shards)
         writer.close(manifest | work | {"loop": told})
         say(f"{self.output}: {reason}")
@@ -378,5 +327,6 @@ class _Growing:
             figures=[Markup(charts.svg(figure)) for figure in drawn if figure],
             head=head,
             rows=rows,
+            counted=loop.measure == "effective_clusters",
         )
         files.write_text(self.output / PAGE, page)

@@ -13,7 +13,8 @@ from collections.abc import Collection
 
 from synthdiv.diversity.reading import commonness_weight
 
-_WORD = re.compile(r"\w+(?:[+#*-]+(?!\w))?")
+# With the signs before and after it that tell apart: .NET, #MeToo, -1, C++, Na-, US$, C sharp.
+_WORD = re.compile(r"(?:(?<!\w)(?:[.#@$+*]|-(?=\d)))?\w+(?:[+#*$@\u266f\u266d-]+(?!\w))?")
 _ACCENTS = re.compile("[\u0300-\u036f]")
 _ROMAN = re.compile(r"(?=[ivx])(x{0,3})(ix|iv|v?i{0,3})")
 SMALL = frozenset(["a", "an", "and", "by", "for", "from", "in", "of", "on", "the", "to", "with"])
@@ -33,7 +34,7 @@ _TELLING = frozenset(
 def words_of(name: str) -> tuple[str, ...]:
     """The words of a name in their normal form: lower case, without accents, articles, plurals.
 
-    Signs at the end of a word stay ("c++", "na-"), those between words go.
+    Signs at either end of a word stay ("c++", "na-", ".net"), those between words go.
     """
     plain = _ACCENTS.sub("", unicodedata.normalize("NFKD", name.replace("_", " ")))
     plain = unicodedata.normalize("NFC", plain).casefold()

@@ -105,6 +105,13 @@ class Writers:
             "cost_usd": sum(costs) if known else None,
         }
 
+    def paid(self, stages: Sequence[str]) -> dict[str, Any]:
+        """What all texts so far took, of all runs, with a stage for each writer; see `Session`."""
+        each = [s.paid(stage.__eq__) for s, stage in zip(self._sessions, stages, strict=True)]
+        costs = [one["cost_usd"] for one in each]
+        sums = {name: sum(one[name] for one in each) for name in ("calls", "input", "output")}
+        return sums | {"cost_usd": None if None in costs else sum(costs)}
+
     def enough(self, pause: Paused, calls: int) -> dict[str, float]:
         """Caps that about so many more calls will fit under; see `Session.enough`."""
         each = (session.enough(pause, calls).flags for session in self._sessions)

@@ -24,6 +24,7 @@ from synthdiv.llm.pauses import Awaiting
 from synthdiv.llm.plan import Plan, Stage, make_plan
 from synthdiv.llm.protocol import Backend, Deferred, Reply, Request
 from synthdiv.llm.shown import Shown
+from synthdiv.llm.spending import paid_in
 from synthdiv.llm.store import Store
 from synthdiv.llm.tasks import PART, LoopThread, Tasks
 
@@ -128,6 +129,20 @@ class Session:
                 "cost_usd": 0.0 if self._price is None else self._price.cost(counts.kept) / PICO,
             },
         }
+
+    def paid(self, wanted: Callable[[str], bool]) -> dict[str, Any]:
+        """What the answers of some stages took that its store holds, of all runs, not just this.
+
+        `cost_usd` is at the price of each run, and None where the model has no price now.
+        """
+        path, counts = self._path, (0, 0, 0, 0)
+        if self._temporary is not None:
+            path = Path(self._temporary.name) / "answers.sqlite"
+        if path is not None and path.exists():
+            counts = paid_in(path, wanted)
+        calls, read, written, cost = counts
+        known = None if self._price is None else cost / PICO
+        return {"calls": calls, "input": read, "output": written, "cost_usd": known}
 
     async def ask(self, request: Request[T]) -> Reply[T]:
         """Asks one question; to be awaited in a coroutine that `map` runs.

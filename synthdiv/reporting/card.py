@@ -192,16 +192,18 @@ def _hashes(made: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _cost(usage: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What the writers took in all: in the last run, and for answers kept from earlier ones."""
+    """What the writers took, and who judged a corpus that grew: in all runs, if that is told."""
     if not usage:
         return [("cost", UNKNOWN)]
-    kept = usage.get("kept") or {"input": 0, "output": 0, "cost_usd": None}
-    tokens = {name: usage["tokens"][name] + kept[name] for name in ("input", "output")}
-    told = f"{tokens['input']:,} tokens read, {tokens['output']:,} written"
-    if usage.get("cost_usd") is None:
-        return [("tokens paid for", told), ("cost", f"{UNKNOWN}: the model has no known price")]
-    cost = usage["cost_usd"] + (kept["cost_usd"] or 0)
-    return [("tokens paid for", told), ("cost", f"{cost:.2f} USD at the prices of the run")]
+    last = {"writers, in the last run": usage["tokens"] | {"cost_usd": usage.get("cost_usd")}}
+    rows = []
+    for who, took in (usage.get("paid") or last).items():
+        told = f"{took['input']:,} tokens read, {took['output']:,} written"
+        cost = f"{UNKNOWN}: the model has no known price"
+        if took["cost_usd"] is not None:
+            cost = f"{took['cost_usd']:.2f} USD at the prices of the run"
+        rows += [(f"tokens paid for: {who}", told), (f"cost: {who}", cost)]
+    return rows
 
 
 def _composition(shards: Sequence[Path]) -> str:

@@ -73,6 +73,8 @@ def test_mistakes_are_one_line_and_exit_code_two(tmp_path, run_command):
         (("generate", out, "--familly=topic"), "did you mean '--family'"),
         (("generate", out, "--bind=Generate.topic=3"), "did you mean 'Generate.topics'"),
         (("topics", "--input=none.jsonl", out), "no corpus 'none.jsonl'"),
+        (("generate", out, "--waves", "--target_score=3"), "--waves grows without a target"),
+        (("generate", out, "--target_score=20", "--dry_run"), "--target_score=20 cannot be"),
     ):
         done = run_command(*arguments)
         assert done.code == 2, done.stderr

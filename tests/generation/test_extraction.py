@@ -94,6 +94,13 @@ CODE = ("compiler", "pointer", "syntax", "memory")
             topic("Islands/Java", "rice", "volcano"),
         ],
         [topic("Money/Bank"), topic("Land/River/Bank")],
+        [topic("Computing/NET"), topic("Computing/.NET")],
+        [topic("Computing/C"), topic("Computing/C--")],
+        [topic("Computing/nix"), topic("Computing/*nix")],
+        [topic("Web/MeToo"), topic("Web/#MeToo"), topic("Web/@MeToo"), topic("Web/+MeToo")],
+        [topic("Money/Canada/C"), topic("Money/Canada/C$"), topic("Money/Canada/$C")],
+        [topic("Music/Keys/C"), topic("Music/Keys/C\u266f"), topic("Music/Keys/C\u266d")],
+        [topic("Numbers/1"), topic("Numbers/\u22121")],
     ],
 )
 def test_what_differs_in_earnest_is_not_merged(pair):

@@ -16,7 +16,7 @@ from synthdiv import files
 from synthdiv.config import find
 from synthdiv.diversity import ScoreConfig
 from synthdiv.errors import Paused, UserError
-from synthdiv.generation import GenerateConfig, LoopConfig, grow
+from synthdiv.generation import GenerateConfig, LoopConfig, grow, plan_growth
 from synthdiv.generation.waves import read_waves
 from synthdiv.llm import LLMConfig, Session, open_session
 from synthdiv.llm.money import FREE
@@ -115,6 +115,52 @@ def test_from_every_state_that_a_kill_can_leave_it_goes_on_to_the_same(grown, tm
     assert states >= 4
 
 
+def test_what_all_runs_took_is_told_of_writers_and_judge(grown, tmp_path):
+    """A run that goes on tells what the runs before it took as well."""
+    output = tmp_path / "corpus"
+    with pytest.raises(Paused):
+        make(output, llm=LLMConfig(max_calls=23))
+    paid = make(output)["usage"]["paid"]
+    assert paid == grown[1]["usage"]["paid"]
+    assert paid["writers"]["calls"] == grown[1]["documents"]
+    assert paid["judge"]["calls"] > 6 and paid["judge"]["input"] > 0
+    card = (output / "README.md").read_text()
+    assert f"| {paid['judge']['input']:,} tokens read, {paid['judge']['output']:,} written" in card
+
+
+def test_a_plan_has_the_calls_of_the_judge_and_fits_what_was_begun(grown, tmp_path):
+    def planned(output, **score):
+        with open_session(LLMConfig(), None) as session:
+            config = GenerateConfig(topics=40, generations=3, shard_documents=10)
+            told = dataclasses.replace(SCORE, **score)
+            return plan_growth(SEEDS, output, config, LOOP, told, session, session)
+
+    (part,) = planned(tmp_path / "new").parts.values()
+    calls = {stage.stage: stage.calls for stage in part.stages}
+    waves = 120 // LOOP.wave
+    assert calls["generation"] == 120 and calls["clustering"] == waves * LOOP.rounds
+    assert calls["clustering, near the target"] == waves * LOOP.rounds * 6
+    assert calls["criteria"] == SCORE.criteria_rounds and calls["summary"] == SCORE.criteria_sets
+    paid = grown[1]["usage"]["paid"]
+    assert part.calls >= paid["writers"]["calls"] + paid["judge"]["calls"]
+    (part,) = planned(grown[0]).parts.values()  # its criteria are there
+    assert "criteria" not in {stage.stage for stage in part.stages}
+    with pytest.raises(UserError, match="holds another corpus"):
+        planned(grown[0], explain=False)
+
+
+@pytest.mark.parametrize(
+    ("loop", "words"),
+    [({"target_effective_clusters": 120}, "the plan ends at 120 documents"),
+     ({"target_effective_clusters": 20, "documents": 20}, "the plan ends at 20 documents"),
+     ({"target_effective_clusters": None, "target_score": 6.5}, "a score of 6 at most")],
+)  # fmt: skip
+def test_a_target_out_of_reach_is_refused_before_anything_is_asked(loop, words, tmp_path):
+    with pytest.raises(UserError, match=words):
+        make(tmp_path / "corpus", dataclasses.replace(LOOP, **loop))
+    assert not (tmp_path / "corpus").exists()
+
+
 def test_waves_that_add_nothing_end_it(tmp_path):
     loop = LoopConfig(wave=12, rounds=6, patience=2)
     manifest = make(tmp_path / "c", loop, topics=3, generations=100)
@@ -123,7 +169,7 @@ def test_waves_that_add_nothing_end_it(tmp_path):
 
 
 def test_the_bounds_end_it(tmp_path):
-    far = dataclasses.replace(LOOP, target_effective_clusters=1000, documents=40)
+    far = dataclasses.replace(LOOP, target_effective_clusters=39, documents=40)
     manifest = make(tmp_path / "a", far)
     assert manifest["documents"] == 40 and manifest["loop"]["reason"] == (
         "the bound is reached: 40 documents"
@@ -131,12 +177,16 @@ def test_the_bounds_end_it(tmp_path):
     manifest = make(tmp_path / "b", far, token_budget=4000, shard_documents=1000)
     assert "token budget is spent" in manifest["loop"]["reason"]
     assert 4000 <= manifest["tokens"]["estimated"] < 8000
-    manifest = make(tmp_path / "c", dataclasses.replace(far, documents=0), topics=5)
+    manifest = make(
+        tmp_path / "c",
+        dataclasses.replace(far, target_effective_clusters=14, documents=0),
+        topics=5,
+    )
     assert manifest["documents"] == 15  # the whole plan
 
 
 def test_a_plain_order_is_that_of_the_plan(tmp_path):
-    loop = dataclasses.replace(LOOP, steer="plan", documents=30, target_effective_clusters=1000)
+    loop = dataclasses.replace(LOOP, steer="plan", documents=30, target_effective_clusters=29)
     make(tmp_path / "c", loop)
     assert [row.provenance["request"] for row in files.Corpus(tmp_path / "c")] == list(range(30))
     make(tmp_path / "e", dataclasses.replace(loop, steer="even"))
@@ -163,7 +213,7 @@ def test_writers_are_told_what_is_full_and_each_of_one_gap_as_data(tmp_path):
     score = dataclasses.replace(
         SCORE, prompts="prompts/levels", criteria="score/criteria/pretraining-1.json"
     )
-    loop = dataclasses.replace(LOOP, target_effective_clusters=1000, documents=30)
+    loop = dataclasses.replace(LOOP, target_effective_clusters=29, documents=30)
     config = GenerateConfig(topics=3, generations=20, seed=1)  # of which a cluster is full
     session = Session(LLMConfig(), backend, FREE, output / "answers.sqlite")
     with session:

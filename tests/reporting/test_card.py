@@ -19,7 +19,8 @@ MADE = {
     "generator": {"writers": [{"backend": "openai", "model": "a|b", "share": 0.25},
                               {"backend": "gemini", "model": "c", "share": 0.75}]},
     "usage": {"calls": {"sent": 2}, "tokens": {"input": 100, "output": 50}, "cost_usd": 0.5,
-              "kept": {"input": 10, "output": 5, "cost_usd": 0.25}},
+              "paid": {"writers": {"calls": 3, "input": 110, "output": 55, "cost_usd": 0.75},
+                       "judge": {"calls": 1, "input": 7, "output": 8, "cost_usd": None}}},
     "openings": {"texts": 3, "distinct": 1.0, "stock": 0, "commonest": []},
     "shards": ["shard-00000.parquet"],
 }  # fmt: skip
@@ -43,7 +44,9 @@ def test_a_card_says_what_the_manifest_says(tmp_path: Path) -> None:
     assert told["license"] == "cc-by-4.0" and told["size_categories"] == ["n<1K"]
     assert told["configs"] == [{"config_name": "default", "data_files": "shard-*.parquet"}]
     assert "| a\\|b | openai | 25% |" in text and "| temperature | 0.8 |" in text
-    assert "0.75 USD" in text and "110 tokens read, 55 written" in text
+    assert "| tokens paid for: writers | 110 tokens read, 55 written |" in text
+    assert "| cost: writers | 0.75 USD" in text
+    assert "| cost: judge | not known: the model has no known price |" in text
     assert f"| prompts sha256 | {'ab' * 32} |" in text
     assert "| topic | blog | c | 2 | 2 | 1.0 | 24 |" in text
     assert "| topic | wiki | c | 1 | 1 | 1.0 | 12 |" in text
@@ -54,10 +57,11 @@ def test_what_is_not_known_is_said_to_be() -> None:
     text = card("mine", {}, data_files=None)
     assert front_matter(text)["license"] == "unknown" and "configs" not in front_matter(text)
     assert "The terms are not known" in text and "Who wrote the texts is not known" in text
-    unpriced = MADE | {"usage": MADE["usage"] | {"cost_usd": None}, "licence": "ask <b>me</b>"}
+    older = {"tokens": MADE["usage"]["tokens"], "cost_usd": None}  # of the last run alone
+    unpriced = MADE | {"usage": older, "licence": "ask <b>me</b>"}
     text = card("mine", unpriced)
     assert front_matter(text)["license"] == "other" and "ask &lt;b>me" in text
-    assert "| cost | not known: the model has no known price |" in text
+    assert "| cost: writers, in the last run | not known: the model has no known price |" in text
 
 
 def test_a_card_has_the_score_that_it_is_given(tmp_path: Path) -> None:
