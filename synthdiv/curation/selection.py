@@ -48,6 +48,7 @@ _EMBEDDED = 2000  # documents of each part whose distances are among its metrics
 _TOLD = ("documents", "estimated_tokens", "context_length", "ngram_diversity", "self_repetition",
          "compression_ratio", "near_duplicate_rate", "vendi_score", "mean_pairwise_distance",
          "nearest_neighbour_distance")  # fmt: skip
+_LABELS = {"estimated_tokens": "estimated tokens", "context_length": "context_length (words)"}
 
 
 @dataclass(frozen=True)
@@ -204,7 +205,7 @@ def selection_table(told: dict[str, Any]) -> str:
                 {1: "more", -1: "less"}.get(METRICS[name].direction, "") if name in METRICS else ""
             )
             cells = ["" if v is None else f"{v:,.0f}" if v >= 1000 else f"{v:.4g}" for v in values]
-            rows.append([name.replace("_tokens", " tokens"), *cells, arrow])
+            rows.append([_LABELS.get(name, name), *cells, arrow])
     return text_table(["", *parts, "higher is"], rows)
 
 

@@ -79,7 +79,8 @@ def test_no_part_has_more_tokens_than_asked_for_whatever_the_lengths(tmp_path: P
         assert part["words"] <= 67 and part["estimated_tokens"] <= 90 and "tokens" not in part
         assert part["words"] > 45
     table = selection_table(told)
-    assert "\nestimated tokens  " in table and "\ntokens" not in table
+    assert "\nestimated tokens  " in table and "\ncontext_length (words)  " in table
+    assert "\ntokens" not in table
     with pytest.raises(UserError, match="too few: the shortest document of .* has 4"):
         select(Corpus(rows), tmp_path / "b", SelectConfig(tokens=3), workers=0)
     assert not (tmp_path / "b").exists()
