@@ -3,6 +3,7 @@
 Only the validation of the same judge, asked in the same way, says anything about a score.
 """
 
+from pathlib import Path
 from typing import Any
 
 from synthdiv.diversity.config import ScoreConfig
@@ -31,7 +32,7 @@ def attached(config: ScoreConfig, session: Session) -> dict[str, Any]:
 
 
 def _attached(
-    content: Any, path: str, config: ScoreConfig, session: Session, judge: dict[str, Any]
+    content: Any, path: str | Path, config: ScoreConfig, session: Session, judge: dict[str, Any]
 ) -> dict[str, Any]:
     if not isinstance(content, dict) or not content.get("trials"):
         raise ValueError("no trials")

@@ -37,7 +37,7 @@ def score_work(
     }
 
 
-def _file(path: str) -> Path:
+def _file(path: str | Path) -> Path:
     found = find(path)
     if found.is_dir():
         raise UserError(f"{path} is a directory: `Score.criteria` takes a file, as its score.json")
