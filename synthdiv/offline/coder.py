@@ -79,12 +79,12 @@ def _texts(messages: Sequence[Mapping[str, str]], kind: str) -> list[str]:
     return [block.text for text in asked for block in fenced(text) if block.kind == kind]
 
 
-def _ruled(facet: str, reading: Reading) -> str:
-    """The value of a document in a facet that goes by measurements."""
+def _ruled(facet: str, reading: Reading) -> str | None:
+    """The value of a document in a facet that goes by measurements; None in others."""
     for value, measurement, least in _RULES.get(facet, ()):
         if reading.manner[MANNER_NAMES.index(measurement)] >= least:
             return value
-    return "none"
+    return None
 
 
 def _note(messages: Sequence[Mapping[str, str]], schema: Mapping[str, Any], seed: int) -> str:
@@ -95,7 +95,9 @@ def _note(messages: Sequence[Mapping[str, str]], schema: Mapping[str, Any], seed
         words = ", ".join(reading.terms[:_TERMS]) or "none"
         values: list[str] = []
         for facet, levels in facets:
-            values += [words if facet == "subject" else _ruled(facet, reading)] * len(levels)
+            values += [words if facet == "subject" else _ruled(facet, reading) or _NONE] * len(
+                levels
+            )
         documents.append({"document": number, "values": values})
     return json.dumps({"documents": documents})
 
@@ -181,7 +183,7 @@ def _assign(messages: Sequence[Mapping[str, str]], schema: Mapping[str, Any], se
             letter = chr(ord("A") + place)
             known = values.get(letter, [])
             by_name = {name: code for code, name, _ in known}  # the finest of equal names
-            code = by_name.get(_ruled(facet, reading)) or _nearest(reading, known)
+            code = by_name.get(_ruled(facet, reading) or "") or _nearest(reading, known)
             codes.append(code or f"{letter}0")
         documents.append({"document": number, "codes": codes})
     return json.dumps({"documents": documents})
@@ -214,7 +216,7 @@ def _ruled_values(messages: Sequence[Mapping[str, str]]) -> list[str]:
     found = []
     for document in _texts(messages, "document"):
         reading = read(document)
-        found.append(by_name.get(_ruled(facet, reading)) or _nearest(reading, known) or _NONE)
+        found.append(by_name.get(_ruled(facet, reading) or "") or _nearest(reading, known) or _NONE)
     return found
 
 

@@ -194,6 +194,20 @@ def test_a_list_that_does_not_fit_is_told(corpus, tmp_path):
     assert any("fits no value of subject.matter" in words for words in found["warnings"])
 
 
+def test_a_value_may_be_called_none(corpus, tmp_path):
+    values = [{"name": name, "meaning": name} for name in ("river", "none")]
+    level = {"name": "matter", "meaning": "what it is on", "most": 2}
+    facet = {"name": "topic", "question": "On what?", "levels": [level], "values": values}
+    (tmp_path / "list.json").write_text(json.dumps({"facets": [facet]}))
+    config = replace(
+        SMALL, prompts="prompts/levels", criteria=str(tmp_path / "list.json"), level="topic.matter"
+    )
+    with open_session(LLMConfig(), None) as session:
+        found = cluster_score(corpus, config, session)
+    named = {one["value"] for one in found["levels"][0]["values"]}
+    assert named == {"river", "other"}, "of four words one is listed, and nothing is about none"
+
+
 @pytest.mark.parametrize("trials", [5, [None], [{"judge": 5}], []])
 def test_a_validation_that_is_none_is_refused_in_words(corpus, tmp_path, trials):
     path = tmp_path / "validation.json"
