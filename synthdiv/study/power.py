@@ -118,8 +118,13 @@ def _filled(asked: PowerConfig, study: dict[str, Any], earlier: Path) -> PowerCo
         raise UserError(f"{earlier} has too few corpora, or equal scores: its noise is not known")
     errors = [one["standard_error"] for one in scores if one["standard_error"] is not None]
     spread = np.std([one["mean"] for one in scores], ddof=1) * math.sqrt(fit["reliability"])
-    learnt = {name: value or 0.0 for name, value in fit["sd"].items()}
-    learnt |= {
+    training, residual = fit["sd"]["training"] or 0.0, fit["observed"]["residual_sd"]
+    # All corpora have the same questions and held-out documents, so that what these add to every
+    # outcome moves no slope; what is left beside training is in the scatter about the line.
+    learnt = {
+        "training": training,
+        "questions": 0.0,
+        "corpora": math.sqrt(max(residual**2 - training**2 / fit["seeds"], 0.0)),
         "scores": float(np.sqrt(np.mean(np.square(errors)))) if errors else 0.0,
         "spread": float(spread) or None,
     }

@@ -97,7 +97,10 @@ def test_power_is_told_from_the_noise_of_an_earlier_study(tmp_path):
     from synthdiv.study.power import plan_power
     from synthdiv.study.sample_size import Noise, detectable, power
 
-    fit = {"reliability": 0.9, "sd": {"training": 0.004, "questions": None, "corpora": 0.006}}
+    # 0.05 of the documents, which all models share, is in no residual and no noise.
+    sd = {"training": 0.004, "questions": 0.05, "corpora": 0.0}
+    residual = math.hypot(0.006, 0.004 / math.sqrt(2))
+    fit = {"reliability": 0.9, "sd": sd, "observed": {"residual_sd": residual}, "seeds": 2}
     scores = [{"mean": mean, "standard_error": 0.1} for mean in (4.0, 5.0, 6.0)]
     found = {"cells": [{"score": one} for one in scores]}
     found["outcomes"] = {"m": {"pretrain": {"bits_per_byte": fit}}}
