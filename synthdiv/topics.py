@@ -51,7 +51,7 @@ def main() -> None:
             print(told(output, make_topics(None, output, settings, listed=listed)))
         return
     [pages], answers = cli.open_corpora(FLAGS, [paged]), Path(f"{output}.answers")
-    say(f"{paged}: read as pages")
+    say(f"{paged}: read as {len(pages):,} pages")
     judge = cli.judge_settings(FLAGS, config)
     work = {
         "kind": "topics",

@@ -4,6 +4,7 @@ README's, and those that need its models, are run by tests/end_to_end/test_study
 minutes as printed is made light by flags behind its own, or is slow.
 """
 
+import bz2
 import json
 import os
 import random
@@ -31,6 +32,10 @@ LIGHT = {
     "validate": ("--bind=Score.criteria_rounds=2", "--rounds=4"),
     "generate": ("--bind=Generate.topics=3", "--bind=Generate.generations=1"),
 }
+LOOP = (  # as many documents as the target, at least
+    *("--bind=Generate.topics=12", "--bind=Generate.generations=3", "--bind=Loop.wave=12"),
+    *("--bind=Loop.rounds=4", "--bind=Score.criteria_rounds=2", "--bind=Score.control_rounds=20"),
+)
 WORDS = {"rivers": "water river flood silt sea bank", "bread": "flour dough yeast oven crust loaf"}
 
 
@@ -64,6 +69,14 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for name in ("corpus", "a", "b", "labelled"):
         (first / f"{name}.jsonl").write_text(lines)
     (first / "pages.jsonl").write_text("".join(lines.splitlines(keepends=True)[:3]))
+    text = " ".join(str(row["text"]) for row in rows[:20])
+    page = f"<page><title>Floods</title><id>1</id><revision><text>{text}</text></revision></page>"
+    dump = f'<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.11/">{page}</mediawiki>'
+    (first / "dump.xml.bz2").write_bytes(bz2.compress(dump.encode()))
+    listed = {"topic": "Lace", "domain": "Arts", "field": "Crafts", "subfield": "Textiles"}
+    (first / "openalex.jsonl").write_text(json.dumps(listed) + "\n")
+    (first / "outline.txt").write_text("Arts\n  Music\n    Opera\n")
+    (first / "more.csv").write_text("topic,path,keywords\nLasers,Science > Physics,light;beam\n")
     for name in ("web", "code", "synthetic"):
         (first / "runs" / name).mkdir(parents=True)
         (first / "runs" / name / "part.jsonl").write_text(lines)
@@ -94,6 +107,8 @@ def test_commands(
 
         shutil.copy(write_tokenizer(folders[page]) / "tokenizer.json", folders[page])
     light = () if "--dry_run" in arguments else LIGHT.get(command, ())
+    if any(argument.startswith("--target") for argument in arguments):
+        light = LOOP
     done = run_command(command, *arguments, *light)
     if "--llm=batch" in arguments:  # each time one step further
         answered = sorted(Path("out").glob("batch_*_answers.jsonl"))

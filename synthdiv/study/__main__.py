@@ -45,6 +45,7 @@ flags.DEFINE_string(
 
 def main() -> None:
     """Parses, reads the configuration, and runs the study, or tells what it would take."""
+    from synthdiv.files import check_dir
     from synthdiv.study.config import TARGETS, read_plan
     from synthdiv.study.report import results_table
     from synthdiv.study.run import read_shard, run_study
@@ -53,7 +54,7 @@ def main() -> None:
     config = cli.load(FLAGS, *TARGETS)
     real = tuple(FLAGS.input) if FLAGS.input else None
     plan = read_plan(config, real, FLAGS.max_cost_usd, FLAGS.max_calls)
-    workdir = Path(FLAGS.workdir) if FLAGS.workdir else None
+    workdir = check_dir(FLAGS.workdir) if FLAGS.workdir else None
     if FLAGS.power:
         from synthdiv.study.power import plan_power
 
