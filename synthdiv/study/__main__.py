@@ -5,8 +5,7 @@
   synthdiv study --config=configs/study/quickstart.gin --power --earlier=runs/quickstart
 
 Writes WORKDIR/study.json, WORKDIR/report.html, WORKDIR/figures/ and a folder for each corpus. Run
-the same command again after an interruption: it continues where it stopped. Run it with changed
-settings: what depends on them is done again.
+the same command again to go on after an interruption; changed settings redo what hangs on them.
 """
 
 from pathlib import Path

@@ -121,7 +121,7 @@ def _filled(asked: PowerConfig, study: dict[str, Any], earlier: Path) -> PowerCo
     training, residual = fit["sd"]["training"] or 0.0, fit["observed"]["residual_sd"]
     # All corpora have the same questions and held-out documents, so that what these add to every
     # outcome moves no slope; what is left beside training is in the scatter about the line.
-    learnt = {
+    learnt: dict[str, Any] = {
         "training": training,
         "questions": 0.0,
         "corpora": math.sqrt(max(residual**2 - training**2 / fit["seeds"], 0.0)),
