@@ -107,9 +107,10 @@ def write_manifest(directory: str | Path, content: Mapping[str, Any]) -> None:
 
 
 def read_manifest(directory: str | Path) -> dict[str, Any] | None:
-    """Returns a complete directory's manifest, or None where the directory is not complete."""
+    """Returns a complete directory's manifest; None of any other directory, and of a file."""
     path = Path(directory) / MANIFEST
-    return read_json(path) if path.exists() else None
+    content = read_json(path) if path.exists() else None
+    return content if isinstance(content, dict) else None
 
 
 def check_dir(path: str | Path) -> Path:

@@ -24,6 +24,7 @@ from synthdiv.baselines.words import batches
 from synthdiv.claims import FINGERPRINT, check_claim, claim
 from synthdiv.config import find
 from synthdiv.corpora import Corpus, Document
+from synthdiv.corpora.manifest import METHOD, estimated_tokens
 from synthdiv.curation.config import FilterConfig
 from synthdiv.curation.decisions import Decisions, decide, evidence
 from synthdiv.curation.examine import Examiner, findings_path
@@ -42,7 +43,6 @@ from synthdiv.reporting.card import write_card
 DROPPED = "dropped.jsonl"
 CHUNKS = ".chunks"
 _LOOKED_AT = 200  # documents by which the corpus's language is told
-_TOKENS_PER_WORD = 4 / 3  # as in the manifest of a generated corpus
 
 
 @dataclass(frozen=True)
@@ -352,15 +352,11 @@ def _manifest(work: FilterWork, decisions: Decisions, marks: Marks | None) -> di
     kept = decisions.reasons < 0
     words, dropped = int(decisions.words[kept].sum()), decisions.dropped
     tasks = work.tasks
-    before = files.read_manifest(work.corpus.path) if work.corpus.path.is_dir() else None
     return {
         "kind": "filtered corpus",
         "documents": int(kept.sum()),
         "words": words,
-        "tokens": {
-            "estimated": round(words * _TOKENS_PER_WORD),
-            "method": "words x 4/3",
-        },
+        "tokens": {"estimated": estimated_tokens(words), "method": METHOD},
         "dropped": {"documents": int((~kept).sum()), "by_reason": dropped},
         "found": dict(decisions.found),
         "contamination": {
@@ -374,15 +370,23 @@ def _manifest(work: FilterWork, decisions: Decisions, marks: Marks | None) -> di
         },
         "languages": list(work.languages),
         "marks": _marks(work, marks, kept),
+        **taken_from(work.corpus, decisions.words),
+        **work.fingerprint(),
+    }
+
+
+def taken_from(corpus: Corpus, words: np.ndarray) -> dict[str, Any]:
+    """What a manifest says of the corpus that documents were taken from, of so many words each."""
+    before = files.read_manifest(corpus.path)
+    return {
         "input": {
-            "name": work.corpus.name,
-            "documents": len(decisions.reasons),
-            "words": int(decisions.words.sum()),
+            "name": corpus.name,
+            "documents": len(words),
+            "words": int(words.sum()),
             "manifest": before,
         },
         "licence": (before or {}).get("licence", "that of the corpus it was taken from"),
         "synthdiv_version": __version__,
-        **work.fingerprint(),
     }
 
 

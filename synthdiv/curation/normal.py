@@ -4,7 +4,7 @@ import re
 import unicodedata
 
 _PLAIN = bytes(
-    ord(chr(byte).lower()) if chr(byte).isalnum() else 32 if byte < 128 else byte
+    ord(chr(byte).lower()) if chr(byte).isalnum() else 32
     for byte in range(128)
 ) + bytes(range(128, 256))
 _NO_WORD = re.compile(r"[^\w]+|_+")
