@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 
 
 def end_with_parent() -> None:
@@ -28,7 +29,7 @@ def worker_pool(processes: int, begin: Callable[..., None], *given: object) -> P
     """
     # Not fork: the caller may have started threads, such as JAX's, which do not survive it.
     spawn = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(processes, spawn, _begin, (begin, *given))
+    return ProcessPoolExecutor(processes, spawn, partial(_begin, begin, *given))
 
 
 def _begin(begin: Callable[..., None], *given: object) -> None:

@@ -33,8 +33,15 @@ def main() -> None:
     from pathlib import Path
 
     from synthdiv.claims import FINGERPRINT, check_claim, claim
-    from synthdiv.files import check_file
-    from synthdiv.generation import TopicsConfig, make_topics, plan_topics, read_listings, told
+    from synthdiv.files import check_apart, check_file
+    from synthdiv.generation import (
+        TopicsConfig,
+        make_topics,
+        merged_path,
+        plan_topics,
+        read_listings,
+        told,
+    )
     from synthdiv.llm import LLMConfig
     from synthdiv.progress import say
 
@@ -42,15 +49,18 @@ def main() -> None:
     config = cli.load(FLAGS, TopicsConfig, LLMConfig)
     settings = config.get(TopicsConfig, tree=FLAGS.tree)
     column = None if FLAGS.text_template else FLAGS.text_column
-    listed, paged = read_listings(FLAGS.input, FLAGS["from"].value, column)
     output = check_file(FLAGS.output)
+    answers = Path(f"{output}.answers")
+    for written in (output, merged_path(output), answers):
+        check_apart(written, *FLAGS.input, *filter(None, [FLAGS.tree]))
+    listed, paged = read_listings(FLAGS.input, FLAGS["from"].value, column)
     if paged is None:
         if FLAGS.dry_run:
             print(f"{len(listed):,} topics are listed; no language model is asked")
         else:
             print(told(output, make_topics(None, output, settings, listed=listed)))
         return
-    [pages], answers = cli.open_corpora(FLAGS, [paged]), Path(f"{output}.answers")
+    [pages] = cli.open_corpora(FLAGS, [paged])
     say(f"{paged}: read as {len(pages):,} pages")
     judge = cli.judge_settings(FLAGS, config)
     work = {

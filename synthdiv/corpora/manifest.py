@@ -1,4 +1,4 @@
-"""What a corpus's manifest says of its texts: who wrote them, and about how many tokens they are."""
+"""What a corpus's manifest says of its texts: who wrote them, and about how many tokens."""
 
 from __future__ import annotations
 

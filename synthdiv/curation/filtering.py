@@ -128,6 +128,7 @@ class FilterWork:
         beginning = zip(self.corpus, range(_LOOKED_AT), strict=False)
         return (main_language(document.text for document, _ in beginning),)
 
+    @cached_property
     def fingerprint(self) -> dict[str, Any]:
         """All that decides the result.
 
@@ -167,8 +168,8 @@ def filter_corpus(work: FilterWork, output: Path, workers: int | None = None) ->
     Raises:
         UserError: a fault in a file, `output` holds other work, or no document stays.
     """
-    work.corpus.check_apart(output)
-    with claim(output / FINGERPRINT, work.fingerprint(), "filtered corpus"):
+    files.check_apart(output, work.corpus)
+    with claim(output / FINGERPRINT, work.fingerprint, "filtered corpus"):
         complete = files.read_manifest(output)
         if complete is not None:
             return complete
@@ -205,9 +206,9 @@ def plan_filter(work: FilterWork, output: Path | None = None) -> Plan:
     Raises:
         UserError: as `filter_corpus`.
     """
-    fingerprint = work.fingerprint()
+    fingerprint = work.fingerprint
     if output is not None:
-        work.corpus.check_apart(output)
+        files.check_apart(output, work.corpus)
         check_claim(output / FINGERPRINT, fingerprint, "filtered corpus")
     documents = len(work.corpus)
     tasks = work.tasks
@@ -371,7 +372,7 @@ def _manifest(work: FilterWork, decisions: Decisions, marks: Marks | None) -> di
         "languages": list(work.languages),
         "marks": _marks(work, marks, kept),
         **taken_from(work.corpus, decisions.words),
-        **work.fingerprint(),
+        **work.fingerprint,
     }
 
 

@@ -151,8 +151,9 @@ def select(
         UserError: the corpus is not larger than what is wanted, `score` is no score of it, or
             `output` is inside it or holds other work.
     """
-    corpus.check_apart(output)
-    with claim(output / FINGERPRINT, _fingerprint(corpus, config), "selection"):
+    files.check_apart(output, corpus)
+    fingerprint = _fingerprint(corpus, config)
+    with claim(output / FINGERPRINT, fingerprint, "selection"):
         if (output / SELECTION).exists():
             done: dict[str, Any] = files.read_json(output / SELECTION)
             return done
@@ -172,7 +173,7 @@ def select(
                 "cells": cells,
                 "parts": {name: _in_words(own) for name, own in zip(parts, metrics, strict=True)},
                 "synthdiv_version": __version__,
-                **_fingerprint(corpus, config),
+                **fingerprint,
             }
             files.write_json(output / SELECTION, told)
         return told
@@ -186,7 +187,7 @@ def plan_selection(corpus: Corpus, config: SelectConfig, output: Path | None = N
     """
     fingerprint = _fingerprint(corpus, config)
     if output is not None:
-        corpus.check_apart(output)
+        files.check_apart(output, corpus)
         check_claim(output / FINGERPRINT, fingerprint, "selection")
     size = (
         f"{config.documents:,} documents"

@@ -288,7 +288,7 @@ class CorpusPlan:
         self._topics_sha256 = available.sha256
         if self._sources is not None:
             self._grounds = Grounds(available, self._sources)
-            available = Topics.of(topic for topic in available if topic.key in self._grounds)
+            available = available.at(self._grounds.places)
         self.topics = choose_topics(available, config.topics or len(available), config.seed)
         if self.family.shows.topics == "several" and len(self.topics) < config.topics_per_prompt:
             raise UserError(
@@ -309,7 +309,7 @@ class CorpusPlan:
         if self._sources is None:
             return None
         if self._grounds is not None:
-            document, part = self._grounds.of(key, generation)
+            document, part = self._grounds.of(self.topics.row(place), generation)
             return self._sources.part(document, part)
         first = zlib.crc32(self._of(key).encode())
         return self._sources.part(self.documents[place], first + generation)

@@ -105,15 +105,12 @@ def test_a_corpus_that_says_who_made_it_in_words_goes_through_all_commands(
     manifest: dict[str, Any], told: str, tmp_path: Path, run_command: Any
 ) -> None:
     writer = CorpusWriter(tmp_path / "made")
-    words = "bees carry nectar home and the keeper of the hive counts what they bring".split()
-    texts = (" ".join(words[n:] + words[:n]).capitalize() + f", {n} times." for n in range(9))
+    words = "bees carry nectar home and the keeper of their hive counts what they bring, {} times."
+    texts = (words[n:].format(n) for n in range(9))
     writer.write([{"id": str(n), "text": text} for n, text in enumerate(texts)])
     writer.close({"documents": 9} | manifest)
-    for command in (
-        ["filter", "--bind=Filter.drop=('short', 'duplicate')"],
-        ["select", "--documents=4"],
-    ):
-        done = run_command(*command, f"--input={tmp_path}/made", f"--output={tmp_path}/{command[0]}")
+    for name, how in (("filter", "--bind=Filter.drop=('short',)"), ("select", "--documents=4")):
+        done = run_command(name, how, f"--input={tmp_path}/made", f"--output={tmp_path}/{name}")
         assert done.code == 0, done.stderr
     for source, name in (("made", "made"), ("filter", "filter"), ("select/diverse", "diverse")):
         done = run_command(
@@ -128,9 +125,11 @@ def test_a_corpus_that_says_who_made_it_in_words_goes_through_all_commands(
 
 def test_a_manifest_of_somebody_else_is_left_alone(tmp_path: Path, run_command: Any) -> None:
     """Of any form: one that is an object, and one that is none."""
-    (tmp_path / "texts.jsonl").write_text('{"text": "Bees carry nectar home."}\n')
+    made = tmp_path / "made"
+    made.mkdir()
+    (made / "texts.jsonl").write_text('{"text": "Bees carry nectar home."}\n')
     for number, content in enumerate(({"generator": {"writers": [1]}, "input": "a"}, ["shard-1"])):
-        write_json(tmp_path / "manifest.json", content)
-        out = f"--output={tmp_path}/.out{number}"
-        done = run_command("export", f"--corpus={tmp_path}", "--format=jsonl", out)
+        write_json(made / "manifest.json", content)
+        out = f"--output={tmp_path}/out{number}"
+        done = run_command("export", f"--corpus={made}", "--format=jsonl", out)
         assert done.code == 0, done.stderr
