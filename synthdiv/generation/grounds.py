@@ -21,6 +21,7 @@ from synthdiv.progress import say
 _ENOUGH = 0.5  # of the weight of a topic's words
 _NAME = 2  # weight of a word of the topic's name, beside a keyword's
 _KEPT = 8  # parts for each topic
+_AT_ONCE = 1 << 20  # words of topics
 
 
 class TopicWords:
@@ -43,13 +44,17 @@ class TopicWords:
                 own_weights.append(_NAME if word in name else 1)
         numbers = np.frombuffer(words, np.int32)
         order = np.argsort(numbers, kind="stable")
-        having = np.bincount(numbers, minlength=len(self._numbers))
-        self._rare = np.log(1 + len(topics) / having)
-        self._ends = np.concatenate(([0], np.cumsum(having)))
         self._owners = np.frombuffer(owners, np.int32)[order]
         self._own_weights = np.frombuffer(own_weights, np.int8)[order]
-        weights = self._own_weights * np.repeat(self._rare, having)
-        self._least = _ENOUGH * np.bincount(self._owners, weights, len(topics))
+        numbers = numbers[order]
+        del order, words, owners, own_weights
+        self._ends = np.searchsorted(numbers, np.arange(len(self._numbers) + 1))
+        self._rare = np.log(1 + len(topics) / np.diff(self._ends))
+        self._least = np.zeros(len(topics))
+        for start in range(0, len(numbers), _AT_ONCE):
+            some = slice(start, start + _AT_ONCE)
+            weights = _ENOUGH * self._own_weights[some] * self._rare[numbers[some]]
+            self._least += np.bincount(self._owners[some], weights, len(topics))
 
     def met(self, text: str) -> tuple[np.ndarray, np.ndarray]:
         """The topics that a text is about, and the weight of each one's words in the text."""
