@@ -52,7 +52,9 @@ class Chance:
         """Draws `wanted` different ones of 0, 1, ... number - 1; there must be so many."""
         drawn: list[int] = []
         while len(drawn) < wanted:
-            one = self.below(number)
+            if self._left < _SPARE:
+                self._fill()
+            self._left, one = divmod(self._left, number)  # as `below`
             if one not in drawn:
                 drawn.append(one)
         return drawn

@@ -84,9 +84,19 @@ class Topics(Sequence[Topic]):
     def __getitem__(self, index: slice) -> list[Topic]: ...
     def __getitem__(self, index: int | slice) -> Topic | list[Topic]:
         if isinstance(index, slice):
-            return [self[place] for place in range(*index.indices(len(self)))]
-        path, _, words = self._row(index).partition(_WORDS)
-        return Topic(tuple(path.split(_LEVEL)), tuple(words.split(_WORD)) if words else ())
+            return self.among(range(*index.indices(len(self))))
+        return self.among((index,))[0]
+
+    def among(self, places: Iterable[int]) -> list[Topic]:
+        """The topics at some places; takes less time than one by one."""
+        order, ends, text = self._order, self._ends, self._text
+        found = []
+        for place in places:
+            at = order[place]
+            path, _, words = str(text[ends[at] : ends[at + 1]], "utf-8").partition(_WORDS)
+            keywords = tuple(words.split(_WORD)) if words else ()
+            found.append(Topic(tuple(path.split(_LEVEL)), keywords))
+        return found
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and list(self) == list(other)
