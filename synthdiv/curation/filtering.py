@@ -379,13 +379,9 @@ def _manifest(work: FilterWork, decisions: Decisions, marks: Marks | None) -> di
 def taken_from(corpus: Corpus, words: np.ndarray) -> dict[str, Any]:
     """What a manifest says of the corpus that documents were taken from, of so many words each."""
     before = files.read_manifest(corpus.path)
+    told = {"name": corpus.name, "documents": len(words), "words": int(words.sum())}
     return {
-        "input": {
-            "name": corpus.name,
-            "documents": len(words),
-            "words": int(words.sum()),
-            "manifest": before,
-        },
+        "input": told | {"manifest": before},
         "licence": (before or {}).get("licence", "that of the corpus it was taken from"),
         "synthdiv_version": __version__,
     }

@@ -46,7 +46,10 @@ class Chance:
 
     def among(self, ends: Sequence[float]) -> int:
         """Draws a place in a list by weights, given as their running sums."""
-        return bisect_right(ends, self.share() * ends[-1], hi=len(ends) - 1)
+        if self._left < _SPARE:
+            self._fill()
+        self._left, drawn = divmod(self._left, _WHOLE)  # as `share`
+        return bisect_right(ends, drawn / _WHOLE * ends[-1], hi=len(ends) - 1)
 
     def sample(self, number: int, wanted: int) -> list[int]:
         """Draws `wanted` different ones of 0, 1, ... number - 1; there must be so many."""
