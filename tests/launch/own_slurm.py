@@ -1,9 +1,11 @@
 """A Slurm cluster of this machine alone, in a temporary directory, on ports of its own."""
 
 import contextlib
+import ctypes
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -16,6 +18,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol")
+PR_SET_PDEATHSIG = 1  # of prctl(2)
 PATIENCE_S = 600.0  # for anything that a test waits for
 
 CONFIGURATION = """\
@@ -56,6 +59,7 @@ class OwnSlurm:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self.daemons: list[subprocess.Popen[bytes]] = []
         self.environment = os.environ | {
             "SLURM_CONF": str(directory / "slurm.conf"),
             "PYTHONPATH": str(ROOT),
@@ -64,7 +68,7 @@ class OwnSlurm:
         }
 
     def start(self) -> None:
-        """Starts the daemons; each puts itself into the background."""
+        """Starts the daemons and waits until the node is there."""
         for name in ("munge", "state", "spool"):
             (self.directory / name).mkdir(mode=0o700)
         munge = self.directory / "munge"
@@ -82,24 +86,41 @@ class OwnSlurm:
                 ports=ports,
             )
         )
-        (self.directory / "gres.conf").write_text("Name=gpu Type=pretended Count=4\n")
+        for number in range(4):
+            (self.directory / f"gpu{number}").touch()
+        gpus = f"Name=gpu Type=pretended File={self.directory}/gpu[0-3]\n"
+        (self.directory / "gres.conf").write_text(gpus)
         files = {"key-file": "key", "socket": "socket", "pid-file": "pid"}
         files |= {"log-file": "log", "seed-file": "seed"}
-        self.run("munged", "--force", *(f"--{flag}={munge / name}" for flag, name in files.items()))
-        self.run("slurmctld")
-        self.run("slurmd")
-        self.wait(
-            "a node that is idle", lambda: "State=IDLE" in self.run("scontrol", "show", "node")
-        )
+        flags = [f"--{flag}={munge / name}" for flag, name in files.items()]
+        self.daemon("munged", "--foreground", "--force", *flags)
+        self.wait("munged", (munge / "socket").exists)
+        self.daemon("slurmctld", "-D")
+        self.daemon("slurmd", "-D")
+        self.wait("a node", lambda: self.run("sinfo", "--noheader", "--format=%T") == "idle\n")
+
+    def daemon(self, *words: str) -> None:
+        """Starts a daemon that ends with this process, however that ends."""
+        with (self.directory / f"{words[0]}.out").open("w") as out:
+            self.daemons.append(
+                subprocess.Popen(
+                    words,
+                    env=self.environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=out,
+                    preexec_fn=lambda: ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM),
+                )
+            )
 
     def stop(self) -> None:
         """Ends all jobs and then the daemons."""
         with contextlib.suppress(subprocess.SubprocessError):
             self.run("scancel", "--user=root")
             self.wait("all jobs to end", lambda: not self.run("squeue", "--noheader"), 60.0)
-        for name in ("slurmctld.pid", "slurmd.pid", "munge/pid"):
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError, ValueError):
-                end(int((self.directory / name).read_text()))
+        for daemon in reversed(self.daemons):
+            daemon.terminate()
+            daemon.wait(60)
 
     def run(self, *words: str) -> str:
         """The output of one of Slurm's programs, which has to succeed."""
@@ -158,18 +179,6 @@ class OwnSlurm:
         """The ends of the jobs' logs and of Slurm's own."""
         logs = [*self.directory.glob("logs/*.log"), *self.directory.glob("*.log")]
         return "\n".join(f"== {log.name}\n{log.read_text()[-3000:]}" for log in logs)
-
-
-def end(pid: int) -> None:
-    """Ends a daemon and waits until it is gone."""
-    os.kill(pid, 15)
-    for _ in range(100):
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return
-        time.sleep(0.1)
-    os.kill(pid, 9)
 
 
 @contextlib.contextmanager

@@ -87,7 +87,7 @@ def test_preempted_and_queued_again_it_ends_in_the_same_bits(
     slurm: OwnSlurm, settings: Path, tmp_path: Path
 ) -> None:
     whole, disturbed = tmp_path / "whole", tmp_path / "disturbed"
-    steps = 600
+    steps = 240
     (job,) = slurm.submit(*TWO_PROCESSES, *pretrain(settings, whole, steps))
     assert slurm.ended(job) == ("COMPLETED", "0:0"), slurm.said()
 
