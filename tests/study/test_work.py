@@ -75,10 +75,11 @@ def test_a_plan_at_full_scale_needs_nothing_that_it_names(monkeypatch, tmp_path)
 
 
 def test_two_corpora_are_told_that_they_make_no_correlation():
-    from synthdiv.study.results import _few
+    from synthdiv.reporting.study_statistics import too_few
 
-    assert "any two points lie on a line" in _few(plan("Study.cells = ['T8', 'T16']"))[0]
-    assert _few(plan()) == []
+    assert "any two points lie on a line" in too_few(2)
+    assert too_few(1).startswith("One corpus makes no correlation. It takes three")
+    assert too_few(3) == ""
 
 
 @pytest.mark.parametrize("shard", ["3/2", "0/2", "1", "a/b", "-1/2"])
