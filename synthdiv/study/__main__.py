@@ -34,6 +34,13 @@ flags.DEFINE_string(
 flags.DEFINE_float(
     "mfu", 0.4, "Share of its peak that --dry_run takes training to reach.", flag_values=FLAGS
 )
+flags.DEFINE_float(
+    "tokens_per_second",
+    50.0,
+    "Tokens a second that --dry_run takes a language model to write in each call in flight.",
+    1e-3,
+    flag_values=FLAGS,
+)
 flags.DEFINE_bool(
     "power", False, "Tell how many corpora and seeds an effect takes, and end.", flag_values=FLAGS
 )
@@ -62,7 +69,8 @@ def main() -> None:
     if FLAGS.dry_run:
         from synthdiv.study.preview import preview
 
-        print(preview(plan, workdir, FLAGS.device, FLAGS.mfu, FLAGS.jobs))
+        told = preview(plan, workdir, FLAGS.device, FLAGS.mfu, FLAGS.jobs, FLAGS.tokens_per_second)
+        print(told)
         return
     cli.required(FLAGS, "workdir")
     assert workdir is not None

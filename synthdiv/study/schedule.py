@@ -67,7 +67,7 @@ class _Schedule:
         self.elsewhere.pop(stage.name, None)
         if end.kind == "elsewhere":
             self.elsewhere[stage.name] = (time.monotonic() + _POLL_S, end.words)
-        elif end.kind == "paused" and stage.run is None:  # a training run is paused by SIGTERM
+        elif end.kind == "paused" and stage.run is None:  # others go on; a run was told to stop
             self.paused[stage.name] = Paused(f"{stage.name}: {end.words}", end.flags)
             say(f"paused: {stage.name}: {end.words}")
         elif end.kind in ("paused", "full"):

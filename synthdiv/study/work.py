@@ -37,7 +37,7 @@ class Work:
     def real_text(self) -> None:
         """Python's own documentation, the part that is read and the part that is held out."""
         self.real(STDLIB)
-        self._heldout(STDLIB)
+        self.heldout(STDLIB)
 
     def real(self, name: str) -> files.Corpus:
         """One of the corpora of real text."""
@@ -47,7 +47,8 @@ class Work:
             stdlib_corpus(self.shared / "real" / "stdlib") if name == STDLIB else name
         )
 
-    def _heldout(self, name: str) -> files.Corpus:
+    def heldout(self, name: str) -> files.Corpus:
+        """One of the corpora for bits per byte."""
         from synthdiv.data import stdlib_corpus
 
         where = self.shared / "real" / "stdlib_heldout"
@@ -129,8 +130,13 @@ class Work:
 
         config = self.plan.config
         files.output_dir(self.shared)
-        path = self.shared / "instructions.jsonl"
-        stdlib_instructions(path, config.max_instructions, config.seed)
+        stdlib_instructions(self.instructions_file, config.max_instructions, config.seed)
+
+    @property
+    def instructions_file(self) -> Path:
+        """Where the conversations are."""
+        name = self.plan.config.instructions
+        return self.shared / "instructions.jsonl" if name == STDLIB else Path(name)
 
     def questions(self) -> None:
         """Questions about the world's facts, over topics of which each cell has seen its share."""
@@ -209,9 +215,8 @@ class Work:
         """Fine-tunes it."""
         from synthdiv.training import sft
 
-        name, where = self.plan.config.instructions, self.workdir / run.folder
-        instructions = self.shared / "instructions.jsonl" if name == STDLIB else Path(name)
-        sft(run.model.sft, where / "pretrain", instructions, where / "sft", self.plan.settings)
+        where, given = self.workdir / run.folder, self.instructions_file
+        sft(run.model.sft, where / "pretrain", given, where / "sft", self.plan.settings)
 
     def evaluate(self, run: Run, phase: str) -> None:
         """Evaluates what a phase has made of it."""
@@ -224,7 +229,7 @@ class Work:
             where / f"{phase}.json",
             self.data_dir(),
             self.plan.evaluate,
-            corpora=[self._heldout(name) for name in config.heldout],
+            corpora=[self.heldout(name) for name in config.heldout],
         )
 
     def data_dir(self) -> Path | None:
