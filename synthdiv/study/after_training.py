@@ -12,10 +12,9 @@ from pathlib import Path
 
 from synthdiv.errors import UserError, needs_extra
 from synthdiv.model.config import ModelConfig
+from synthdiv.study.budget import TOKEN_BYTES
 from synthdiv.study.config import STDLIB, Model, Plan
 from synthdiv.study.work import Work
-
-_BYTES = 4  # of text, in a token
 
 Read = tuple[float, float]  # tokens of a sequence that are read, and how long it is
 
@@ -110,7 +109,7 @@ def reads(requests: Iterable[str]) -> list[Read]:
     before = b""
     for text in sorted({request.encode("utf-8", "replace") for request in requests}):
         shared = len(os.path.commonprefix([before, text]))
-        found.append(((len(text) - shared) / _BYTES, len(text) / _BYTES))
+        found.append(((len(text) - shared) / TOKEN_BYTES, len(text) / TOKEN_BYTES))
         before = text
     return found
 
@@ -135,4 +134,4 @@ def evaluation_flops(
 
 
 def _tokens(text: str) -> float:
-    return len(text.encode("utf-8", "replace")) / _BYTES
+    return len(text.encode("utf-8", "replace")) / TOKEN_BYTES

@@ -10,11 +10,12 @@ from synthdiv.data.stdlib import PAGE
 from synthdiv.errors import UserError
 from synthdiv.study.config import STDLIB, Cell, Mixture, Model, Plan, trained
 
+TOKEN_BYTES = 4  # of text, in a token
 _STATE_BYTES = 12  # a parameter: the weight and two moments, in 32 bits
 _CORPUS_BYTES = 2.0  # a token of text, compressed, with where it came from
 _ANSWER_BYTES = 6.0  # a token of a reply, as it is kept
 
-_Line = tuple[Model, Mixture, Mapping[str, float]]  # a kind of training run, and what one takes
+_Kind = tuple[Model, Mixture, Mapping[str, float]]  # a kind of training run, and what one takes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,14 +97,14 @@ def _tokens(cell: Cell, written: Mapping[str, float]) -> float | None:
     if cell.config.tokens:
         return cell.config.tokens
     if cell.config.packages:
-        return cell.config.packages * cell.config.pages * PAGE / 4
+        return cell.config.packages * cell.config.pages * PAGE / TOKEN_BYTES
     if cell.name in written:
         return written[cell.name]
     try:
         corpus = cell.config.open(cell.config.corpus)
     except UserError:
         return None
-    return sum(len(document.text.encode("utf-8", "replace")) for document in corpus) / 4
+    return sum(len(document.text.encode("utf-8", "replace")) for document in corpus) / TOKEN_BYTES
 
 
 def _line(study: Plan, model: Model, mixture: Mixture) -> dict[str, float]:
@@ -148,7 +149,7 @@ def _corpora(study: Plan, tokens: Mapping[str, float | None]) -> Table:
     return Table({}, figures, head=head, rows=rows)
 
 
-def _training(study: Plan, lines: Sequence[_Line], runs: int, an_hour: float) -> Table:
+def _training(study: Plan, lines: Sequence[_Kind], runs: int, an_hour: float) -> Table:
     """One training run of each kind, and how many there are of it."""
     head = [
         *("model", "parameters", "tokens", "steps", "synthetic a pass", "real a pass", "passes"),
@@ -187,7 +188,7 @@ def _shares(study: Plan, mixture: Mixture) -> dict[str, dict[str, float]]:
 
 
 def _disk(
-    study: Plan, tokens: Mapping[str, float | None], lines: Sequence[_Line], runs: int
+    study: Plan, tokens: Mapping[str, float | None], lines: Sequence[_Kind], runs: int
 ) -> dict[str, float]:
     """Bytes on disk in the end, by what they are."""
     known = sum(count for count in tokens.values() if count)

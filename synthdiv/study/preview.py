@@ -110,11 +110,13 @@ def preview(
     cap = study.judge.max_cost_usd
     if cap is not None:
         about["language models"] += f"; the study stops at {cap:,.2f} USD"
-    hours = sum(asking_hours(whom, part, tokens_per_second) for whom, part in asking)
+    each = [(w.concurrency, asking_hours(w, part, tokens_per_second)) for w, part in asking]
+    hours = sum(some for _, some in each)
     if hours:
+        in_flight = " or ".join(f"{n:,}" for n in sorted({n for n, some in each if some}))
         about["hours of asking"] = (
-            f"about {rounded(hours)}, if each of LLM.concurrency calls in flight writes "
-            f"{tokens_per_second:g} tokens a second"
+            f"about {rounded(hours)}, if each of {in_flight} calls in flight (LLM.concurrency) "
+            f"writes {tokens_per_second:g} tokens a second"
         )
     parts |= budget(study, tokens, device, mfu, jobs, beside)
     return plans.Plan(about, {"asking_hours": hours}, parts)
