@@ -34,13 +34,6 @@ flags.DEFINE_string(
 flags.DEFINE_float(
     "mfu", 0.4, "Share of its peak that --dry_run takes training to reach.", flag_values=FLAGS
 )
-flags.DEFINE_float(
-    "tokens_per_second",
-    50.0,
-    "Tokens a second that --dry_run takes a language model to write in each call in flight.",
-    1e-3,
-    flag_values=FLAGS,
-)
 flags.DEFINE_bool(
     "power", False, "Tell how many corpora and seeds an effect takes, and end.", flag_values=FLAGS
 )
@@ -69,8 +62,7 @@ def main() -> None:
     if FLAGS.dry_run:
         from synthdiv.study.preview import preview
 
-        told = preview(plan, workdir, FLAGS.device, FLAGS.mfu, FLAGS.jobs, FLAGS.tokens_per_second)
-        print(told)
+        print(preview(plan, workdir, FLAGS.device, FLAGS.mfu, FLAGS.jobs))
         return
     cli.required(FLAGS, "workdir")
     assert workdir is not None

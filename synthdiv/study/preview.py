@@ -26,6 +26,7 @@ from synthdiv.study.run import check_tasks, outlook
 from synthdiv.study.work import Work
 
 _SAMPLE = 24  # documents, more than a round holds
+_PER_SECOND = 50.0  # tokens that a call in flight is taken to write
 _OF_TEXT = 1 / 1.15  # of the tokens of a reply, which is JSON
 
 
@@ -39,14 +40,7 @@ class Lines(plans.Plan):
         return "\n".join(self.lines)
 
 
-def preview(
-    study: Plan,
-    workdir: Path | None,
-    device: str,
-    mfu: float,
-    jobs: int,
-    tokens_per_second: float = 50.0,
-) -> plans.Plan:
+def preview(study: Plan, workdir: Path | None, device: str, mfu: float, jobs: int) -> plans.Plan:
     """Returns what a study would take. Sends nothing and leaves nothing behind.
 
     In the place of a corpus that is yet to be generated, a few texts of the offline writer give the
@@ -58,7 +52,6 @@ def preview(
         device: the accelerator that hours are counted of.
         mfu: the share of its peak that training is taken to reach.
         jobs: accelerators, or groups of them, that train side by side.
-        tokens_per_second: that a language model is taken to write in each call in flight.
 
     Raises:
         UserError: settings that make no study, or a device that is not known.
@@ -110,19 +103,19 @@ def preview(
     cap = study.judge.max_cost_usd
     if cap is not None:
         about["language models"] += f"; the study stops at {cap:,.2f} USD"
-    each = [(w.concurrency, asking_hours(w, part, tokens_per_second)) for w, part in asking]
+    each = [(w.concurrency, asking_hours(w, part)) for w, part in asking]
     hours = sum(some for _, some in each)
     if hours:
         in_flight = " or ".join(f"{n:,}" for n in sorted({n for n, some in each if some}))
         about["hours of asking"] = (
             f"about {rounded(hours)}, if each of {in_flight} calls in flight (LLM.concurrency) "
-            f"writes {tokens_per_second:g} tokens a second"
+            f"writes {_PER_SECOND:g} tokens a second"
         )
     parts |= budget(study, tokens, device, mfu, jobs, beside)
     return plans.Plan(about, {"asking_hours": hours}, parts)
 
 
-def asking_hours(whom: LLMConfig, asked: Asked, tokens_per_second: float) -> float:
+def asking_hours(whom: LLMConfig, asked: Asked) -> float:
     """Hours until all is answered: by what calls in flight write, within the account's limits.
 
     The stand-in takes next to none, and when a batch file is answered is its server's affair.
@@ -131,7 +124,7 @@ def asking_hours(whom: LLMConfig, asked: Asked, tokens_per_second: float) -> flo
         return 0.0
     written = sum(stage.output for stage in asked.stages)
     read = sum(stage.input for stage in asked.stages)
-    minutes = [written / tokens_per_second / min(whom.concurrency, asked.calls) / 60]
+    minutes = [written / _PER_SECOND / min(whom.concurrency, asked.calls) / 60]
     if whom.requests_per_minute is not None:
         minutes.append(asked.calls / whom.requests_per_minute)
     if whom.tokens_per_minute is not None:

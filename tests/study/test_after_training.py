@@ -106,5 +106,5 @@ def test_asking_is_as_slow_as_its_narrowest_limit(terms, seconds):
     from synthdiv.study.preview import asking_hours
 
     asked = Asked(stages=(StagePlan("s", 100, 0, 10_000, 90_000, 90_000, None, None, False),))
-    found = asking_hours(LLMConfig(**({"backend": "openai"} | terms)), asked, 50)
+    found = asking_hours(LLMConfig(**({"backend": "openai"} | terms)), asked)
     assert found == pytest.approx(seconds / 3600)
