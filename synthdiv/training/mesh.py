@@ -99,6 +99,8 @@ def join_processes() -> None:
     """
     import os
 
+    # It would take SIGTERM away from the command, and the loop agrees on its own when to stop.
+    jax.config.update("jax_enable_preemption_service", False)
     names = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
     given = [os.environ.get(name, "") for name in names]
     try:
