@@ -14,9 +14,10 @@ batch that fits.
 
 from absl import flags
 
-from synthdiv import cli
+from synthdiv import cli, device_flags
 
 FLAGS = cli.command(__doc__)
+device_flags.define(FLAGS)
 flags.DEFINE_string(
     "init_from", None, "Weights to start from, instead of random ones.", flag_values=FLAGS
 )
@@ -49,7 +50,8 @@ def main() -> None:
         wandb=FLAGS.wandb,
     )
     if FLAGS.dry_run:
-        print(training.plan_pretrain(settings, FLAGS.workdir, FLAGS.init_from))
+        target = device_flags.target(FLAGS)
+        print(training.plan_pretrain(settings, FLAGS.workdir, FLAGS.init_from, target))
         return
     cli.required(FLAGS, "workdir")
     span = training.step_span(FLAGS.profile_steps)

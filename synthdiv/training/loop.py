@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from jax.sharding import Mesh
+from jax.sharding import AbstractMesh, Mesh
 
 import synthdiv
 from synthdiv.data import Batches
@@ -51,7 +51,7 @@ class Run:
         model: the model's sizes.
         data: its batches.
         steps: the length of the whole run, in updates.
-        mesh: of devices.
+        mesh: of devices; an abstract one, where the run is only planned.
         tokenizer: directory of the tokenizer's files, copied into every checkpoint.
         first_params: given the shardings of the parameters, returns the weights that a new run
             starts from; None: random ones.
@@ -68,7 +68,7 @@ class Run:
     model: ModelConfig
     data: Batches
     steps: int
-    mesh: Mesh
+    mesh: Mesh | AbstractMesh
     tokenizer: Path
     first_params: Callable[[Any], Any] | None = None
     init_from: str = ""
@@ -91,7 +91,8 @@ class Run:
         if self.validation is not None:
             self.validation.check(data)
         check_fits(model, self.mesh, self.config.batch_size, self.config.accumulate)
-        backend_of(model, data.sequence_length)
+        if isinstance(self.mesh, Mesh):  # for devices that are not here, the plan asks
+            backend_of(model, data.sequence_length)
 
     @property
     def step(self) -> StepConfig:
@@ -138,7 +139,7 @@ def train(run: Run, workdir: Path) -> Path:
         stack.callback(run.data.close)
         state, saved, skipped, best = _first_state(run, checkpoints, workdir)
         number, end = max(saved, 0), min(run.steps, config.max_steps or run.steps)
-        say(backend_of(run.model, run.data.sequence_length))
+        say(backend_of(run.model, run.data.sequence_length)[1])
         train_step = compiled_step(run.step, run.mesh)
         log = None
         if jax.process_index() == 0:  # one process writes for all
