@@ -30,7 +30,7 @@ def define(values: flags.FlagValues) -> None:
     flags.DEFINE_bool(
         "compile",
         False,
-        "Ask the compiler for the memory, instead of estimating it; minutes for large models.",
+        "Ask the compiler for the memory on the devices at hand; minutes for large models.",
         flag_values=values,
     )
 
@@ -39,6 +39,6 @@ def target(values: flags.FlagValues) -> "Target":
     """Returns what they say."""
     from synthdiv.training import Target
 
-    return Target(
-        values.device, values.devices, values.mfu, values.device_table, values["compile"].value
-    )
+    asked = ("device", "devices", "mfu", "device_table", "compile")
+    device, count, mfu, table, ask = (values[name].value for name in asked)
+    return Target(device, count, mfu, table, ask)

@@ -8,8 +8,8 @@ directory that `synthdiv tokenize` wrote and its effective tokens. With --init_f
 from the weights of CHECKPOINT (one of ours, a workdir, a Hugging Face Llama); where the config
 binds no sizes of the model, they are its. DIR gets checkpoints/, metrics.jsonl and tensorboard/.
 Interrupted (or sent SIGTERM: it saves first and exits with 75) and run again, it goes on where it
-was, on any number of devices. --dry_run prints parameters, FLOPs, memory a device and the largest
-batch that fits.
+was, on any number of devices. --dry_run prints what it would take in parameters, FLOPs, memory,
+time and money, here or with --device=h100 --devices=64, and what would fit where this does not.
 """
 
 from absl import flags

@@ -5,7 +5,7 @@
 CHECKPOINT is one of ours, a workdir of `synthdiv pretrain` (its newest checkpoint is taken), or a
 Hugging Face Llama, here or as ORG/NAME on the hub. A FILE holds Alpaca, FLAN, ShareGPT or
 chat-messages rows. DIR is written, and the run goes on after an interruption, as with `synthdiv
-pretrain`. --dry_run prints parameters, FLOPs, memory a device and the largest batch that fits.
+pretrain`. --dry_run prints what it would take, here or on the devices that --device names.
 """
 
 from absl import flags

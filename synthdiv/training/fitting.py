@@ -5,13 +5,14 @@ from collections.abc import Iterator
 
 from synthdiv.errors import UserError
 from synthdiv.training.hardware import Device
-from synthdiv.training.memory import estimate
+from synthdiv.training.memory import estimate, state_bytes
 from synthdiv.training.mesh import MeshConfig, abstract_mesh, check_fits
 from synthdiv.training.step import StepConfig
 
 USABLE = 0.92  # share of a device's memory; the allocator and the libraries take the rest
 _REMAT = ("mlp", "full")  # in the order of what they cost
 _MOST_DEVICES = 4096
+_MOST_TENSOR = 8
 
 
 def fitting(
@@ -31,12 +32,13 @@ def fitting(
         batch_size: sequences in one update.
         length: tokens a sequence.
     """
-    assert device.memory is not None
     for layout in _meshes(mesh, device, count):
         try:
             made = abstract_mesh(layout, count)
             check_fits(config.model, made, batch_size)
         except UserError:
+            continue
+        if state_bytes(config, made) > USABLE * device.memory:
             continue
         rows = made.shape["data"] * made.shape["fsdp"]
         for remat in dict.fromkeys((config.model.remat, *_REMAT)):
@@ -69,7 +71,7 @@ def _meshes(asked: MeshConfig, device: Device, count: int) -> Iterator[MeshConfi
     if asked.slices > 1:  # what the network joins is the user's to say
         return
     near = max(n for n in _divisors(count) if n <= device.linked)
-    for tensor in _divisors(near):
+    for tensor in (n for n in _divisors(near) if n <= _MOST_TENSOR):
         for fsdp in _divisors(count // tensor):
             if tensor * fsdp < near:
                 continue

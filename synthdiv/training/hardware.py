@@ -31,7 +31,7 @@ def check_mfu(mfu: float) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Device:
-    """One accelerator; None is what nobody says.
+    """One accelerator; None is what nobody says, and so is 0 of a device at hand.
 
     Attributes:
         name: of the row.
@@ -47,8 +47,8 @@ class Device:
     """
 
     name: str
-    bf16_flops: float | None
-    memory: float | None
+    bf16_flops: float
+    memory: float
     bandwidth: float | None = None
     link: float | None = None
     linked: int = 1

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from jax.sharding import AbstractMesh, Mesh
+from jax.sharding import Mesh
 
 import synthdiv
 from synthdiv.data import Batches
@@ -51,7 +51,7 @@ class Run:
         model: the model's sizes.
         data: its batches.
         steps: the length of the whole run, in updates.
-        mesh: of devices; an abstract one, where the run is only planned.
+        mesh: of devices.
         tokenizer: directory of the tokenizer's files, copied into every checkpoint.
         first_params: given the shardings of the parameters, returns the weights that a new run
             starts from; None: random ones.
@@ -61,14 +61,14 @@ class Run:
         profile_steps: (first, last) steps that the profiler records into workdir/profile.
 
     Raises:
-        UserError: data, model, mesh and attention do not fit each other.
+        UserError: data, model and mesh do not fit each other.
     """
 
     config: RunConfig
     model: ModelConfig
     data: Batches
     steps: int
-    mesh: Mesh | AbstractMesh
+    mesh: Mesh
     tokenizer: Path
     first_params: Callable[[Any], Any] | None = None
     init_from: str = ""
@@ -91,8 +91,6 @@ class Run:
         if self.validation is not None:
             self.validation.check(data)
         check_fits(model, self.mesh, self.config.batch_size, self.config.accumulate)
-        if isinstance(self.mesh, Mesh):  # for devices that are not here, the plan asks
-            backend_of(model, data.sequence_length)
 
     @property
     def step(self) -> StepConfig:

@@ -60,6 +60,12 @@ class Memory:
 
 def state_bytes(config: StepConfig, mesh: Mesh | AbstractMesh) -> int:
     """Returns the bytes a device of parameters and optimizer."""
+    plain = dataclasses.replace(config.model, remat="none")  # how a step is computed is all one
+    return _state_bytes(dataclasses.replace(config, model=plain, accumulate=1), mesh)
+
+
+@functools.lru_cache(maxsize=256)
+def _state_bytes(config: StepConfig, mesh: Mesh | AbstractMesh) -> int:
     return sum(
         math.prod(a.sharding.shard_shape(a.shape)) * a.dtype.itemsize
         for a in jax.tree.leaves(abstract_state(config, mesh))

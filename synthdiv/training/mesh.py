@@ -82,10 +82,6 @@ def abstract_mesh(config: MeshConfig, devices: int) -> AbstractMesh:
     return AbstractMesh(sizes, MESH_AXES, axis_types=(AxisType.Auto,) * 3)
 
 
-# Of a run that is only planned: every batch and model fits it.
-ANY = abstract_mesh(MeshConfig(), 1)
-
-
 def _hybrid(
     devices: list[jax.Device], slices: int, data: int, fsdp: int, tensor: int
 ) -> np.ndarray:

@@ -43,7 +43,8 @@ class Target:
         devices: how many; 0: those at hand, or one of those named.
         mfu: the share of their peak that training is taken to reach.
         table: a file of devices beside ours.
-        compile: whether the compiler is asked for the memory; minutes for a large model.
+        compile: whether the compiler is asked for the memory; minutes for a large model, and for
+            the devices at hand alone.
     """
 
     device: str = ""
@@ -54,6 +55,11 @@ class Target:
 
     def __post_init__(self) -> None:
         check_mfu(self.mfu)
+        if self.compile and (self.device or self.devices):
+            raise UserError(
+                "`compile` asks the compiler of the devices at hand: leave `device` and `devices` "
+                "out, or see benchmarks/programs.py, which compiles for some that are not here"
+            )
 
     @property
     def count(self) -> int:
@@ -75,7 +81,7 @@ class Target:
         if capacity is None and here.platform == "cpu":
             shared = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
             capacity = shared / len(jax.local_devices())
-        return Device(here.device_kind, None, capacity)
+        return Device(here.device_kind, 0, capacity or 0)
 
 
 def plan(
@@ -123,7 +129,7 @@ def plan(
     figures = _cost(config, made, mesh.slices, batch_size, length, steps, device, target.mfu)
     memory = _compiled if target.compile else _estimated
     figures |= memory(config, mesh, made, batch_size, length, device)
-    capacity = device.memory
+    capacity = device.memory or None
     figures["memory_per_device"] = capacity
     figures["fits"] = None if capacity is None else figures["bytes_per_device"] <= USABLE * capacity
     facts = _in_words(figures, device, target)
@@ -173,7 +179,7 @@ def _cost(
     """What the run takes beside memory."""
     model, tokens = config.model, steps * batch_size * length
     flops, by_6nd = tokens * model.flops_per_token(length), 6 * model.parameters * tokens
-    rate = device.bf16_flops and mfu * device.bf16_flops * mesh.size
+    rate = mfu * device.bf16_flops * mesh.size or None
     hours = rate and flops / rate / 3600
     sent = traffic.sent_bytes(config, mesh, batch_size, length)
     return {
@@ -213,7 +219,7 @@ def _estimated(
     memory = estimate(config, mesh, batch_size, length, device.platform)
     rows = mesh.shape["data"] * mesh.shape["fsdp"]
     largest = None
-    if device.memory is not None:
+    if device.memory:
         largest = rows * memory.most_sequences(USABLE * device.memory)
     return {
         "memory": dataclasses.asdict(memory),
@@ -241,7 +247,7 @@ def _compiled(
     state, a_sequence = state_bytes(config, mesh), max(two - one, 1)
     sequences = batch_size // (rows * config.accumulate)
     largest = None
-    if device.memory is not None:
+    if device.memory:
         room = USABLE * device.memory - state - (one - a_sequence)
         largest = max(0, int(room // a_sequence)) * rows
     return {

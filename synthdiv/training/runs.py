@@ -8,22 +8,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jax
-from jax.sharding import AbstractMesh
+from jax.sharding import Mesh
 
 from synthdiv.data import tokenizer_files
 from synthdiv.data.chat import TEMPLATE_FILE
 from synthdiv.errors import UserError
 from synthdiv.files import atomic_path, output_dir, read_json, write_json, write_text
 from synthdiv.model import weights
+from synthdiv.model.config import ModelConfig
 from synthdiv.plans import Plan
 from synthdiv.progress import say
 from synthdiv.training import initial
-from synthdiv.training.config import PretrainConfig, SFTConfig
+from synthdiv.training.config import PretrainConfig, RunConfig, SFTConfig
 from synthdiv.training.host import prepare
 from synthdiv.training.loop import Run, train
-from synthdiv.training.mesh import ANY, make_mesh
+from synthdiv.training.mesh import MeshConfig, make_mesh
 from synthdiv.training.plan import Target, plan, too_large
-from synthdiv.training.step import StepConfig
+from synthdiv.training.step import StepConfig, backend_of
 from synthdiv.training.storage import told_in_one_line
 from synthdiv.training.validation import held_out
 from synthdiv.training.work import check, claimed, fine_tuning, pretraining
@@ -82,7 +83,7 @@ def plan_pretrain(
     config, checkpoint = _continued(config, init_from)
     sources = [Path(directory) for directory, _ in config.mixture.sources]
     if not config.tokens or any(directory.exists() for directory in sources):
-        run = _open_pretrain(config, checkpoint, ANY)
+        run = _open_pretrain(config, checkpoint, planned=True)
         if workdir is not None:
             check(Path(workdir), pretraining(config, run.data, run.steps, checkpoint))
         return _plan(run, target)
@@ -151,7 +152,7 @@ def plan_sft(
     checkpoint, config = _begin(config, init_from)
     if workdir is not None:
         check(Path(workdir), fine_tuning(config, checkpoint, inputs, config.template))
-    return _plan(_open_sft(config, checkpoint, inputs, ANY), target)
+    return _plan(_open_sft(config, checkpoint, inputs, planned=True), target)
 
 
 def _begin(config: SFTConfig, init_from: str | Path) -> tuple[Path, SFTConfig]:
@@ -220,10 +221,7 @@ def _continued(
     return dataclasses.replace(config, model=model), checkpoint
 
 
-def _open_pretrain(
-    config: PretrainConfig, checkpoint: Path | None, mesh: AbstractMesh | None = None
-) -> Run:
-    """Opens the data of a run on `mesh`; None: on this machine's devices."""
+def _open_pretrain(config: PretrainConfig, checkpoint: Path | None, planned: bool = False) -> Run:
     from synthdiv.data import batches
 
     data = batches(
@@ -245,7 +243,7 @@ def _open_pretrain(
         config.model,
         data,
         steps,
-        make_mesh(config.mesh) if mesh is None else mesh,
+        _mesh(config, config.model, data.sequence_length, planned),
         data.tokenizer_dir,
         first_params=params,
         init_from=str(checkpoint or ""),
@@ -254,7 +252,7 @@ def _open_pretrain(
 
 
 def _open_sft(
-    config: SFTConfig, checkpoint: Path, inputs: Sequence[Path], mesh: AbstractMesh | None = None
+    config: SFTConfig, checkpoint: Path, inputs: Sequence[Path], planned: bool = False
 ) -> Run:
     from synthdiv.data import load_tokenizer, sft_batches
 
@@ -281,9 +279,17 @@ def _open_sft(
     )
     params, devices = (
         initial.params_of(checkpoint, model),
-        make_mesh(config.mesh) if mesh is None else mesh,
+        _mesh(config, config.model, data.sequence_length, planned),
     )
     return Run(config, model, data, data.steps, devices, tokenizer, params, str(checkpoint))
+
+
+def _mesh(config: RunConfig, model: ModelConfig, length: int, planned: bool) -> Mesh:
+    """The devices of a run; where it is only planned, one, which every model and batch divides."""
+    if planned:
+        return make_mesh(MeshConfig(), jax.devices()[:1])
+    backend_of(model, length)
+    return make_mesh(config.mesh)
 
 
 def _start(run: Run, workdir: Path) -> Path:
