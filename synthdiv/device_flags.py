@@ -39,6 +39,6 @@ def target(values: flags.FlagValues) -> "Target":
     """Returns what they say."""
     from synthdiv.training import Target
 
-    asked = ("device", "devices", "mfu", "device_table", "compile")
-    device, count, mfu, table, ask = (values[name].value for name in asked)
-    return Target(device, count, mfu, table, ask)
+    return Target(
+        values.device, values.devices, values.mfu, values.device_table, compile=values.compile
+    )

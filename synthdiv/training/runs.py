@@ -277,11 +277,9 @@ def _open_sft(
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
-    params, devices = (
-        initial.params_of(checkpoint, model),
-        _mesh(config, config.model, data.sequence_length, planned),
-    )
-    return Run(config, model, data, data.steps, devices, tokenizer, params, str(checkpoint))
+    mesh = _mesh(config, model, data.sequence_length, planned)
+    params = initial.params_of(checkpoint, model)
+    return Run(config, model, data, data.steps, mesh, tokenizer, params, str(checkpoint))
 
 
 def _mesh(config: RunConfig, model: ModelConfig, length: int, planned: bool) -> Mesh:
