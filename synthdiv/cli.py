@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, NoReturn
 from absl import flags
 
 from synthdiv import config as configuration
+from synthdiv import places
 from synthdiv.errors import Paused, UserError, closest, needs_extra
 
 if TYPE_CHECKING:
@@ -267,7 +268,8 @@ def run(
             print(values.__dict__["__doc"].strip() + "\n" + values.get_help())
             sys.exit(0)
         _hear_interrupts()
-        main()
+        with places.local(values, values.dry_run):
+            main()
         sys.stdout.flush()
     except UserError as error:
         _exit(2, f"error: {_with_flags(str(error), values)}")

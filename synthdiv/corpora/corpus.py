@@ -13,6 +13,9 @@ from synthdiv.corpora import sources
 from synthdiv.corpora.text import RowText
 from synthdiv.errors import UserError, closest
 from synthdiv.progress import say
+from synthdiv.storage import Passage, RemoteFile, is_remote
+
+_HEAD = 1 << 16  # bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,6 +104,8 @@ class Corpus:
         Raises:
             UserError: `output` is that directory, or inside it.
         """
+        if is_remote(self.origin):
+            return  # what is written there has a working copy, apart from all
         own = output.resolve()
         for path in (self.path, *map(Path, glob.glob(self.origin, recursive=True))):
             if path.is_dir() and own.is_relative_to(path.resolve()):
@@ -164,9 +169,7 @@ class Corpus:
             return self.sha256
         digest = hashlib.sha256()
         for shard in self._source.shards:
-            with shard.open("rb") as file:
-                head = repr((shard.name, shard.stat().st_size, file.read(1 << 16)))
-            digest.update(head.encode())
+            digest.update(repr((shard.name, *_beginning(shard))).encode())
         if self.text_template is not None:
             digest.update(self.text_template.encode())
         return digest.hexdigest()
@@ -181,8 +184,7 @@ class Corpus:
             return self.sha256
         digest = hashlib.sha256()
         for shard in self._source.shards:
-            with shard.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
+            digest.update(_sha256(shard))
         return digest.hexdigest()
 
     def take(self, indices: Sequence[int]) -> list[Document]:
@@ -196,3 +198,22 @@ class Corpus:
             if index >= last:
                 break
         return [found[int(i)] for i in indices]
+
+
+def _beginning(shard: Path | RemoteFile) -> tuple[int, bytes]:
+    """A file's size and first bytes."""
+    if isinstance(shard, RemoteFile):
+        return shard.size, shard.head(_HEAD)
+    with shard.open("rb") as file:
+        return shard.stat().st_size, file.read(_HEAD)
+
+
+def _sha256(shard: Path | RemoteFile) -> bytes:
+    """Of a file's bytes; of one in a store as its writer says, which whoever reads it verifies."""
+    if isinstance(shard, RemoteFile):
+        if shard.sha256 is not None:
+            return bytes.fromhex(shard.sha256)
+        with Passage(keep=False).reading(shard) as path:
+            return _sha256(path)
+    with shard.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()

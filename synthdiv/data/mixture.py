@@ -20,6 +20,7 @@ from synthdiv.corpora.names import tell_apart
 from synthdiv.data.packing import Sequences
 from synthdiv.data.token_source import TokenSource
 from synthdiv.errors import UserError, closest
+from synthdiv.storage import fetch
 
 _ENDLESS = 1 << 48  # batches; Grain wants a length
 
@@ -362,6 +363,7 @@ def _entry(entry: Any) -> tuple[str, float | None]:
 
 
 def _open(path: str) -> TokenSource:
+    path = str(fetch(path))
     if not Path(path).is_dir():
         parent = Path(path).parent
         near = map(str, parent.iterdir()) if parent.is_dir() else ()

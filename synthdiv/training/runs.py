@@ -17,6 +17,7 @@ from synthdiv.files import atomic_path, output_dir, read_json, write_json, write
 from synthdiv.model import weights
 from synthdiv.plans import Plan
 from synthdiv.progress import say
+from synthdiv.storage import fetch, is_remote
 from synthdiv.training import initial
 from synthdiv.training.config import PretrainConfig, SFTConfig
 from synthdiv.training.host import prepare
@@ -79,8 +80,8 @@ def plan_pretrain(
         UserError: what `pretrain` would refuse, with that workdir.
     """
     config, checkpoint = _continued(config, init_from)
-    sources = [Path(directory) for directory, _ in config.mixture.sources]
-    if not config.tokens or any(directory.exists() for directory in sources):
+    sources = [directory for directory, _ in config.mixture.sources]
+    if not config.tokens or any(is_remote(each) or Path(each).exists() for each in sources):
         run = _open_pretrain(config, checkpoint)
         if workdir is not None:
             check(Path(workdir), pretraining(config, run.data, run.steps, checkpoint))
@@ -164,10 +165,11 @@ def _begin(config: SFTConfig, init_from: str | Path) -> tuple[Path, SFTConfig]:
 
 def _paths(input: str | Path | Sequence[str | Path]) -> list[Path]:
     given = [input] if isinstance(input, str | Path) else list(input)
-    for path in given:
-        if not Path(path).exists():
+    paths = [fetch(path) for path in given]
+    for path in paths:
+        if not path.exists():
             raise UserError(f"no instruction data {str(path)!r}")
-    return [Path(path) for path in given]
+    return paths
 
 
 def export(checkpoint: str | Path, output: str | Path, dtype: str = "float32") -> Path:
