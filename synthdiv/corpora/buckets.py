@@ -10,7 +10,8 @@ from synthdiv.corpora.names import corpus_name
 from synthdiv.corpora.sources import Source
 from synthdiv.errors import UserError
 from synthdiv.storage import Passage, RemoteFile, fetch, listing, parse
-from synthdiv.storage.stores import Address, store
+from synthdiv.storage.addresses import Address
+from synthdiv.storage.stores import store
 
 _KEPT = 10 << 30  # bytes of a corpus that is kept in the cache; a larger one passes through
 _WHOLE = ("manifest.json", "partial.json")  # one of which lies in a corpus of ours that was left

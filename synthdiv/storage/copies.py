@@ -20,7 +20,8 @@ from synthdiv.errors import UserError
 from synthdiv.processes import alive, this_machine
 from synthdiv.progress import say
 from synthdiv.storage import ledger
-from synthdiv.storage.stores import Address, Digest, is_remote, parse, store, version
+from synthdiv.storage.addresses import Address, is_remote, parse
+from synthdiv.storage.stores import Digest, store, version
 
 AT_ONCE = 4  # objects
 

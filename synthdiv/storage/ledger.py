@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from synthdiv.errors import UserError
-from synthdiv.storage.stores import Address, Digest, Store
+from synthdiv.storage.addresses import Address
+from synthdiv.storage.stores import Digest, Store
 
 LEDGER = ".synthdiv-objects.json"
 LOCK = ".synthdiv-lock"

@@ -15,7 +15,8 @@ from synthdiv.errors import UserError
 from synthdiv.processes import alive, this_machine
 from synthdiv.progress import say
 from synthdiv.storage import ledger
-from synthdiv.storage.stores import Address, Store
+from synthdiv.storage.addresses import Address
+from synthdiv.storage.stores import Store
 
 LEASE_S = 600.0  # after which a holder on another machine that gives no sign is taken for dead
 

@@ -1,7 +1,6 @@
-"""Object stores: addresses, and objects put and got whole, with patience, each verified.
+"""Object stores: objects put and got whole, with patience, each verified.
 
-A store is reached through fsspec. Credentials are the store's own, out of the environment; an
-address that holds any is refused without being shown.
+A store is reached through fsspec, with the store's own credentials, out of the environment.
 """
 
 import base64
@@ -19,13 +18,10 @@ from typing import Any, TypeVar
 
 from synthdiv.errors import Paused, UserError, first_line
 from synthdiv.progress import say
+from synthdiv.storage.addresses import SCHEMES, Address
 
 V = TypeVar("V")
 
-# Scheme -> the package that reads it, and the extra that brings the package.
-SCHEMES = {"s3": ("s3fs", "s3"), "gs": ("gcsfs", "gcs"), "hf": ("huggingface_hub", "hub")}
-
-_ADDRESS = re.compile(r"(?P<scheme>[A-Za-z0-9]+)://(?P<rest>.*)", re.DOTALL)
 _TRIES = 8
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 16.0  # so that all tries take about a minute
 _PART = 64 << 20  # bytes of a part of a large upload; S3 takes 10,000 parts
@@ -58,66 +54,6 @@ class Digest:
     bytes: int
     sha256: str
     md5: str | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Address:
-    """Where an object, or a directory of objects, lies.
-
-    Attributes:
-        scheme: a key of `SCHEMES`.
-        path: bucket and key, without a slash at either end.
-    """
-
-    scheme: str
-    path: str
-
-    def __str__(self) -> str:
-        return f"{self.scheme}://{self.path}"
-
-    @property
-    def name(self) -> str:
-        return self.path.rpartition("/")[2]
-
-    @property
-    def parent(self) -> "Address":
-        return Address(self.scheme, self.path.rpartition("/")[0])
-
-    def __truediv__(self, name: str) -> "Address":
-        return Address(self.scheme, f"{self.path}/{name}")
-
-    @property
-    def within_bucket(self) -> bool:
-        """Whether it names more than a bucket."""
-        return "/" in self.path
-
-
-def is_remote(given: object) -> bool:
-    """Whether a value is the address of something in a store, rather than a path."""
-    found = _ADDRESS.match(given) if isinstance(given, str) else None
-    return found is not None and found["scheme"].lower() in SCHEMES
-
-
-def parse(given: str) -> Address:
-    """Reads an address.
-
-    Raises:
-        UserError: it is none, or holds a password or a signature, which are not repeated.
-    """
-    found = _ADDRESS.fullmatch(given)
-    if found is None or found["scheme"].lower() not in SCHEMES:
-        known = ", ".join(f"{scheme}://" for scheme in SCHEMES)
-        raise UserError(f"{given!r} is no address of a store; known: {known}")
-    scheme, rest = found["scheme"].lower(), found["rest"]
-    if "@" in rest.partition("/")[0] or "?" in rest or "#" in rest:
-        raise UserError(
-            f"an address {scheme}://... holds a password, a signature or a query: leave it out; "
-            "credentials come from the environment"
-        )
-    parts = rest.rstrip("/").split("/")
-    if not all(parts) or {".", ".."} & set(parts) or not rest.isprintable():
-        raise UserError(f"{given!r} is no address: {scheme}://BUCKET/NAME/...")
-    return Address(scheme, "/".join(parts))
 
 
 def words(error: BaseException) -> str:
@@ -190,9 +126,7 @@ class Store:
     def create(self, address: Address, content: bytes) -> bool:
         """Puts a small object if there is none; returns whether it was put."""
         try:
-            self._sent(
-                address, lambda: self._files.pipe_file(address.path, content, mode="create")
-            )
+            self._sent(address, lambda: self._files.pipe_file(address.path, content, mode="create"))
         except FileExistsError:
             return self.read(address) == content  # a try whose answer was lost may have put it
         return True

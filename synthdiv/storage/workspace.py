@@ -24,11 +24,12 @@ from pathlib import Path
 
 from synthdiv.errors import Paused, UserError, first_line
 from synthdiv.progress import say
-from synthdiv.storage import ledger, stores
+from synthdiv.storage import ledger
+from synthdiv.storage.addresses import Address, is_remote, parse
 from synthdiv.storage.copies import AT_ONCE, cache, cached, hidden
 from synthdiv.storage.ledger import Ledger
 from synthdiv.storage.lock import Held, Lock
-from synthdiv.storage.stores import Address, Away, Digest, Store, digest_copy
+from synthdiv.storage.stores import Away, Digest, Store, digest_copy, store
 
 _EVERY_S = 15.0  # between two looks, at least, and
 _SHARE = 10  # times as long as a look took
@@ -46,7 +47,7 @@ def check_output(given: str) -> Address:
     Raises:
         UserError: nothing can be written there.
     """
-    address = stores.parse(given)
+    address = parse(given)
     if address.scheme == "hf":
         raise UserError(
             f"{address}: hf:// is only read; write to a directory or a bucket, and upload that "
@@ -68,11 +69,11 @@ def workspace(given: str | Path) -> Iterator[Path]:
         UserError: nothing can be written there, or others write there.
         Away: the store does not answer; all is kept here, and the same work goes on from it.
     """
-    if not stores.is_remote(given):
+    if not is_remote(given):
         yield Path(given)
         return
     address = check_output(str(given))
-    source = stores.store(address)
+    source = store(address)
     lock = Lock(source, address)
     try:
         copy = WorkingCopy(source, address)
