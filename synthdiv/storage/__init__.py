@@ -1,7 +1,7 @@
 """Storage of any kind: what lies in `s3://`, `gs://` and `hf://`, read and written."""
 
 from synthdiv.storage.addresses import is_remote, parse
-from synthdiv.storage.copies import Passage, RemoteFile, fetch, glimpse, is_copy, listing
+from synthdiv.storage.copies import Passage, RemoteFile, fetch, glimpse, is_copy, listing, told
 from synthdiv.storage.stores import Away, Damaged
 from synthdiv.storage.workspace import check_output, workspace
 
@@ -17,5 +17,6 @@ __all__ = [
     "is_remote",
     "listing",
     "parse",
+    "told",
     "workspace",
 ]

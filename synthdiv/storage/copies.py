@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -20,10 +21,11 @@ from synthdiv.errors import UserError
 from synthdiv.processes import alive, this_machine
 from synthdiv.progress import say
 from synthdiv.storage import ledger
-from synthdiv.storage.addresses import Address, is_remote, parse
+from synthdiv.storage.addresses import SCHEMES, Address, is_remote, parse
 from synthdiv.storage.stores import Digest, store, version
 
 AT_ONCE = 4  # objects
+_CHECKPOINT = re.compile(r"((?:.*/)?checkpoints/)(\d+)/")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,6 +127,7 @@ def fetch(given: str | Path) -> Path:
     target = cached("read", address)
     if "" in objects:
         return copy_of(objects[""])
+    objects = _newest(objects)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         list(pool.map(copy_of, objects.values()))
     for path in target.rglob("*"):
@@ -132,6 +135,29 @@ def fetch(given: str | Path) -> Path:
         if path.is_file() and name not in objects and not hidden(name):
             path.unlink()  # of an earlier state
     return target
+
+
+def _newest(objects: Mapping[str, RemoteFile]) -> dict[str, RemoteFile]:
+    """Without checkpoints that have a newer one beside them: each may be many gigabytes."""
+    found = {name: _CHECKPOINT.match(name) for name in objects}
+    newest: dict[str, int] = {}
+    for one in filter(None, found.values()):
+        newest[one[1]] = max(newest.get(one[1], 0), int(one[2]))
+    return {
+        name: objects[name]
+        for name, one in found.items()
+        if one is None or int(one[2]) == newest[one[1]]
+    }
+
+
+def told(path: str | Path) -> str:
+    """A path as it is, or the address that it is a local copy of."""
+    with contextlib.suppress(ValueError):
+        kind, *parts = Path(path).absolute().relative_to(cache()).parts
+        scheme, *rest = parts[1:] if kind == "written" else parts
+        if scheme in SCHEMES:
+            return f"{scheme}://{'/'.join(rest)}"
+    return str(path)
 
 
 def is_copy(path: Path) -> bool:

@@ -151,7 +151,8 @@ class WorkingCopy:
         settled = _settled(found, began)
         changed = [name for name in settled if found[name] != self._seen.get(name)]
         objects = {name: one for name, one in self.listed.objects.items() if name in found}
-        if not changed and len(objects) == len(self.listed.objects):
+        lost = [name for name in self.listed.objects if name not in objects]
+        if not changed and not lost:
             return
         if not self._listed_there:
             self._list(Ledger({}))
@@ -170,7 +171,6 @@ class WorkingCopy:
                     put |= job.result()
             for name in sorted(commits, key=lambda name: found[name][1]):
                 put |= self._put_new(name, Path(spool))
-        lost = [name for name in self.listed.objects if name not in objects]
         self._list(Ledger(objects | put))
         kept = {name: seen for name, seen in self._seen.items() if name in found}
         self._seen = kept | {name: found[name] for name in put}

@@ -17,7 +17,7 @@ from synthdiv.files import atomic_path, output_dir, read_json, write_json, write
 from synthdiv.model import weights
 from synthdiv.plans import Plan
 from synthdiv.progress import say
-from synthdiv.storage import fetch, is_remote
+from synthdiv.storage import fetch, is_remote, told
 from synthdiv.training import initial
 from synthdiv.training.config import PretrainConfig, SFTConfig
 from synthdiv.training.host import prepare
@@ -244,7 +244,7 @@ def _open_pretrain(config: PretrainConfig, checkpoint: Path | None) -> Run:
         make_mesh(config.mesh),
         data.tokenizer_dir,
         first_params=params,
-        init_from=str(checkpoint or ""),
+        init_from=told(checkpoint) if checkpoint else "",
         validation=held_out(config),
     )
 
@@ -274,7 +274,7 @@ def _open_sft(config: SFTConfig, checkpoint: Path, inputs: Sequence[Path]) -> Ru
         process_count=jax.process_count(),
     )
     params, mesh = initial.params_of(checkpoint, model), make_mesh(config.mesh)
-    return Run(config, model, data, data.steps, mesh, tokenizer, params, str(checkpoint))
+    return Run(config, model, data, data.steps, mesh, tokenizer, params, told(checkpoint))
 
 
 def _start(run: Run, workdir: Path) -> Path:
