@@ -149,7 +149,7 @@ class Store:
         """
         options = {"chunksize": _PART, "max_concurrency": 2} if self.scheme == "s3" else {}
         for _ in range(_TRIES):
-            self._asked(address, lambda: self._files.put_file(str(source), address.path, **options))
+            self._sent(address, lambda: self._files.put_file(str(source), address.path, **options))
             if self._holds(address, digest):
                 return
         raise Away(f"{address} holds other bytes than were written there")
