@@ -94,6 +94,7 @@ DEV = [
     "flask>=3.1",  # with flask-cors, what moto's server needs
     "flask-cors>=6.0",
     "moto[s3]>=5.2",
+    "kubeflow-trainer-api>=2.3",  # the published API of JobSet and Kubernetes, as models
     "mypy>=2.0",
     "nbclient>=0.10",
     "pandas>=2.2",

@@ -1,26 +1,37 @@
-"""Whether a process that left its number in a file is still there."""
+"""Processes that work for another one, and end when that ends, however it ends."""
 
+import multiprocessing
 import os
-import socket
-from pathlib import Path
+import threading
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 
 
-def this_machine() -> str:
-    """This machine since its last start, and where its process ids mean anything."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        space = os.readlink("/proc/self/ns/pid")
-    except OSError:
-        boot = space = ""
-    return f"{socket.gethostname()} {boot} {space}"
+def end_with_parent() -> None:
+    """Has this process end with the one that started it: a killed one cannot tell its workers."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "this process was not started by another one"
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
-def alive(pid: int) -> bool:
-    """Whether a process of this machine has that number."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+def worker_pool(processes: int, begin: Callable[..., None], *given: object) -> ProcessPoolExecutor:
+    """Returns workers that end with this process.
+
+    Args:
+        processes: how many.
+        begin: what each calls first, with what is `given`.
+    """
+    # Not fork: the caller may have started threads, such as JAX's, which do not survive it.
+    spawn = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(processes, spawn, partial(_begin, begin, *given))
+
+
+def _begin(begin: Callable[..., None], *given: object) -> None:
+    end_with_parent()
+    begin(*given)

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import glob
 import hashlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +14,7 @@ from synthdiv.corpora import sources
 from synthdiv.corpora.text import RowText
 from synthdiv.errors import UserError, closest
 from synthdiv.progress import say
-from synthdiv.storage import Passage, RemoteFile, is_remote
+from synthdiv.storage import Passage, RemoteFile
 
 _HEAD = 1 << 16  # bytes
 
@@ -98,19 +99,14 @@ class Corpus:
         """Where a corpus that is on disk lies."""
         return Path(self._source.origin)
 
-    def check_apart(self, output: Path) -> None:
-        """Refuses to write into the directory that the corpus is read from.
-
-        Raises:
-            UserError: `output` is that directory, or inside it.
-        """
-        if is_remote(self.origin):
-            return  # what is written there has a working copy, apart from all
-        own = output.resolve()
-        for path in (self.path, *map(Path, glob.glob(self.origin, recursive=True))):
-            if path.is_dir() and own.is_relative_to(path.resolve()):
-                where = "is" if own == path.resolve() else "is inside"
-                raise UserError(f"output {str(output)!r} {where} the input, {str(path)!r}")
+    @property
+    def places(self) -> list[Path]:
+        """The directories and files that the corpus is read from, as they were given first."""
+        if not self._source.shards:
+            return []
+        given = [self.path] if os.path.exists(self.path) else []
+        shards = [shard for shard in self._source.shards if isinstance(shard, Path)]
+        return [*given, *map(Path, glob.glob(self.origin, recursive=True)), *shards]
 
     def __repr__(self) -> str:
         return f"Corpus({self.origin!r}, columns={list(self.columns)})"

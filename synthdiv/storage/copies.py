@@ -18,7 +18,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from synthdiv.errors import UserError
-from synthdiv.processes import alive, this_machine
+from synthdiv.machine import alive, this_machine
 from synthdiv.progress import say
 from synthdiv.storage import ledger
 from synthdiv.storage.addresses import SCHEMES, Address, is_remote, parse

@@ -12,7 +12,7 @@ import time
 import uuid
 
 from synthdiv.errors import UserError
-from synthdiv.processes import alive, this_machine
+from synthdiv.machine import alive, this_machine
 from synthdiv.progress import say
 from synthdiv.storage import ledger
 from synthdiv.storage.addresses import Address
