@@ -19,7 +19,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol")
 PR_SET_PDEATHSIG = 1  # of prctl(2)
-PATIENCE_S = 600.0  # for anything that a test waits for
+PATIENCE_S = 1800.0  # for anything that a test waits for
 
 CONFIGURATION = """\
 ClusterName=own
