@@ -92,7 +92,7 @@ def sbatch_script(words: list[str], gpus: int, array: int) -> str:
         "--requeue",
         "--open-mode=append",
         *([f"--array=1-{array}{bound}"] if array else []),
-        f"--output={Path(FLAGS.logs).resolve()}/%x-{'%A_%a' if array else '%j'}.log",
+        shlex.quote(f"--output={Path(FLAGS.logs).resolve()}/%x-{'%A_%a' if array else '%j'}.log"),
         *FLAGS.sbatch,
     ]
     most = restarts(words, saves=FLAGS.array > 0)

@@ -118,6 +118,7 @@ def test_mistakes_are_one_line() -> None:
         (PRETRAIN, "--zone is required"),
         ([*FLAGS, "--slices=2", "score", "--input=a"], "score runs as one process"),
         ([*FLAGS, "--array=2", *PRETRAIN], "pretrain has none"),
+        ([*FLAGS, "--export=rm", *PRETRAIN], "write it as NAME=VALUE"),
     ]:
         result = launch("tpu_vm", *arguments)
         assert result.code == 2 and words in result.err and result.err.count("\n") == 1
