@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 
 from synthdiv.curation.examine import Examiner
+from synthdiv.processes import worker_pool
 
 _HERE = 2  # chunks that are examined in this process before others are started
 
@@ -18,13 +17,6 @@ _examiner: Examiner | None = None
 
 def _start_worker(examiner: Examiner) -> None:
     global _examiner
-
-    def leave_with_parent() -> None:  # a parent that is killed cannot tell its workers
-        if parent := multiprocessing.parent_process():
-            parent.join()
-        os._exit(1)
-
-    threading.Thread(target=leave_with_parent, daemon=True).start()
     _examiner = examiner
 
 
@@ -55,13 +47,7 @@ def examine_chunks(
                 yield len(texts)
                 continue
             if pool is None:
-                pool = ProcessPoolExecutor(
-                    processes,
-                    # Not fork: the caller may have started threads, which do not survive it.
-                    mp_context=multiprocessing.get_context("spawn"),
-                    initializer=_start_worker,
-                    initargs=(examiner,),
-                )
+                pool = worker_pool(processes, _start_worker, examiner)
             encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
             pending.append(pool.submit(_examine, number, encoded))
             if len(pending) > 2 * processes:

@@ -6,9 +6,7 @@ processes take to start. The tokens are the same either way.
 
 import collections
 import math
-import multiprocessing
 import os
-import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +15,7 @@ import numpy as np
 
 from synthdiv.data.packing import token_dtype
 from synthdiv.data.tokenizer import Tokenizer, load_tokenizer
+from synthdiv.processes import worker_pool
 
 # Tokens of a chunk's documents one after the other, the number of each, and their sizes in bytes.
 Encoded = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -66,13 +65,6 @@ def _start_worker(directory: str) -> None:
     global _worker_tokenizer
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     os.environ["RAYON_NUM_THREADS"] = "1"
-
-    def leave_with_parent() -> None:  # a parent that is killed cannot tell its workers
-        if parent := multiprocessing.parent_process():
-            parent.join()
-        os._exit(1)
-
-    threading.Thread(target=leave_with_parent, daemon=True).start()
     _worker_tokenizer = load_tokenizer(directory)
 
 
@@ -133,11 +125,5 @@ class Workers:
 
     def _process_pool(self) -> ProcessPoolExecutor:
         if self._others is None:
-            self._others = ProcessPoolExecutor(
-                self._processes,
-                # Not fork: the caller may have started JAX, whose threads do not survive it.
-                mp_context=multiprocessing.get_context("spawn"),
-                initializer=_start_worker,
-                initargs=(str(self._directory),),
-            )
+            self._others = worker_pool(self._processes, _start_worker, str(self._directory))
         return self._others

@@ -49,11 +49,10 @@ def budget(
     Raises:
         UserError: a device that is not known, or a share that is none.
     """
-    from synthdiv.training.flops import peak_of
+    from synthdiv.training.hardware import check_mfu, device_named
 
-    if not 0 < mfu <= 1:
-        raise UserError(f"`mfu={mfu:g}` is no share of a device's peak: it is above 0, at most 1")
-    peak = peak_of(device)
+    check_mfu(mfu)
+    peak = device_named(device).bf16_flops
     tokens = {cell.name: _tokens(cell, written) for cell in study.cells}
     kinds = itertools.product(study.models, study.mixtures)
     lines = [(model, mixture, _line(study, model, mixture)) for model, mixture in kinds]
