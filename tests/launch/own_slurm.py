@@ -152,6 +152,11 @@ class OwnSlurm:
         """What Slurm says of a job, or of all jobs of an array: the values of `scontrol show`."""
         return dict(re.findall(r"(\w+)=(\S*)", self.run("scontrol", "show", "job", number)))
 
+    def seconds(self, number: str) -> int:
+        """For how long a job has been running."""
+        hours, minutes, seconds = self.job(number)["RunTime"].split(":")
+        return (int(hours) * 60 + int(minutes)) * 60 + int(seconds)
+
     def release(self, number: str) -> None:
         """Lets a job that was queued again start at once, and not after Slurm's two minutes."""
         self.wait(

@@ -113,16 +113,20 @@ def test_preempted_and_queued_again_it_ends_in_the_same_bits(
 def test_before_the_time_limit_it_saves_and_is_queued_again(
     slurm: OwnSlurm, settings: Path, tmp_path: Path
 ) -> None:
-    long = pretrain(settings, tmp_path / "again", 10_000_000)
-    limit = ["--time=00:01:00", "--grace=30"]
-    (again,) = slurm.submit(*limit, *TWO_PROCESSES, *long)
-    bounded = pretrain(settings, tmp_path / "once", 10_000_000)
-    (once_only,) = slurm.submit(*limit, "--max_restarts=0", "--gpus_per_node=0", *bounded)
-    assert slurm.ended(once_only) == ("FAILED", "75:0")
+    workdirs = [tmp_path / "again", tmp_path / "once"]
+    endless = [pretrain(settings, workdir, 10_000_000) for workdir in workdirs]
+    (again,) = slurm.submit("--grace=120", *TWO_PROCESSES, *endless[0])
+    (once,) = slurm.submit("--grace=120", "--max_restarts=0", "--gpus_per_node=1", *endless[1])
+    slurm.wait("both to train", lambda: all(map(logged, workdirs)))
+    for job in (again, once):  # the limit comes near, however long it took to start
+        minutes = slurm.seconds(job) // 60 + 3
+        slurm.run("scontrol", "update", f"JobId={job}", f"TimeLimit={minutes}")
+    assert slurm.ended(once) == ("FAILED", "75:0")
     slurm.wait("the job to be queued again", lambda: slurm.job(again)["Restarts"] == "1")
     slurm.run("scancel", again)
-    for workdir in ("again", "once"):
-        assert list((tmp_path / workdir / "checkpoints").iterdir())
+    for job, workdir in zip((again, once), workdirs, strict=True):
+        assert "paused: asked to stop at step" in log(slurm, job)
+        assert list((workdir / "checkpoints").iterdir())
 
 
 def test_an_array_of_six_finds_what_one_process_finds(slurm: OwnSlurm, tmp_path: Path) -> None:
