@@ -134,7 +134,7 @@ class OwnSlurm:
     def launch(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Runs launch/slurm.py with these arguments, in the cluster's directory."""
         return subprocess.run(
-            [sys.executable, str(ROOT / "launch" / "slurm.py"), "--logs=logs", *arguments],
+            [sys.executable, str(ROOT / "launch" / "slurm.py"), "--logs=the logs", *arguments],
             env=self.environment,
             cwd=self.directory,
             capture_output=True,
@@ -182,7 +182,7 @@ class OwnSlurm:
 
     def said(self) -> str:
         """The ends of the jobs' logs and of Slurm's own."""
-        logs = [*self.directory.glob("logs/*.log"), *self.directory.glob("*.log")]
+        logs = [*self.directory.glob("the logs/*.log"), *self.directory.glob("*.log")]
         return "\n".join(f"== {log.name}\n{log.read_text()[-3000:]}" for log in logs)
 
 

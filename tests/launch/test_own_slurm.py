@@ -44,7 +44,7 @@ def pretrain(settings: Path, workdir: Path, steps: int) -> list[str]:
 
 
 def log(slurm: OwnSlurm, job: str) -> str:
-    (file,) = slurm.directory.glob(f"logs/*-{job}.log")
+    (file,) = slurm.directory.glob(f"the logs/*-{job}.log")
     return file.read_text()
 
 
