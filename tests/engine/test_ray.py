@@ -24,6 +24,7 @@ from synthdiv.generation import GenerateConfig, TopicsConfig, generate, make_top
 from synthdiv.llm import LLMConfig, open_session
 from tests.engine.nodes import Nodes, three_nodes
 from tests.faults.test_llm_processes import finished, start
+from tests.generation.test_extraction import LIONS, RIVETS
 from tests.llm.serving import Serving, question, serving
 
 pytestmark = pytest.mark.slow
@@ -122,9 +123,9 @@ def test_near_duplicates_and_all_that_filter_finds(
 
     def do(name: str, engine: Engine) -> dict[str, bytes]:
         work = FilterWork(corpus, FilterConfig(shard_documents=500), Against())
-        manifest = filter_corpus(work, tmp_path / name, engine=engine)
+        manifest = filter_corpus(work, output := tmp_path / name / "kept", engine=engine)
         assert manifest["dropped"]["by_reason"]["near_duplicate"] > 50
-        return contents(tmp_path / name)
+        return contents(output)
 
     here, there, killed = three_times(do, nodes, monkeypatch, BEGIN, 25)
     assert here == there == killed
@@ -150,7 +151,7 @@ def test_a_corpus(nodes: Nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with serving(offline=True, latency=0.02) as server:
 
         def do(name: str, engine: Engine) -> dict[str, bytes]:
-            output = tmp_path / name
+            output = tmp_path / name / "made"
             with open_session(asking(server), output / "answers.sqlite", engine=engine) as session:
                 manifests.append(generate(seeds, output, config, session))
             seen_once(server, again=48 if name == "killed" else 0)
@@ -169,7 +170,7 @@ def test_a_score(nodes: Nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     with serving(offline=True, latency=0.02) as server:
 
         def do(name: str, engine: Engine) -> dict[str, bytes]:
-            output = tmp_path / name
+            output = tmp_path / name / "made"
             with open_session(asking(server), output / "answers.sqlite", engine=engine) as session:
                 result = cluster_score(texts, config, session, output)
             content = dict(result.content)
@@ -185,7 +186,7 @@ def test_a_score(nodes: Nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_topics(nodes: Nodes, tmp_path: Path) -> None:
     """By the stand-in itself, which then works on the nodes."""
-    pages = Corpus([f"Notes on rivers, part {n}. " * 20 for n in range(30)], name="pages")
+    pages = Corpus([f"{(RIVETS, LIONS)[n % 2]} This is page {n}." for n in range(30)])
     made = []
     for engine in (LOCAL, nodes.engine):
         output = tmp_path / f"{engine.name}.jsonl"
