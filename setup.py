@@ -89,6 +89,7 @@ DEV = [
     "hypothesis>=6.100",
     "import-linter>=2.5",
     "ipykernel>=6.29",
+    "kubeflow-trainer-api>=2.3",  # the published API of JobSet and Kubernetes, as models
     "mypy>=2.0",
     "nbclient>=0.10",
     "pandas>=2.2",

@@ -29,7 +29,7 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 from benchmarks import hlo  # noqa: E402
 from benchmarks.train_step import model_config, parse_changes  # noqa: E402
 from synthdiv.model.config import ModelConfig  # noqa: E402
-from synthdiv.training.flops import DEVICES  # noqa: E402
+from synthdiv.training.hardware import device_named  # noqa: E402
 
 # What XLA asks about a GPU: NVIDIA's data sheets, and the CUDA programming guide's table of compute
 # capability 9.0.
@@ -58,7 +58,7 @@ GPUS: dict[str, dict[str, Any]] = {
     "h100": {"name": "NVIDIA H100 80GB HBM3", "memory": 80 * 10**9, "bandwidth": 3350 * 10**9},
 }
 HOST = 8  # GPUs that NVLink joins
-PEAK = DEVICES["H100"][0]
+PEAK = device_named("H100").bf16_flops
 
 CASES = (
     ("h200", "1,1,1", "350m", "batch=32"),

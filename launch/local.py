@@ -17,13 +17,12 @@ import subprocess
 import sys
 import threading
 import time
-from typing import TextIO
 
 from absl import flags
-from job import FLAGS, PAUSED_EXIT, read_command, restarts, run
+from job import FLAGS, PAUSED_EXIT, read_command, restarts, run, show
 
 flags.DEFINE_integer("processes", 2, "Processes.", lower_bound=1)
-flags.DEFINE_integer("devices", 0, "Pretended CPU devices a process; 0: the real ones.")
+flags.DEFINE_integer("devices", 0, "Pretended CPU devices a process, by default the real ones.")
 flags.DEFINE_integer("grace", 60, "Seconds to end by itself after a stop.", lower_bound=0)
 
 POLL_SECONDS = 0.1
@@ -49,12 +48,6 @@ def environment(index: int, port: int) -> dict[str, str]:
         added["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {count}".strip()
         added["JAX_PLATFORMS"] = "cpu"
     return {**os.environ, **added}
-
-
-def show(index: int, stream: TextIO) -> None:
-    """Copies a process's output line by line, marked with its number."""
-    for line in stream:
-        print(f"[{index}] {line}", end="", flush=True)
 
 
 def stop(processes: list[subprocess.Popen]) -> None:
@@ -93,7 +86,7 @@ def start(words: list[str], told: threading.Event) -> int:
         for index in range(FLAGS.processes)
     ]
     readers = [
-        threading.Thread(target=show, args=(index, process.stdout))
+        threading.Thread(target=show, args=(f"[{index}] ", process.stdout))
         for index, process in enumerate(processes)
     ]
     for reader in readers:

@@ -57,7 +57,7 @@ def claim(record: str | Path, work: Mapping[str, Any], what: str) -> Iterator[No
             check_claim(record, work, what)
             before = None if record.exists() else _names(directory)
             if before is not None:
-                write_json(record, _plain(work))
+                write_json(record, plain(work))
             try:
                 yield
             except UserError:
@@ -106,7 +106,7 @@ def differences(before: Any, now: Mapping[str, Any]) -> list[str]:
     if not isinstance(before, dict):
         return ["its record is not one of ours"]
     old = _flat(before)
-    new = _flat({name: value for name, value in _plain(now).items() if name in before})
+    new = _flat({name: value for name, value in plain(now).items() if name in before})
     return [
         f"{name} was {_short(old.get(name))} and is now {_short(new.get(name))}"
         for name in [*new, *(name for name in old if name not in new)]
@@ -114,8 +114,8 @@ def differences(before: Any, now: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _plain(work: Mapping[str, Any]) -> dict[str, Any]:
-    """`work` as it comes back from JSON: tuples are lists, paths are strings."""
+def plain(work: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns `work` as it comes back from JSON: tuples are lists, paths are strings."""
     return json.loads(json.dumps(dict(work), default=str))
 
 

@@ -5,6 +5,7 @@ when its `manifest.json` is there, which is always written last. Formats: docs/f
 """
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -23,6 +24,7 @@ __all__ = [
     "CorpusWriter",
     "Document",
     "atomic_path",
+    "check_apart",
     "check_dir",
     "check_file",
     "output_dir",
@@ -107,9 +109,10 @@ def write_manifest(directory: str | Path, content: Mapping[str, Any]) -> None:
 
 
 def read_manifest(directory: str | Path) -> dict[str, Any] | None:
-    """Returns a complete directory's manifest, or None where the directory is not complete."""
+    """Returns a complete directory's manifest; None of any other directory, and of a file."""
     path = Path(directory) / MANIFEST
-    return read_json(path) if path.exists() else None
+    content = read_json(path) if path.exists() else None
+    return content if isinstance(content, dict) else None
 
 
 def check_dir(path: str | Path) -> Path:
@@ -136,6 +139,32 @@ def check_file(path: str | Path) -> Path:
         raise UserError(f"{str(path)!r} is a directory, not a file")
     check_dir(path.parent)
     return path
+
+
+def check_apart(output: str | Path, *inputs: Corpus | str | Path) -> None:
+    """Refuses to write where an input lies: it would be overwritten, or read with what is written.
+
+    Args:
+        output: the directory or file to write.
+        inputs: corpora, or paths and patterns.
+
+    Raises:
+        UserError: `output` is one of them, or inside it, or holds it.
+    """
+    own = Path(output).resolve()
+    for given in inputs:
+        matched = map(Path, glob.glob(str(given), recursive=True))
+        for path in given.places if isinstance(given, Corpus) else (Path(given), *matched):
+            there = path.resolve()
+            if own == there:
+                where = "is"
+            elif own.is_relative_to(there):
+                where = "is inside"
+            elif there.is_relative_to(own):
+                where = "holds"
+            else:
+                continue
+            raise UserError(f"output {str(output)!r} {where} the input, {str(path)!r}")
 
 
 def output_dir(path: str | Path) -> Path:

@@ -38,13 +38,14 @@ def main() -> None:
 
     from synthdiv import curation
     from synthdiv.corpora import Corpus
+    from synthdiv.files import check_apart
     from synthdiv.llm import LLMConfig
 
     cli.required(FLAGS, "input", "output")
     config = cli.load(FLAGS, curation.FilterConfig, LLMConfig)
     settings, output = config.get(curation.FilterConfig), Path(FLAGS.output)
     [corpus] = cli.open_corpora(FLAGS, [FLAGS.input])
-    corpus.check_apart(output)
+    check_apart(output, corpus)
     engine = cli.engine_of(FLAGS)
     data_dir = Path(FLAGS.data_dir) if FLAGS.data_dir else None
     against = curation.Against(data_dir, FLAGS.tasks, FLAGS.against)

@@ -8,15 +8,16 @@ directory that `synthdiv tokenize` wrote and its effective tokens. With --init_f
 from the weights of CHECKPOINT (one of ours, a workdir, a Hugging Face Llama); where the config
 binds no sizes of the model, they are its. DIR gets checkpoints/, metrics.jsonl and tensorboard/.
 Interrupted (or sent SIGTERM: it saves first and exits with 75) and run again, it goes on where it
-was, on any number of devices. --dry_run prints parameters, FLOPs, memory a device and the largest
-batch that fits.
+was, on any number of devices. --dry_run prints what it would take in parameters, FLOPs, memory,
+time and money, here or with --device=h100 --devices=64, and what would fit where this does not.
 """
 
 from absl import flags
 
-from synthdiv import cli
+from synthdiv import cli, device_flags
 
 FLAGS = cli.command(__doc__)
+device_flags.define(FLAGS)
 flags.DEFINE_string(
     "init_from", None, "Weights to start from, instead of random ones.", flag_values=FLAGS
 )
@@ -49,7 +50,8 @@ def main() -> None:
         wandb=FLAGS.wandb,
     )
     if FLAGS.dry_run:
-        print(training.plan_pretrain(settings, FLAGS.workdir, FLAGS.init_from))
+        target = device_flags.target(FLAGS)
+        print(training.plan_pretrain(settings, FLAGS.workdir, FLAGS.init_from, target))
         return
     cli.required(FLAGS, "workdir")
     span = training.step_span(FLAGS.profile_steps)

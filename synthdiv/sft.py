@@ -5,14 +5,15 @@
 CHECKPOINT is one of ours, a workdir of `synthdiv pretrain` (its newest checkpoint is taken), or a
 Hugging Face Llama, here or as ORG/NAME on the hub. A FILE holds Alpaca, FLAN, ShareGPT or
 chat-messages rows. DIR is written, and the run goes on after an interruption, as with `synthdiv
-pretrain`. --dry_run prints parameters, FLOPs, memory a device and the largest batch that fits.
+pretrain`. --dry_run prints what it would take, here or on the devices that --device names.
 """
 
 from absl import flags
 
-from synthdiv import cli
+from synthdiv import cli, device_flags
 
 FLAGS = cli.command(__doc__)
+device_flags.define(FLAGS)
 flags.DEFINE_string("init_from", None, "The model to start from.", flag_values=FLAGS)
 flags.DEFINE_list("input", None, "Instruction files.", flag_values=FLAGS)
 flags.DEFINE_string("workdir", None, "The run's directory.", flag_values=FLAGS)
@@ -45,7 +46,8 @@ def main() -> None:
         wandb=FLAGS.wandb,
     )
     if FLAGS.dry_run:
-        print(training.plan_sft(settings, FLAGS.init_from, FLAGS.input, FLAGS.workdir))
+        target = device_flags.target(FLAGS)
+        print(training.plan_sft(settings, FLAGS.init_from, FLAGS.input, FLAGS.workdir, target))
         return
     cli.required(FLAGS, "workdir")
     span = training.step_span(FLAGS.profile_steps)

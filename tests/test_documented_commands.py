@@ -9,8 +9,6 @@ import copy
 import importlib
 import re
 import shlex
-import subprocess
-import sys
 import types
 from pathlib import Path
 
@@ -18,6 +16,7 @@ import pytest
 
 from synthdiv import cli
 from synthdiv.config import Config
+from tests.launch.in_process import launch
 
 ROOT = Path(__file__).resolve().parents[1]
 # The decisions, the diary and the changelog tell of commands as they were.
@@ -91,26 +90,11 @@ def test_commands(page: str, line: str, monkeypatch: pytest.MonkeyPatch) -> None
 def test_launchers(page: str, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("jax")
     script, *words = shlex.split(line)[1:]
-    done = subprocess.run(
-        [sys.executable, script, "--dry_run", *words], cwd=ROOT, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
     monkeypatch.chdir(ROOT)
+    printed = launch(Path(script).stem, "--dry_run", *words)
+    assert printed.code == 0, printed.err
     start = next(i for i, word in enumerate(words) if word in cli.COMMANDS)
     understand(words[start:], monkeypatch)
-
-
-# job.py is no launcher but what they share.
-LAUNCHERS = sorted({path.name for path in ROOT.glob("launch/*.py")} - {"job.py"})
-
-
-@pytest.mark.parametrize("script", LAUNCHERS)
-def test_launchers_help(script: str) -> None:
-    done = subprocess.run(
-        [sys.executable, f"launch/{script}", "--help"], cwd=ROOT, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    assert "--[no]dry_run" in done.stdout and f"python launch/{script}" in done.stdout
 
 
 def test_programs_and_paths_in_the_text() -> None:

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import glob
 import hashlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -95,17 +96,13 @@ class Corpus:
         """Where a corpus that is on disk lies."""
         return Path(self._source.origin)
 
-    def check_apart(self, output: Path) -> None:
-        """Refuses to write into the directory that the corpus is read from.
-
-        Raises:
-            UserError: `output` is that directory, or inside it.
-        """
-        own = output.resolve()
-        for path in (self.path, *map(Path, glob.glob(self.origin, recursive=True))):
-            if path.is_dir() and own.is_relative_to(path.resolve()):
-                where = "is" if own == path.resolve() else "is inside"
-                raise UserError(f"output {str(output)!r} {where} the input, {str(path)!r}")
+    @property
+    def places(self) -> list[Path]:
+        """The directories and files that the corpus is read from, as they were given first."""
+        if not self._source.shards:
+            return []
+        given = [self.path] if os.path.exists(self.path) else []
+        return [*given, *map(Path, glob.glob(self.origin, recursive=True)), *self._source.shards]
 
     def __repr__(self) -> str:
         return f"Corpus({self.origin!r}, columns={list(self.columns)})"

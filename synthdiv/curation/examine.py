@@ -99,7 +99,7 @@ class Examiner:
                 faults.setdefault(place, []).append(Fault("repetition", evidence))
         wanted = self.config.wants
         arrays: dict[str, Any] = {"words": batch.lengths}
-        if wanted("duplicate", "near_duplicate"):
+        if wanted("duplicate"):
             arrays["digests"] = np.frombuffer(
                 b"".join(
                     hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()

@@ -23,6 +23,7 @@ from synthdiv import __version__, files
 from synthdiv.claims import FINGERPRINT, check_claim, claim
 from synthdiv.config import find
 from synthdiv.corpora import Corpus, Document
+from synthdiv.corpora.manifest import METHOD, estimated_tokens
 from synthdiv.curation.config import FilterConfig
 from synthdiv.curation.decisions import Decisions, decide, evidence
 from synthdiv.curation.examine import Examiner, examine_chunks
@@ -41,7 +42,6 @@ from synthdiv.reporting.card import write_card
 DROPPED = "dropped.jsonl"
 CHUNKS = ".chunks"
 _LOOKED_AT = 200  # documents by which the corpus's language is told
-_TOKENS_PER_WORD = 4 / 3  # as in the manifest of a generated corpus
 
 
 @dataclass(frozen=True)
@@ -127,6 +127,7 @@ class FilterWork:
         beginning = zip(self.corpus, range(_LOOKED_AT), strict=False)
         return (main_language(document.text for document, _ in beginning),)
 
+    @cached_property
     def fingerprint(self) -> dict[str, Any]:
         """All that decides the result.
 
@@ -169,8 +170,8 @@ def filter_corpus(
     Raises:
         UserError: a fault in a file, `output` holds other work, or no document stays.
     """
-    work.corpus.check_apart(output)
-    with claim(output / FINGERPRINT, work.fingerprint(), "filtered corpus"):
+    files.check_apart(output, work.corpus)
+    with claim(output / FINGERPRINT, work.fingerprint, "filtered corpus"):
         complete = files.read_manifest(output)
         if complete is not None:
             return complete
@@ -207,9 +208,9 @@ def plan_filter(work: FilterWork, output: Path | None = None) -> Plan:
     Raises:
         UserError: as `filter_corpus`.
     """
-    fingerprint = work.fingerprint()
+    fingerprint = work.fingerprint
     if output is not None:
-        work.corpus.check_apart(output)
+        files.check_apart(output, work.corpus)
         check_claim(output / FINGERPRINT, fingerprint, "filtered corpus")
     documents = len(work.corpus)
     tasks = work.tasks
@@ -347,15 +348,11 @@ def _manifest(work: FilterWork, decisions: Decisions, marks: Marks | None) -> di
     kept = decisions.reasons < 0
     words, dropped = int(decisions.words[kept].sum()), decisions.dropped
     tasks = work.tasks
-    before = files.read_manifest(work.corpus.path) if work.corpus.path.is_dir() else None
     return {
         "kind": "filtered corpus",
         "documents": int(kept.sum()),
         "words": words,
-        "tokens": {
-            "estimated": round(words * _TOKENS_PER_WORD),
-            "method": "words x 4/3",
-        },
+        "tokens": {"estimated": estimated_tokens(words), "method": METHOD},
         "dropped": {"documents": int((~kept).sum()), "by_reason": dropped},
         "found": dict(decisions.found),
         "contamination": {
@@ -369,15 +366,19 @@ def _manifest(work: FilterWork, decisions: Decisions, marks: Marks | None) -> di
         },
         "languages": list(work.languages),
         "marks": _marks(work, marks, kept),
-        "input": {
-            "name": work.corpus.name,
-            "documents": len(decisions.reasons),
-            "words": int(decisions.words.sum()),
-            "manifest": before,
-        },
+        **taken_from(work.corpus, decisions.words),
+        **work.fingerprint,
+    }
+
+
+def taken_from(corpus: Corpus, words: np.ndarray) -> dict[str, Any]:
+    """What a manifest says of the corpus that documents were taken from, of so many words each."""
+    before = files.read_manifest(corpus.path)
+    told = {"name": corpus.name, "documents": len(words), "words": int(words.sum())}
+    return {
+        "input": told | {"manifest": before},
         "licence": (before or {}).get("licence", "that of the corpus it was taken from"),
         "synthdiv_version": __version__,
-        **work.fingerprint(),
     }
 
 

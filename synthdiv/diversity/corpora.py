@@ -8,7 +8,7 @@ corpus does not win by being longer or larger.
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ from synthdiv.diversity.criteria import Basis, criteria_json, criteria_of, given
 from synthdiv.diversity.documents import Shown, matched_limits, read_documents
 from synthdiv.diversity.figures import Figures
 from synthdiv.diversity.inquiry import Inquiry, Share, draw_sample, gather_sets, make_draws
-from synthdiv.diversity.levels import level_scores
 from synthdiv.diversity.partial import PartialScore, comparison_words, partial_comparison
 from synthdiv.diversity.prompts import load_prompts
 from synthdiv.diversity.results import ComparisonResult, Difference, ScoreResult
@@ -84,9 +83,10 @@ def score_corpora(
             results[name] = result_of(one, session, second, usage, command)
             results[name].write(directory / name, _BACK)
             pause = pause or one.pause
-        differences = tuple(_differences(names, [one.figures() for one, _ in asked]))
+        figures = [one.figures() for one, _ in asked]
+        differences = tuple(_differences(names, figures))
         content["differences"] = [one.to_json() for one in differences]
-        if levels := _level_differences(names, [one for one, _ in asked], config):
+        if levels := list(_level_differences(results, figures, config.level)):
             content["level_differences"] = levels
         if config.with_baselines:
             several = len(asked)
@@ -244,22 +244,20 @@ def _differences(names: Sequence[str], figures: Sequence[Figures]) -> Iterator[D
 
 
 def _level_differences(
-    names: Sequence[str], asked: Sequence[Inquiry], config: ScoreConfig
-) -> list[dict[str, Any]]:
-    """The differences at every level, broad to fine and facet by facet; none without a codebook."""
-    levels = [
-        level_scores(one.rounds, config.documents_per_round, config.bootstrap, config.seed)
-        for one in asked
-    ]
-    found = []
-    for at_level in zip(*levels, strict=True):
-        figures = [one.figures for one in at_level]
-        if at_level[0].name == config.level:
-            figures = [one.figures() for one in asked]  # with the control variate, as the headline
-        found += [
-            {"level": at_level[0].name} | one.to_json() for one in _differences(names, figures)
-        ]
-    return found
+    results: Mapping[str, ScoreResult], headline: Sequence[Figures], level: str
+) -> Iterator[dict[str, Any]]:
+    """The differences at every level, broad to fine and facet by facet; none without a codebook.
+
+    Args:
+        results: of all corpora, by name.
+        headline: their figures at `level`, with the control variate.
+        level: the one that the score is of.
+    """
+    for at_level in zip(*(one.level_scores for one in results.values()), strict=True):
+        name = at_level[0].name
+        figures = headline if name == level else [one.figures for one in at_level]
+        for one in _differences(list(results), figures):
+            yield {"level": name} | one.to_json()
 
 
 def difference(names: tuple[str, str], one: Figures, other: Figures) -> Difference:

@@ -23,6 +23,7 @@ from synthdiv.diversity.documents import Shown
 from synthdiv.diversity.doubts import warnings
 from synthdiv.diversity.estimate import Estimate, effective_clusters, pairs_estimate
 from synthdiv.diversity.figures import Figures, interval
+from synthdiv.diversity.levels import LevelScore
 from synthdiv.diversity.prompts import load_prompts
 from synthdiv.diversity.tables import write_documents, write_rounds, write_values
 from synthdiv.errors import UserError
@@ -46,12 +47,14 @@ class ScoreResult(Content):
         rounds: what the judge made of each round.
         sets: the criteria of each set, or its codebook.
         documents: those that rounds showed, by index.
+        level_scores: the score at each level; none where the judge sorted documents into clusters.
     """
 
     content: Mapping[str, Any]
     rounds: tuple[Round, ...]
     sets: tuple[Basis, ...]
     documents: Mapping[int, Shown]
+    level_scores: tuple[LevelScore, ...] = ()
 
     @property
     def name(self) -> str:

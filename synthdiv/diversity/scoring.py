@@ -95,7 +95,8 @@ def result_of(
     figures = by_policy[config.policy_in_force]
     content = summarise(rounds, by_policy, config, config.rounds * config.repeats)
     size = config.documents_per_round
-    if levels := level_scores(rounds, size, config.bootstrap, config.seed):
+    levels = level_scores(rounds, size, config.bootstrap, config.seed)
+    if levels:
         content["levels"] = [level.as_json() for level in levels]
         for one in content["levels"]:
             if f"{one['facet']}.{one['level']}" == config.level:  # with the control variate, too
@@ -136,7 +137,7 @@ def result_of(
     content["synthdiv_version"] = __version__
     if command is not None:
         content["made"] = made(command)
-    return ScoreResult(content, tuple(rounds), tuple(asked.sets), shown)
+    return ScoreResult(content, tuple(rounds), tuple(asked.sets), shown, tuple(levels))
 
 
 def made(command: str) -> dict[str, str]:

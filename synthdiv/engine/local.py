@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import math
-import multiprocessing
 import os
 import pickle
-import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any
 
 from synthdiv.engine.crew import Crew, P, R
+from synthdiv.processes import worker_pool
 
 _work: Callable[[Any], Any] | None = None
 
 
 def _start_worker(work: bytes) -> None:
     global _work
-
-    def leave_with_parent() -> None:  # a parent that is killed cannot tell its workers
-        if parent := multiprocessing.parent_process():
-            parent.join()
-        os._exit(1)
-
-    threading.Thread(target=leave_with_parent, daemon=True).start()
     _work = alone(work)
 
 
@@ -63,13 +55,7 @@ class LocalCrew(Crew[P, R]):
                 self._here = ThreadPoolExecutor(self._threads)
             return self._here.submit(self._work, piece).result
         if self._others is None:
-            self._others = ProcessPoolExecutor(
-                self._processes,
-                # Not fork: the caller may have started JAX, whose threads do not survive it.
-                mp_context=multiprocessing.get_context("spawn"),
-                initializer=_start_worker,
-                initargs=(pickle.dumps(self._work),),
-            )
+            self._others = worker_pool(self._processes, _start_worker, pickle.dumps(self._work))
         return self._others.submit(_do, piece).result
 
     def close(self) -> None:

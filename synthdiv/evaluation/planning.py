@@ -2,12 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from synthdiv.errors import UserError
 from synthdiv.evaluation.run import EvaluateConfig
 from synthdiv.evaluation.tasks import load_tasks, quiet
 from synthdiv.files import Corpus
 from synthdiv.plans import Plan
+
+if TYPE_CHECKING:
+    from lm_eval.api.task import Task
 
 
 def plan(
@@ -44,11 +48,8 @@ def plan(
             include_path,
         )
         for name, task in loaded.loaded["tasks"].items():
-            with quiet():
-                task.build_all_requests(limit=config.limit or None)
-            requests = task.instances
-            texts = {"".join(map(str, request.args[:2])) for request in requests}
-            tokens = sum(map(len, loaded_tokenizer.encode_batch(list(texts))))
+            requests = requests_of(task, config.limit)
+            tokens = sum(map(len, loaded_tokenizer.encode_batch(list(set(requests)))))
             asked = min(len(task.eval_docs), config.limit or len(task.eval_docs))
             facts[name] = (
                 f"{asked:,} questions, {len(requests):,} requests, {tokens:,} tokens "
@@ -58,3 +59,18 @@ def plan(
     for corpus in corpora:
         facts[f"bits per byte on {corpus.origin}"] = f"{len(corpus):,} documents"
     return Plan(facts)
+
+
+def requests_of(task: "Task", limit: int = 0) -> list[str]:
+    """Returns what a model is given to read in each request of a task: question and answer.
+
+    Args:
+        task: of lm-eval.
+        limit: as `EvaluateConfig.limit`.
+    """
+    with quiet():
+        task.build_all_requests(limit=limit or None)
+    return [
+        "".join(part for part in request.args[:2] if isinstance(part, str))
+        for request in task.instances
+    ]

@@ -44,21 +44,10 @@ def text_loss(lm: "SynthdivLM", corpus: Corpus, config: TextLossConfig) -> dict[
     Raises:
         UserError: the corpus has no text.
     """
-    texts: list[str] = []
-    sizes: list[int] = []
-    for document in corpus:
-        if (config.max_documents and len(texts) >= config.max_documents) or (
-            config.max_bytes and sum(sizes) >= config.max_bytes
-        ):
-            break
-        if document.text:
-            texts.append(document.text)
-            sizes.append(len(document.text.encode("utf-8", "surrogatepass")))
-    if not texts:
-        raise UserError(f"corpus {corpus.origin!r} has no text to measure bits per byte on")
+    texts = read_texts(corpus, config)
     losses = lm.score_texts(texts)
     nats = np.array([-sum(w.sum(dtype=np.float64) for w in windows) for windows in losses])
-    size = np.array(sizes, np.float64)
+    size = np.array([bytes_of(text) for text in texts], np.float64)
     tokens = sum(len(w) for windows in losses for w in windows)
     ratio = nats.sum() / size.sum()
     # Delta method for the ratio of two sums over documents.
@@ -74,6 +63,32 @@ def text_loss(lm: "SynthdivLM", corpus: Corpus, config: TextLossConfig) -> dict[
         "bytes": int(size.sum()),
         "by_position": _by_position(losses, lm.model.max_length),
     }
+
+
+def read_texts(corpus: Corpus, config: TextLossConfig) -> list[str]:
+    """Returns the texts that a corpus is measured on, the empty ones left out.
+
+    Raises:
+        UserError: the corpus has no text.
+    """
+    texts: list[str] = []
+    size = 0
+    for document in corpus:
+        if (config.max_documents and len(texts) >= config.max_documents) or (
+            config.max_bytes and size >= config.max_bytes
+        ):
+            break
+        if document.text:
+            texts.append(document.text)
+            size += bytes_of(document.text)
+    if not texts:
+        raise UserError(f"corpus {corpus.origin!r} has no text to measure bits per byte on")
+    return texts
+
+
+def bytes_of(text: str) -> int:
+    """Returns the UTF-8 bytes of a text."""
+    return len(text.encode("utf-8", "surrogatepass"))
 
 
 def _by_position(losses: list[list[np.ndarray]], max_length: int) -> list[dict[str, Any]]:

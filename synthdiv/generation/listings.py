@@ -28,7 +28,6 @@ from synthdiv.json_lines import encodable, open_bytes, parse_json, text_lines
 from synthdiv.progress import say
 
 PAGES = "pages"
-KINDS = ("list", "tree", "table", "nested")
 _NAMES = ("topic", "title", "name")
 _ABOVE = ("domain", "field", "subfield")
 _LEVELS = 5  # of a path; of a longer one the first two and the last three stay
@@ -121,12 +120,11 @@ def read_listing(path: Path, kind: str) -> Iterator[Found]:
     Raises:
         UserError: there is no such kind, or the file is not of it or holds no topic.
     """
-    readers = {"list": _listed, "tree": _outline, "table": _table, "nested": _nested}
-    if kind not in readers:
-        raise UserError(f"topics come from {', '.join((PAGES, *readers))}, not {kind!r}"
-                        f"{closest(kind, [PAGES, *readers])}")  # fmt: skip
+    if kind not in KINDS:
+        raise UserError(f"topics come from {', '.join((PAGES, *KINDS))}, not {kind!r}"
+                        f"{closest(kind, [PAGES, *KINDS])}")  # fmt: skip
     empty = True
-    for where, levels, keywords in readers[kind](path):
+    for where, levels, keywords in KINDS[kind](path):
         topic = as_topic(levels, keywords)
         if topic is not None:
             empty = False
@@ -281,3 +279,6 @@ def _nested(path: Path) -> _Listed:
             yield "/".join(above), above, words
         else:
             raise UserError(f"{path}: {'/'.join(above)!r} holds {inside!r} and no keywords")
+
+
+KINDS = {"list": _listed, "tree": _outline, "table": _table, "nested": _nested}  # and readers

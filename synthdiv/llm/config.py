@@ -9,6 +9,7 @@ from typing import Any
 from synthdiv.config import PathName, settle
 from synthdiv.errors import UserError
 from synthdiv.llm.money import most_output_tokens
+from synthdiv.llm.speed import parse_speed
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class LLMConfig:
         extra: further body parameters of an OpenAI-compatible server ({"top_k": 40}).
         prices: a price table added to configs/prices.json.
         batch_lines: requests in one batch file at most.
+        speed: what the server does, for the hours of a plan alone: "50 requests/s",
+            "9000 tokens/s" (written) or "12 s/call".
     """
 
     backend: str = "offline"
@@ -56,6 +59,7 @@ class LLMConfig:
     extra: dict[str, Any] | None = None
     prices: PathName | None = None
     batch_lines: int = 50_000
+    speed: str = ""
 
     def __post_init__(self) -> None:
         settle(self)
@@ -74,6 +78,7 @@ class LLMConfig:
         if self.json_mode not in ("auto", "schema", "object", "off"):
             raise UserError(f"LLM.json_mode is auto, schema, object or off, not {self.json_mode!r}")
         most_output_tokens(1, self.extra)  # refuses what is no number
+        parse_speed(self.speed)
         if self.base_url is not None:
             urls = urls_of(self.base_url)
             for url in urls:

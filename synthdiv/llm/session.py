@@ -287,7 +287,7 @@ class Session:
             stages: for each stage its requests, or a `Stage` with an example or two and a number.
         """
         whom = asked_of(self._answers_by, self.config)
-        return make_plan(stages, whom, self._price, self._path, self._fresh, self.config.extra)
+        return make_plan(stages, whom, self._price, self._path, self._fresh, self.config)
 
     def close(self) -> None:
         """Ends the session; calls in flight are given up."""

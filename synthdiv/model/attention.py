@@ -112,7 +112,7 @@ def visible(length: int, segment_ids_BT: jax.Array | None) -> jax.Array:
 
 
 # Positions from which XLA's attention computes its weights again in the backward pass.
-_LONG = 1024
+LONG = 1024
 
 
 def _xla(q_BTNH, k_BSKH, v_BSKH, segment_ids_BT, dropout, dropout_key):
@@ -129,7 +129,7 @@ def _xla(q_BTNH, k_BSKH, v_BSKH, segment_ids_BT, dropout, dropout_key):
     width = block_width(T)
     dropping = bool(dropout) and dropout_key is not None
     block = functools.partial(_xla_block, dropout=dropout if dropping else 0.0)
-    if T >= _LONG:  # no layer keeps B*N*T*T numbers
+    if T >= LONG:  # no layer keeps B*N*T*T numbers
         block = jax.checkpoint(block)
     blocks = []
     for start in range(0, T, width):

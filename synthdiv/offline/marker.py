@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from synthdiv.curation.judging import EducationalValue, Factuality
-from synthdiv.llm.fences import fenced
+from synthdiv.llm.fences import unfence
 
 _TEACHES = re.compile(
     r"\b(because|therefore|for example|for instance|means|called|so that|if|when|which|thus|step|"
@@ -25,8 +25,8 @@ _STAND_IN = "by a stand-in that counts words and is no language model"
 
 
 def _texts(messages: Sequence[Mapping[str, str]], kind: str) -> str:
-    blocks = [block for m in messages if m["role"] == "user" for block in fenced(m["content"])]
-    return "\n".join(block.text for block in blocks if block.kind == kind)
+    asked = (message["content"] for message in messages if message["role"] == "user")
+    return "\n".join(text for one in asked for text in unfence(kind, one))
 
 
 def _quality(messages: Sequence[Mapping[str, str]], schema: Mapping[str, Any], seed: int) -> str:
@@ -45,7 +45,7 @@ def _quality(messages: Sequence[Mapping[str, str]], schema: Mapping[str, Any], s
 
 def _factuality(messages: Sequence[Mapping[str, str]], schema: Mapping[str, Any], seed: int) -> str:
     text, source = _texts(messages, "document"), _texts(messages, "source").lower()
-    telling = sorted({word for word in _TELLING.findall(text)})
+    telling = sorted(set(_TELLING.findall(text)))
     missing = [word for word in telling if word.lower() not in source]
     share = 1 - len(missing) / max(len(telling), 1)
     reason = f"{share:.0%} of its names and numbers are in the source; {_STAND_IN}"

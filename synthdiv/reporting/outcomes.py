@@ -20,6 +20,11 @@ class Outcome:
     higher_is_better: bool
 
     @property
+    def label(self) -> str:
+        """Its name and unit, as a column or an axis is headed."""
+        return f"{self.title}, {self.unit}" if self.unit else self.title
+
+    @property
     def times(self) -> float:
         """What a value is multiplied by to be shown."""
         return 100.0 if self.unit == "%" else 1.0

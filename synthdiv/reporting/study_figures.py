@@ -7,7 +7,7 @@ from typing import Any
 from synthdiv.reporting.figures import Intervals, Lines, Point, Scatter, Series
 from synthdiv.reporting.outcomes import Outcome, outcome_named
 from synthdiv.reporting.study_findings import primary
-from synthdiv.reporting.study_statistics import CONFOUNDS, Fit, fits_of, phase_name
+from synthdiv.reporting.study_statistics import CONFOUNDS, Fit, fits_of, phase_name, too_few
 from synthdiv.reporting.study_tables import report_of
 
 Study = Mapping[str, Any]
@@ -51,7 +51,7 @@ def _panel(
         points,
         title=phase_name(model, phase),
         x_label="LLM cluster score",
-        y_label=outcome.title + (f", {outcome.unit}" if outcome.unit else ""),
+        y_label=outcome.label,
         description=_says(found, outcome),
         fit=fit,
         chance=None if chance is None else outcome.times * chance,
@@ -73,8 +73,8 @@ def _half(fit: Fit, figure: Mapping[str, Any], outcome: Outcome) -> float | None
 def _says(fit: Fit, outcome: Outcome) -> str:
     """The regression in a sentence that claims no more than the interval allows."""
     n = fit["n"]
-    if n == 2:
-        return "Two points make no correlation: any two lie on a line. It takes three corpora."
+    if few := too_few(n):
+        return few
     if fit["observed"]["slope"] is None:
         return f"No line can be fitted through {n} corpora of these scores."
     if fit["pearson"] is None:
@@ -132,10 +132,9 @@ def by_corpus(study: Study) -> list[Intervals]:
             value, half = outcome.times * one["value"], _half(fit, one, outcome)
             ends = (None, None) if half is None else (value - half, value + half)
             rows.append((label, value, *ends))
-        unit = f", {outcome.unit}" if outcome.unit else ""
         chance = None if fit["chance"] is None else outcome.times * fit["chance"]
         title = f"{phase_name(model, phase)}: {outcome.title}"
-        found.append(_rows(title, f"{outcome.title}{unit}", rows, chance))
+        found.append(_rows(title, outcome.label, rows, chance))
     return found
 
 

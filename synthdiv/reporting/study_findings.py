@@ -6,13 +6,20 @@ from typing import Any
 
 from synthdiv.reporting.outcomes import Outcome, outcome_named
 from synthdiv.reporting.pages import Metric
-from synthdiv.reporting.study_statistics import CONFOUNDS, SIGNIFICANT, Fit, fits_of, phase_name
+from synthdiv.reporting.study_statistics import (
+    CONFOUNDS,
+    FEWEST,
+    Fit,
+    fits_of,
+    phase_name,
+    too_few,
+)
+from synthdiv.reporting.tables import SIGNIFICANT
 
 Study = Mapping[str, Any]
 
 _TOGETHER = 0.7  # a correlation from which what two things do can hardly be told apart
 _UNRELIABLE = 0.8  # reliability of scores below which their errors matter
-_FEWEST = 3  # corpora that can have a correlation
 
 
 def primary(study: Study) -> tuple[str, str, str, Fit] | None:
@@ -36,9 +43,8 @@ def finding(study: Study) -> str:
         return "Nothing was measured of these models."
     model, phase, name, fit = line
     outcome, n, seeds = outcome_named(name), fit["n"], fit["seeds"]
-    if n < _FEWEST:
-        few = "One corpus makes" if n == 1 else "Two corpora make"
-        return f"{few} no finding: it takes {_FEWEST}, and many more for an answer."
+    if few := too_few(n):
+        return few
     who = phase_name(model, phase)
     runs = f"{n} corpora" + (f" with {seeds} training runs each" if seeds > 1 else "")
     if fit["pearson"] is None:
@@ -71,7 +77,7 @@ def findings(study: Study, metrics: Mapping[str, Metric]) -> list[str]:
     """The finding and what belongs beside it, in sentences."""
     said = [finding(study)]
     line = primary(study)
-    if line is None or line[3]["n"] < _FEWEST:
+    if line is None or line[3]["n"] < FEWEST:
         return said
     said += [_counted(study), _at_chance(study), _beside(line[3], line[2])]
     return [one for one in [*said, _others(line[3], metrics)] if one]
@@ -217,7 +223,7 @@ def _span(values: Sequence[float]) -> str:
 def _of_confounds(study: Study) -> Iterator[str]:
     """What else goes with the score so closely that the two can hardly be told apart."""
     cells = study["cells"]
-    if len(cells) < _FEWEST:
+    if len(cells) < FEWEST:
         return
     scores = [cell["score"]["mean"] for cell in cells]
     corpora = [cell["corpus"] for cell in cells]

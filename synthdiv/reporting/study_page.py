@@ -16,7 +16,7 @@ from synthdiv.reporting.figures import Figure
 from synthdiv.reporting.outcomes import outcome_named
 from synthdiv.reporting.pages import Metric
 from synthdiv.reporting.study_figures import Fits, by_corpus, confounds, densities, study_panels
-from synthdiv.reporting.study_statistics import statistics_tables
+from synthdiv.reporting.study_statistics import FEWEST, statistics_tables
 from synthdiv.reporting.study_tables import corpus_tables
 from synthdiv.reporting.tables import Table, to_csv, to_latex
 
@@ -42,17 +42,19 @@ def write_study_page(
     for (_, _, name), panel in panels.items():
         groups.setdefault(name, []).append(shown.figure(panel, f"{panel.title} {name}"))
     beside = confounds(study)
-    tables, statistics = corpus_tables(study, metrics), statistics_tables(study, metrics)
-    enough = len(study["cells"]) > 2
-    for table in (*tables.values(), *(statistics if enough else ())):
+    enough = len(study["cells"]) >= FEWEST
+    tables = corpus_tables(study, metrics)
+    statistics = statistics_tables(study, metrics) if enough else []
+    findings = study_findings.findings(study, metrics)
+    for table in (*tables.values(), *statistics):
         _write_table(workdir / "tables", table)
     page = pages.render(
         "study_page",
         script="study_page.js",
         study=study,
-        findings=study_findings.findings(study, metrics),
+        findings=findings,
         limits=study_findings.limits(study),
-        notices=study["notices"],
+        notices=[one for one in study["notices"] if one not in findings],
         outcome=outcome_named(line[2]) if line else None,
         main=groups.get(line[2], []) if line else [],
         confounds=shown.figure(beside, "confounds") if beside else None,
@@ -64,7 +66,7 @@ def write_study_page(
         corpora=[shown.figure(one, f"corpora {one.title}") for one in by_corpus(study)],
         densities=[shown.figure(one, one.title) for one in densities(study, workdir)],
         tables=tables,
-        statistics=statistics if enough else [],
+        statistics=statistics,
     )
     files.write_text(workdir / "report.html", page)
     return workdir / "report.html"

@@ -7,6 +7,7 @@ from synthdiv.reporting.outcomes import Outcome, outcome_named
 from synthdiv.reporting.pages import Metric
 from synthdiv.reporting.tables import (
     INTERVAL,
+    SIGNIFICANT,
     Cell,
     Column,
     Table,
@@ -24,7 +25,7 @@ CONFOUNDS = {
     "perplexity": "perplexity",
     "all": "all of these",
 }
-SIGNIFICANT = 0.05
+FEWEST = 3  # corpora that can have a correlation
 
 Fit = Mapping[str, Any]
 
@@ -32,6 +33,18 @@ Fit = Mapping[str, Any]
 def phase_name(model: str, phase: str) -> str:
     """What a trained model is called."""
     return f"{model} {PHASES.get(phase, phase)}"
+
+
+def too_few(corpora: int) -> str:
+    """Says that so few corpora make no correlation; "" where they can."""
+    if corpora >= FEWEST:
+        return ""
+    few = {1: "One corpus makes", 2: "Two corpora make"}[corpora]
+    why = ": any two points lie on a line" if corpora == 2 else ""
+    return (
+        f"{few} no correlation{why}. It takes three, and many more for an answer: --power tells "
+        "how many."
+    )
 
 
 def fits_of(study: Mapping[str, Any]) -> Iterator[tuple[str, str, str, Fit]]:
@@ -50,8 +63,7 @@ def statistics_tables(study: Mapping[str, Any], metrics: Mapping[str, Metric]) -
 
 def _lines(study: Mapping[str, Any]) -> Iterator[tuple[str, Outcome, Fit]]:
     for model, phase, name, fit in fits_of(study):
-        outcome = outcome_named(name)
-        yield f"{phase_name(model, phase)}: {outcome.title}", outcome, fit
+        yield phase_name(model, phase), outcome_named(name), fit
 
 
 def _of(outcome: Outcome, value: float | None, sign: str = "+", strong: bool = False) -> Cell:
@@ -64,12 +76,12 @@ def _ends(outcome: Outcome, ci95: Any) -> Cell:
 
 def _slopes(study: Mapping[str, Any]) -> Table:
     rows = []
-    for name, outcome, fit in _lines(study):
+    for who, outcome, fit in _lines(study):
         certain = fit["p_holm"] is not None and fit["p_holm"] < SIGNIFICANT
-        slope = fit["slope"] if fit["n"] > 2 else None
+        slope = fit["slope"] if fit["n"] >= FEWEST else None
         rows.append(
             [
-                words(f"{name}{', ' + outcome.unit if outcome.unit else ''}"),
+                words(f"{who}: {outcome.label}"),
                 _of(outcome, slope, strong=certain),
                 _ends(outcome, fit["ci95"]),
                 p_value(fit["p_holm"]),
@@ -86,9 +98,9 @@ def _slopes(study: Mapping[str, Any]) -> Table:
         "Slopes and correlations",
         "Slopes are per unit of score, corrected for the scores' own errors (reliability is the "
         "share of the scores' variance that is not error). p is that of no slope, corrected by "
-        "Holm's method for all rows; in bold, below 0.05. The last columns are standard "
-        "deviations: of one training run, of the sample of questions or documents, and of what "
-        "else corpora do. Spearman has an interval from ten corpora on.",
+        f"Holm's method for all rows; in bold, below {SIGNIFICANT:g}. The last columns are "
+        "standard deviations: of one training run, of the sample of questions or documents, and of "
+        "what else corpora do. Spearman has an interval from ten corpora on.",
         [
             Column("Outcome", words=True),
             Column("Slope"),
@@ -123,7 +135,7 @@ def _contrasts(study: Mapping[str, Any]) -> Table:
         "contrasts",
         "Does the slope depend on the phase or the model?",
         "Differences between slopes over the same corpora; p corrected for all rows, in bold below "
-        "0.05.",
+        f"{SIGNIFICANT:g}.",
         [
             Column("Slopes", words=True),
             Column("Difference"),
@@ -136,12 +148,12 @@ def _contrasts(study: Mapping[str, Any]) -> Table:
 
 def _given(study: Mapping[str, Any]) -> Table:
     rows = []
-    for name, outcome, fit in _lines(study):
+    for who, outcome, fit in _lines(study):
         for key, found in fit["given"].items():
             if found["pearson"] is not None:
                 rows.append(
                     [
-                        words(f"{name}, given {CONFOUNDS[key]}"),
+                        words(f"{who}: {outcome.title}, given {CONFOUNDS[key]}"),
                         figure(found["pearson"], 2, "+"),
                         interval(found["pearson_ci95"], 2, "+"),
                         _of(outcome, found["slope"]),
@@ -170,7 +182,7 @@ def _metrics(study: Mapping[str, Any], metrics: Mapping[str, Metric]) -> Table:
     rows = [
         [
             words(metrics[key].title),
-            words(name),
+            words(f"{who}: {outcome.title}"),
             figure(found["pearson"], 2, "+"),
             interval(found["pearson_ci95"], 2, "+"),
             figure(found["spearman"], 2, "+"),
@@ -178,7 +190,7 @@ def _metrics(study: Mapping[str, Any], metrics: Mapping[str, Metric]) -> Table:
             figure(found["score_better_by"], 2, "+"),
             interval(found["score_better_by_ci95"], 2, "+"),
         ]
-        for name, _, fit in _lines(study)
+        for who, outcome, fit in _lines(study)
         for key, found in fit["metrics"].items()
         if key in metrics and found["pearson"] is not None
     ]
@@ -187,7 +199,7 @@ def _metrics(study: Mapping[str, Any], metrics: Mapping[str, Metric]) -> Table:
         "Other metrics with each outcome",
         "The LLM cluster score is better than a metric by the difference of the two correlations, "
         "all turned so that more diverse and better are up. p is corrected over an outcome's "
-        "metrics; in bold, below 0.05.",
+        f"metrics; in bold, below {SIGNIFICANT:g}.",
         [
             Column("Metric", words=True),
             Column("Outcome", words=True),

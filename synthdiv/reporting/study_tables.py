@@ -179,8 +179,7 @@ def _outcomes(study: Study) -> Table:
         for phase, found in phases.items():
             for name, fit in found.items():
                 outcome = outcome_named(name)
-                unit = f", {outcome.unit}" if outcome.unit else ""
-                head.append(Column(f"{phase_name(model, phase)}: {outcome.title}{unit}", ERROR))
+                head.append(Column(f"{phase_name(model, phase)}: {outcome.label}", ERROR))
                 cells = [
                     with_error(one["value"], one["stderr"], outcome.digits, outcome.times)
                     for one in fit["figures"]

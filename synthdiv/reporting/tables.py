@@ -6,6 +6,7 @@ import io
 import re
 from collections.abc import Sequence
 
+SIGNIFICANT = 0.05  # p-value below which a figure is marked
 INTERVAL = ("low", "high")
 ERROR = ("", "standard error")
 
@@ -95,10 +96,10 @@ def figure(
 
 
 def p_value(p: float | None) -> Cell:
-    """A cell of a p-value, marked where it is below 0.05."""
+    """A cell of a p-value, marked where it is significant."""
     if p is None:
         return Cell("-", (None,))
-    return Cell("< 0.001" if p < 0.001 else f"{p:.3f}", (p,), p < 0.05)
+    return Cell("< 0.001" if p < 0.001 else f"{p:.3f}", (p,), p < SIGNIFICANT)
 
 
 def interval(

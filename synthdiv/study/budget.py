@@ -1,6 +1,7 @@
 """What training would take: tokens, steps, epochs, FLOPs, chip-hours and disk of a whole study."""
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 
@@ -9,9 +10,12 @@ from synthdiv.data.stdlib import PAGE
 from synthdiv.errors import UserError
 from synthdiv.study.config import STDLIB, Cell, Mixture, Model, Plan, trained
 
+TOKEN_BYTES = 4  # of text, in a token
 _STATE_BYTES = 12  # a parameter: the weight and two moments, in 32 bits
 _CORPUS_BYTES = 2.0  # a token of text, compressed, with where it came from
 _ANSWER_BYTES = 6.0  # a token of a reply, as it is kept
+
+_Kind = tuple[Model, Mixture, Mapping[str, float]]  # a kind of training run, and what one takes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +30,12 @@ class Table(plans.Plan):
 
 
 def budget(
-    study: Plan, written: Mapping[str, float], device: str, mfu: float, jobs: int
+    study: Plan,
+    written: Mapping[str, float],
+    device: str,
+    mfu: float,
+    jobs: int,
+    beside: Mapping[str, float | str],
 ) -> dict[str, plans.Plan]:
     """Returns plans of the corpora, of training and of the whole.
 
@@ -34,44 +43,50 @@ def budget(
         study: what to study.
         written: tokens that each corpus is likely to have, of those that are generated.
         device, mfu, jobs: as `preview`.
+        beside: FLOPs of what is done beside pre-training, or why nobody can tell; see
+            `after_training`.
 
     Raises:
         UserError: a device that is not known, or a share that is none.
     """
-    from synthdiv.training.flops import peak_of
+    from synthdiv.training.hardware import check_mfu, device_named
 
-    if not 0 < mfu <= 1:
-        raise UserError(f"`mfu={mfu:g}` is no share of a device's peak: it is above 0, at most 1")
-    peak = peak_of(device)
+    check_mfu(mfu)
+    peak = device_named(device).bf16_flops
     tokens = {cell.name: _tokens(cell, written) for cell in study.cells}
-    lines = [_line(study, model, mix) for model in study.models for mix in study.mixtures]
+    kinds = itertools.product(study.models, study.mixtures)
+    lines = [(model, mixture, _line(study, model, mixture)) for model, mixture in kinds]
     runs = len(study.cells) * len(study.seeds)
-    hours = {
-        kind: sum(line[kind] for line in lines) * runs / (mfu * peak) / 3600
-        for kind in ("flops", "flops_6nd")
-    }
-    disk = _disk(study, tokens, runs)
+    an_hour = 3600 * mfu * peak
+    hours, by_6nd = (
+        sum(line[kind] for *_, line in lines) * runs / an_hour for kind in ("flops", "flops_6nd")
+    )
+    more = {name: flops / an_hour for name, flops in beside.items() if not isinstance(flops, str)}
+    unknown = [name for name in beside if name not in more]
+    disk = _disk(study, tokens, lines, runs)
     summary = {
         "accelerators": f"{device} at {100 * mfu:g}% of {peak:.3g} FLOP/s",
-        "pre-training": f"{_few(hours['flops'])} chip-hours with attention, "
-        f"{_few(hours['flops_6nd'])} by 6ND; fine-tuning and evaluation are not counted",
-        "hours": f"{_few(hours['flops'] / jobs)} on {jobs:,} at a time",
-        "disk": " + ".join(f"{_few(size / 1e9)} GB of {name}" for name, size in disk.items())
-        + f" = {_few(sum(disk.values()) / 1e9)} GB",
+        "pre-training": f"{rounded(hours)} chip-hours with attention, {rounded(by_6nd)} by 6ND",
+        **{name: f"about {rounded(some)} chip-hours" for name, some in more.items()},
+        **{name: f"not counted: {beside[name]}" for name in unknown},
+        "hours": f"{rounded((hours + sum(more.values())) / jobs)} on {jobs:,} at a time"
+        + (f", without {' and '.join(unknown)}" if unknown else ""),
+        "disk": " + ".join(f"{rounded(size / 1e9)} GB of {name}" for name, size in disk.items())
+        + f" = {rounded(sum(disk.values()) / 1e9)} GB",
     }
     if real := _shares(study, study.mixtures[0])["real_sources"]:
         each = ", ".join(f"{name} {amount:,.0f}" for name, amount in real.items())
         summary["real text"] = f"{each} tokens a pass"
-    figures = {"chip_hours": hours["flops"], "chip_hours_6nd": hours["flops_6nd"]}
+    figures = {"chip_hours": hours, "chip_hours_6nd": by_6nd, "chip_hours_beside": more}
     whole = plans.Plan(summary, figures | {"disk_bytes": sum(disk.values())})
     return {
         "corpora": _corpora(study, tokens),
-        "training": _training(study, lines, runs, mfu * peak),
+        "training": _training(study, lines, runs, an_hour),
         "whole": whole,
     }
 
 
-def _few(number: float) -> str:
+def rounded(number: float) -> str:
     """A number for people: with one digit after the point, or of two digits where it is small."""
     return f"{number:,.1f}" if number >= 0.1 else f"{number:.2g}"
 
@@ -81,14 +96,14 @@ def _tokens(cell: Cell, written: Mapping[str, float]) -> float | None:
     if cell.config.tokens:
         return cell.config.tokens
     if cell.config.packages:
-        return cell.config.packages * cell.config.pages * PAGE / 4
+        return cell.config.packages * cell.config.pages * PAGE / TOKEN_BYTES
     if cell.name in written:
         return written[cell.name]
     try:
         corpus = cell.config.open(cell.config.corpus)
     except UserError:
         return None
-    return sum(len(document.text.encode("utf-8", "replace")) for document in corpus) / 4
+    return sum(len(document.text.encode("utf-8", "replace")) for document in corpus) / TOKEN_BYTES
 
 
 def _line(study: Plan, model: Model, mixture: Mixture) -> dict[str, float]:
@@ -133,16 +148,15 @@ def _corpora(study: Plan, tokens: Mapping[str, float | None]) -> Table:
     return Table({}, figures, head=head, rows=rows)
 
 
-def _training(study: Plan, lines: Sequence[Mapping[str, float]], runs: int, rate: float) -> Table:
-    """One training run of each kind, and what all of that kind take."""
+def _training(study: Plan, lines: Sequence[_Kind], runs: int, an_hour: float) -> Table:
+    """One training run of each kind, and how many there are of it."""
     head = [
         *("model", "parameters", "tokens", "steps", "synthetic a pass", "real a pass", "passes"),
         *("FLOPs", "by 6ND", "chip-hours", "by 6ND", "runs"),
     ]
-    kinds = [(model, mix) for model in study.models for mix in study.mixtures]
     rows, figures = [], {}
-    for (model, mixture), line in zip(kinds, lines, strict=True):
-        hours = [line[kind] / rate / 3600 for kind in ("flops", "flops_6nd")]
+    for model, mixture, line in lines:
+        hours = [line[kind] / an_hour for kind in ("flops", "flops_6nd")]
         name = trained(model, mixture)
         rows.append(
             [
@@ -155,7 +169,7 @@ def _training(study: Plan, lines: Sequence[Mapping[str, float]], runs: int, rate
                 f"{line['passes']:.2f}",
                 f"{line['flops']:.3g}",
                 f"{line['flops_6nd']:.3g}",
-                *map(_few, hours),
+                *map(rounded, hours),
                 f"{runs:,}",
             ]
         )
@@ -172,20 +186,19 @@ def _shares(study: Plan, mixture: Mixture) -> dict[str, dict[str, float]]:
     return {"real_sources": {n: mixture.real_tokens * s / sum(shares) for n, s in named}}
 
 
-def _disk(study: Plan, tokens: Mapping[str, float | None], runs: int) -> dict[str, float]:
+def _disk(
+    study: Plan, tokens: Mapping[str, float | None], lines: Sequence[_Kind], runs: int
+) -> dict[str, float]:
     """Bytes on disk in the end, by what they are."""
     known = sum(count for count in tokens.values() if count)
     made = sum(tokens[c.name] or 0 for c in study.cells if c.config.generated)
     width = 2 if study.models[0].pretrain.model.vocab_size <= 1 << 16 else 4
     checkpoints = 0.0
-    for model in study.models:
-        state = _STATE_BYTES * model.pretrain.model.parameters
-        for mixture in study.mixtures:
-            steps = _line(study, model, mixture)["steps"]
-            every = model.pretrain.checkpoint_every or steps
-            kept = min(model.pretrain.keep, math.ceil(steps / every))
-            tuned = 1 if "sft" in study.config.phases else 0
-            checkpoints += runs * state * (kept + tuned)
+    for model, _, line in lines:
+        every = model.pretrain.checkpoint_every or line["steps"]
+        kept = min(model.pretrain.keep, math.ceil(line["steps"] / every))
+        tuned = 1 if "sft" in study.config.phases else 0
+        checkpoints += runs * _STATE_BYTES * line["parameters"] * (kept + tuned)
     real = (
         0.0 if study.config.real in ((), (STDLIB,)) else max(m.real_tokens for m in study.mixtures)
     )

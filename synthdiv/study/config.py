@@ -18,6 +18,7 @@ PHASES = ("pretrain", "sft")
 # Folders of a study's directory, which no cell, model or mixture can be called.
 _TAKEN = ("shared", "stages", "figures", "tables", "replaced", "corpus", "score", "tokens", *PHASES)
 STDLIB = "stdlib"  # in the place of a corpus: Python's own documentation
+WORLD = "world_facts"  # the task whose questions a study makes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +113,7 @@ class StudyConfig:
     # Cells and real corpora that the tokenizer is trained on, unless Tokenizer.path names one; ():
     # all of them, so that every model hangs on every corpus.
     tokenizer_from: tuple[str, ...] = ()
-    tasks: tuple[str, ...] = ("world_facts",)
+    tasks: tuple[str, ...] = (WORLD,)
     data_dir: PathName = ""  # files of the tasks; empty: questions about the offline writer's world
     question_topics: int = 128  # topics that the world's questions are about
     questions_per_topic: int = 4
@@ -126,6 +127,11 @@ class StudyConfig:
             return find(self.topics)
         except UserError:
             return Path(self.topics)
+
+    @property
+    def asks_the_world(self) -> bool:
+        """Whether questions about the offline writer's world are made and asked."""
+        return WORLD in self.tasks and not self.data_dir
 
     def __post_init__(self) -> None:
         settle(self)

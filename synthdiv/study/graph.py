@@ -11,7 +11,7 @@ from synthdiv.files import sha256_file
 from synthdiv.llm import LLMConfig
 from synthdiv.study.config import STDLIB, Cell, Plan, Run
 from synthdiv.study.stages import Stage, Stages
-from synthdiv.study.work import WORLD, Work, tokenizer_from
+from synthdiv.study.work import Work, tokenizer_from
 
 REAL, TOKENIZER, REAL_TOKENS = "shared: real text", "shared: tokenizer", "shared: real tokens"
 QUESTIONS, INSTRUCTIONS = "shared: questions", "shared: instructions"
@@ -54,7 +54,7 @@ class _Graph:
         found = []
         if STDLIB in (*config.real, *config.heldout, *sources, *config.tokenizer_from):
             found.append(Stage(REAL, work.real_text, {}, (), ["shared/real"], formerly=_ONCE))
-        if self._asks_the_world():
+        if config.asks_the_world:
             settings = {
                 "topics": self.inputs[str(config.topics)],
                 "question_topics": config.question_topics,
@@ -68,9 +68,6 @@ class _Graph:
             made = ["shared/instructions.jsonl"]
             found.append(Stage(INSTRUCTIONS, work.instructions, settings, (), made, formerly=_ONCE))
         return found
-
-    def _asks_the_world(self) -> bool:
-        return WORLD in self.plan.config.tasks and not self.plan.config.data_dir
 
     def _made(self, *cells: Cell) -> list[str]:
         """The stages that make the corpora of `cells`; those that exist have none."""
@@ -225,7 +222,7 @@ class _Graph:
         asked = dataclasses.asdict(plan.evaluate)
         asked |= {"tasks": config.tasks, "data": self.inputs.get(str(config.data_dir), "")}
         asked["heldout"] = [self.inputs.get(name, name) for name in config.heldout]
-        given = [QUESTIONS] if self._asks_the_world() else []
+        given = [QUESTIONS] if config.asks_the_world else []
         given += [REAL] if STDLIB in config.heldout else []
         for phase in config.phases:
             # Versions that measured accuracy alone called it "evaluate".

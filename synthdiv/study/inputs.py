@@ -38,8 +38,7 @@ def inputs_of(plan: Plan) -> dict[str, str]:
 
 
 def _needs_topics(plan: Plan) -> bool:
-    asked = plan.config.tasks if not plan.config.data_dir else ()
-    return "world_facts" in asked or any(cell.config.generated for cell in plan.cells)
+    return plan.config.asks_the_world or any(cell.config.generated for cell in plan.cells)
 
 
 def _bytes_of(cell: Cell, path: PathName, field: str) -> str:

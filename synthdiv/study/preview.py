@@ -13,10 +13,12 @@ from pathlib import Path
 from synthdiv import files, plans
 from synthdiv.config import find
 from synthdiv.errors import UserError
+from synthdiv.llm import LLMConfig
 from synthdiv.llm.plan import Plan as Asked
 from synthdiv.llm.plan import StagePlan
 from synthdiv.progress import say
-from synthdiv.study.budget import budget
+from synthdiv.study.after_training import after_training
+from synthdiv.study.budget import budget, rounded
 from synthdiv.study.config import STDLIB, Cell, Plan, StudyConfig
 from synthdiv.study.graph import make_graph
 from synthdiv.study.inputs import inputs_of
@@ -24,6 +26,7 @@ from synthdiv.study.run import check_tasks, outlook
 from synthdiv.study.work import Work
 
 _SAMPLE = 24  # documents, more than a round holds
+_PER_SECOND = 50.0  # tokens that a call in flight is taken to write
 _OF_TEXT = 1 / 1.15  # of the tokens of a reply, which is JSON
 
 
@@ -79,14 +82,18 @@ def preview(study: Plan, workdir: Path | None, device: str, mfu: float, jobs: in
         parts["stages"] = Lines(lines=outlook(stages, stages.stages))
     tokens: dict[str, float] = {}
     asked: list[StagePlan] = []
+    asking: list[tuple[LLMConfig, Asked]] = []
     with tempfile.TemporaryDirectory() as scratch:
         for cell in study.cells:
             say(f"planning {cell.name}")
             for name, part in _asked(study, cell, Path(scratch) / cell.name).items():
                 parts[f"{cell.name}: {name}"] = part
                 asked += part.stages
+                asking.append((cell.writers[0] if name == "generate" else study.judge, part))
                 if name == "generate":
                     tokens[cell.name] = _OF_TEXT * sum(s.output for s in part.stages)
+        say("planning fine-tuning and evaluation")
+        beside = after_training(study, Path(scratch))
     whole = Asked(stages=tuple(asked))
     about["language models"] = (
         f"{whole.calls:,} calls, {sum(s.input for s in asked):,} tokens read and "
@@ -96,7 +103,33 @@ def preview(study: Plan, workdir: Path | None, device: str, mfu: float, jobs: in
     cap = study.judge.max_cost_usd
     if cap is not None:
         about["language models"] += f"; the study stops at {cap:,.2f} USD"
-    return plans.Plan(about, parts=parts | budget(study, tokens, device, mfu, jobs))
+    each = [(w.concurrency, asking_hours(w, part)) for w, part in asking]
+    hours = sum(some for _, some in each)
+    if hours:
+        in_flight = " or ".join(f"{n:,}" for n in sorted({n for n, some in each if some}))
+        about["hours of asking"] = (
+            f"about {rounded(hours)}, if each of {in_flight} calls in flight (LLM.concurrency) "
+            f"writes {_PER_SECOND:g} tokens a second"
+        )
+    parts |= budget(study, tokens, device, mfu, jobs, beside)
+    return plans.Plan(about, {"asking_hours": hours}, parts)
+
+
+def asking_hours(whom: LLMConfig, asked: Asked) -> float:
+    """Hours until all is answered: by what calls in flight write, within the account's limits.
+
+    The stand-in takes next to none, and when a batch file is answered is its server's affair.
+    """
+    if whom.backend in ("offline", "batch") or not asked.calls:
+        return 0.0
+    written = sum(stage.output for stage in asked.stages)
+    read = sum(stage.input for stage in asked.stages)
+    minutes = [written / _PER_SECOND / min(whom.concurrency, asked.calls) / 60]
+    if whom.requests_per_minute is not None:
+        minutes.append(asked.calls / whom.requests_per_minute)
+    if whom.tokens_per_minute is not None:
+        minutes.append((read + written) / whom.tokens_per_minute)
+    return max(minutes) / 60
 
 
 def _asked(study: Plan, cell: Cell, scratch: Path) -> dict[str, Asked]:
@@ -148,7 +181,7 @@ def _sources(study: Plan, cell: Cell, scratch: Path) -> files.Corpus | None:
 def _like(study: Plan, cell: Cell, scratch: Path) -> files.Corpus:
     """Returns the cell's corpus, or a small one of the same kind."""
     from synthdiv.generation import generate
-    from synthdiv.llm import LLMConfig, open_session
+    from synthdiv.llm import open_session
 
     if cell.config.corpus:
         with contextlib.suppress(UserError):

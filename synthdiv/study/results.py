@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from synthdiv import files
+from synthdiv.reporting.study_statistics import too_few
 from synthdiv.study.analysis import analyse
 from synthdiv.study.config import Cell, Mixture, Model, Plan, Run, trained
 from synthdiv.study.origins import notices, origin_of
@@ -27,7 +28,7 @@ def collect(plan: Plan, workdir: Path) -> dict[str, Any]:
             },
             "seed": plan.config.seed,
             "seeds": list(plan.seeds),
-            "notices": [*notices(cells), *_few(plan)],
+            "notices": [*notices(cells), *filter(None, [too_few(len(cells))])],
         }
     )
 
@@ -80,15 +81,3 @@ def _outcome(workdir: Path, runs: list[Run], phase: str) -> dict[str, Any]:
     found = [outcome_of(files.read_json(workdir / run.folder / f"{phase}.json")) for run in runs]
     each = [{"seed": run.seed} | one for run, one in zip(runs, found, strict=True)]
     return {**mean_of(found), "runs": each}
-
-
-def _few(plan: Plan) -> list[str]:
-    """What so few corpora cannot tell."""
-    few = {1: "One corpus makes", 2: "Two corpora make"}.get(len(plan.cells))
-    if few is None:
-        return []
-    why = ": any two points lie on a line" if len(plan.cells) == 2 else ""
-    return [
-        f"{few} no correlation{why}. It takes three, and many more for an answer: --power tells "
-        "how many."
-    ]

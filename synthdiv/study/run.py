@@ -18,7 +18,7 @@ from synthdiv import __version__, files
 from synthdiv.claims import FINGERPRINT, AtWork, differences, locked
 from synthdiv.errors import UserError
 from synthdiv.progress import say
-from synthdiv.study.config import Plan
+from synthdiv.study.config import WORLD, Plan
 from synthdiv.study.graph import TOKENIZER, make_graph
 from synthdiv.study.inputs import inputs_of
 from synthdiv.study.processes import Ended, Processes
@@ -26,7 +26,6 @@ from synthdiv.study.report import write_report
 from synthdiv.study.results import collect
 from synthdiv.study.schedule import do_stage, run_stages
 from synthdiv.study.stages import Stage, Stages, State, bindings_of
-from synthdiv.study.work import WORLD
 
 _PATIENCE_S = 10.0  # for another process that has just begun the same study
 _LISTED = 40  # stages
@@ -68,12 +67,10 @@ def run_study(
         _adopt(stages)
         stages.forget_lost()
         wanted = of_shard(stages, shard)
-        before = [stage for stage in wanted if not stages.is_done(stage)]
         for line in outlook(stages, wanted):
             say(line)
-        if before:
-            do = partial(_do_named, plan, workdir, inputs)
-            run_stages(stages, wanted, Processes(do, jobs) if jobs > 1 else None)
+        do = partial(_do_named, plan, workdir, inputs)
+        run_stages(stages, wanted, Processes(do, jobs) if jobs > 1 else None)
         missing = [stage.name for stage in stages.stages if not stages.is_done(stage)]
         if missing:
             say(f"this shard is done; {len(missing)} stages are for others, such as {missing[0]}")

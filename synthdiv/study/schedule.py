@@ -41,13 +41,11 @@ class _Schedule:
         """The stages that can begin now, in their order."""
         missing = {stage.name for stage in left}
         now = time.monotonic()
-        asking = any(self.stages.by_name[name].asks for name in running)
         return [
             stage
             for stage in left
             if stage.name not in (*running, *self.paused)
             and not missing.intersection(stage.needs)
-            and not (asking and stage.asks)
             and now >= self.elsewhere.get(stage.name, (0.0, ""))[0]
         ]
 
@@ -69,7 +67,7 @@ class _Schedule:
         self.elsewhere.pop(stage.name, None)
         if end.kind == "elsewhere":
             self.elsewhere[stage.name] = (time.monotonic() + _POLL_S, end.words)
-        elif end.kind == "paused" and _asks(stage):
+        elif end.kind == "paused" and stage.run is None:  # others go on; a run was told to stop
             self.paused[stage.name] = Paused(f"{stage.name}: {end.words}", end.flags)
             say(f"paused: {stage.name}: {end.words}")
         elif end.kind in ("paused", "full"):
@@ -92,11 +90,6 @@ class _Schedule:
         for one in self.paused.values():
             flags |= {name: max(value, flags.get(name, 0)) for name, value in one.flags.items()}
         return Paused("; ".join(dict.fromkeys(map(str, self.paused.values()))), flags)
-
-
-def _asks(stage: Stage) -> bool:
-    """Whether language models are asked in a stage: its pauses are no other's."""
-    return stage.run is None
 
 
 def run_stages(stages: Stages, wanted: Sequence[Stage], processes: Processes | None = None) -> None:
@@ -139,9 +132,8 @@ def _side_by_side(schedule: _Schedule, processes: Processes) -> None:
                 raise schedule.pause()
             for stage in schedule.ready(left, list(processes.running)):
                 asking = any(schedule.stages.by_name[name].asks for name in processes.running)
-                if processes.is_full or (asking and stage.asks):
-                    continue
-                processes.start(stage.name)
+                if not processes.is_full and not (asking and stage.asks):
+                    processes.start(stage.name)
             if not processes.running:
                 _wait(schedule)
             for name, end in processes.ended(_POLL_S):

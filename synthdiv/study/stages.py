@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from synthdiv import files
-from synthdiv.claims import differences, locked
+from synthdiv.claims import differences, locked, plain
 from synthdiv.progress import say
 
 _SHORT = 12  # digits of a fingerprint in a folder's name
@@ -79,7 +79,7 @@ class Stages:
         self.by_name = {stage.name: stage for stage in self.stages}
         self.fingerprints = {}
         for stage in self.stages:
-            words = json.dumps([_plain(stage.settings), self._needed(stage)], sort_keys=True)
+            words = json.dumps([plain(stage.settings), self._needed(stage)], sort_keys=True)
             self.fingerprints[stage.name] = files.sha256_text(words)
 
     def _needed(self, stage: Stage) -> dict[str, str]:
@@ -149,7 +149,7 @@ class Stages:
             "stage": stage.name,
             "fingerprint": self.fingerprints[stage.name],
             "seconds": seconds,
-            "settings": _plain(stage.settings),
+            "settings": plain(stage.settings),
             "needs": self._needed(stage),
         }
         files.write_json(self._path(stage), record)
@@ -216,11 +216,6 @@ def _parts(output: Path) -> Iterator[Path]:
         yield from [path for path in output.iterdir() if not path.name.startswith(_ANSWERS)]
     elif output.exists():
         yield output
-
-
-def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """As it comes back from JSON: tuples are lists, paths are strings."""
-    return json.loads(json.dumps(dict(settings), default=str))
 
 
 # Bindings that say where and how fast models are asked, and for how much, but not what they reply.

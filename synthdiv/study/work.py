@@ -1,7 +1,9 @@
 """What the stages of a study do: each makes one part of the study's directory out of others."""
 
+import contextlib
 import dataclasses
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,7 @@ from synthdiv.data import MixtureConfig
 from synthdiv.errors import Paused, UserError
 from synthdiv.llm import LLMConfig
 from synthdiv.llm.money import PICO
-from synthdiv.study.config import STDLIB, Cell, Plan, Run
-
-WORLD = "world_facts"  # the task whose questions a study makes
+from synthdiv.study.config import STDLIB, WORLD, Cell, Plan, Run
 
 
 class Work:
@@ -37,7 +37,7 @@ class Work:
     def real_text(self) -> None:
         """Python's own documentation, the part that is read and the part that is held out."""
         self.real(STDLIB)
-        self._heldout(STDLIB)
+        self.heldout(STDLIB)
 
     def real(self, name: str) -> files.Corpus:
         """One of the corpora of real text."""
@@ -47,7 +47,8 @@ class Work:
             stdlib_corpus(self.shared / "real" / "stdlib") if name == STDLIB else name
         )
 
-    def _heldout(self, name: str) -> files.Corpus:
+    def heldout(self, name: str) -> files.Corpus:
+        """One of the corpora for bits per byte."""
         from synthdiv.data import stdlib_corpus
 
         where = self.shared / "real" / "stdlib_heldout"
@@ -55,8 +56,6 @@ class Work:
 
     def generate(self, cell: Cell) -> None:
         """The cell's corpus, out of topics or of real documents."""
-        from contextlib import ExitStack
-
         from synthdiv.generation import generate
         from synthdiv.llm import open_session
 
@@ -66,10 +65,9 @@ class Work:
         sources = None
         if path:
             sources = self.real(STDLIB) if path == STDLIB else cell.config.open(path)
-        with ExitStack() as stack, self._one_cap(cell.writers[0], store):
+        with contextlib.ExitStack() as stack, self._one_cap(cell.writers[0], store) as left:
             sessions = [
-                stack.enter_context(open_session(self._left(writer, store), store))
-                for writer in cell.writers
+                stack.enter_context(open_session(left(writer), store)) for writer in cell.writers
             ]
             generate(self.plan.topics, output, cell.generate, sessions, sources)
 
@@ -88,30 +86,43 @@ class Work:
 
         output = files.output_dir(self.workdir / cell.name / "score")
         store, judge = output / "answers.sqlite", self.plan.judge
-        with self._one_cap(judge, store), open_session(self._left(judge, store), store) as session:
+        with self._one_cap(judge, store) as left, open_session(left(judge), store) as session:
             cluster_score(self.corpus(cell), self.plan.score, session, output)
 
-    def _elsewhere(self, store: Path) -> tuple[float, int]:
-        """USD and calls that all other stages of the study took, in this run and before."""
+    @contextlib.contextmanager
+    def _one_cap(
+        self, config: LLMConfig, store: Path
+    ) -> Iterator[Callable[[LLMConfig], LLMConfig]]:
+        """Yields the terms of one stage by those of the study: its caps, less what others took.
+
+        Raises:
+            Paused: the stage's pause as one of the whole study, whose caps are told.
+        """
+        elsewhere = self._elsewhere(store)
+
+        def left(terms: LLMConfig) -> LLMConfig:
+            caps = {name: getattr(terms, name) for name in elsewhere}
+            rest = {n: max(cap - elsewhere[n], 0) for n, cap in caps.items() if cap is not None}
+            return dataclasses.replace(terms, **rest)
+
+        try:
+            yield left
+        except Paused as pause:
+            if not pause.flags:
+                raise
+            flags = {name: value + elsewhere[name] for name, value in pause.flags.items()}
+            told = " and ".join(f"`{name}={getattr(config, name):g}`" for name in flags)
+            raise Paused(f"{pause} (the study's cap is {told})", flags) from None
+
+    def _elsewhere(self, store: Path) -> dict[str, float]:
+        """What all other stages of the study took, in this run and before, by the cap's name."""
         from synthdiv.llm.spending import spent_in
 
         others = [path for path in self.workdir.glob("*/*/answers.sqlite") if path != store]
         totals = [spent_in(path) for path in others]
         pico = sum(one.spent + one.lost + one.reserved for one in totals)
-        return pico / PICO, sum(one.calls + one.claimed for one in totals)
-
-    def _left(self, config: LLMConfig, store: Path) -> LLMConfig:
-        """The terms of one stage: of the study's caps, what its other stages have left."""
-        usd, calls = self._elsewhere(store)
-        most, count = config.max_cost_usd, config.max_calls
-        return dataclasses.replace(
-            config,
-            max_cost_usd=None if most is None else max(most - usd, 0.0),
-            max_calls=None if count is None else max(count - calls, 0),
-        )
-
-    def _one_cap(self, config: LLMConfig, store: Path) -> "_OneCap":
-        return _OneCap(config, self._elsewhere(store))
+        calls = sum(one.calls + one.claimed for one in totals)
+        return {"max_cost_usd": pico / PICO, "max_calls": calls}
 
     def instructions(self) -> None:
         """Conversations made of Python's own documentation."""
@@ -119,8 +130,13 @@ class Work:
 
         config = self.plan.config
         files.output_dir(self.shared)
-        path = self.shared / "instructions.jsonl"
-        stdlib_instructions(path, config.max_instructions, config.seed)
+        stdlib_instructions(self.instructions_file, config.max_instructions, config.seed)
+
+    @property
+    def instructions_file(self) -> Path:
+        """Where the conversations are."""
+        name = self.plan.config.instructions
+        return self.shared / "instructions.jsonl" if name == STDLIB else Path(name)
 
     def questions(self) -> None:
         """Questions about the world's facts, over topics of which each cell has seen its share."""
@@ -199,9 +215,8 @@ class Work:
         """Fine-tunes it."""
         from synthdiv.training import sft
 
-        name, where = self.plan.config.instructions, self.workdir / run.folder
-        instructions = self.shared / "instructions.jsonl" if name == STDLIB else Path(name)
-        sft(run.model.sft, where / "pretrain", instructions, where / "sft", self.plan.settings)
+        where, given = self.workdir / run.folder, self.instructions_file
+        sft(run.model.sft, where / "pretrain", given, where / "sft", self.plan.settings)
 
     def evaluate(self, run: Run, phase: str) -> None:
         """Evaluates what a phase has made of it."""
@@ -214,14 +229,14 @@ class Work:
             where / f"{phase}.json",
             self.data_dir(),
             self.plan.evaluate,
-            corpora=[self._heldout(name) for name in config.heldout],
+            corpora=[self.heldout(name) for name in config.heldout],
         )
 
     def data_dir(self) -> Path | None:
         """Where the files of the tasks are; None leaves them to the hub."""
         if self.plan.config.data_dir:
             return Path(self.plan.config.data_dir)
-        return self.shared / "questions" if WORLD in self.plan.config.tasks else None
+        return self.shared / "questions" if self.plan.config.asks_the_world else None
 
 
 def tokenizer_from(plan: Plan) -> tuple[str, ...]:
@@ -242,21 +257,3 @@ def manifest_of(tokens: Path) -> dict[str, Any]:
             f"{str(tokens)!r} has lost its manifest.json: remove the study and run it again"
         )
     return manifest
-
-
-class _OneCap:
-    """Makes a pause of one stage, which sees what is left of a cap, one of the whole study."""
-
-    def __init__(self, config: LLMConfig, elsewhere: tuple[float, int]) -> None:
-        self._config = config
-        self._elsewhere = dict(zip(("max_cost_usd", "max_calls"), elsewhere, strict=True))
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if not isinstance(error, Paused) or not error.flags:
-            return
-        flags = {name: value + self._elsewhere[name] for name, value in error.flags.items()}
-        caps = [f"`{name}={getattr(self._config, name):g}`" for name in flags]
-        raise Paused(f"{error} (the study's cap is {' and '.join(caps)})", flags) from None

@@ -7,6 +7,7 @@ from .mesh import join_processes as join_processes
 from .metrics import Diverged as Diverged
 from .optimizer import OptimizerConfig as OptimizerConfig
 from .optimizer import SFTOptimizerConfig as SFTOptimizerConfig
+from .plan import Target as Target
 from .runs import export as export
 from .runs import plan_export as plan_export
 from .runs import plan_pretrain as plan_pretrain

@@ -61,7 +61,7 @@ class Run:
         profile_steps: (first, last) steps that the profiler records into workdir/profile.
 
     Raises:
-        UserError: data, model, mesh and attention do not fit each other.
+        UserError: data, model and mesh do not fit each other.
     """
 
     config: RunConfig
@@ -91,7 +91,6 @@ class Run:
         if self.validation is not None:
             self.validation.check(data)
         check_fits(model, self.mesh, self.config.batch_size, self.config.accumulate)
-        backend_of(model, data.sequence_length)
 
     @property
     def step(self) -> StepConfig:
@@ -138,7 +137,7 @@ def train(run: Run, workdir: Path) -> Path:
         stack.callback(run.data.close)
         state, saved, skipped, best = _first_state(run, checkpoints, workdir)
         number, end = max(saved, 0), min(run.steps, config.max_steps or run.steps)
-        say(backend_of(run.model, run.data.sequence_length))
+        say(backend_of(run.model, run.data.sequence_length)[1])
         train_step = compiled_step(run.step, run.mesh)
         log = None
         if jax.process_index() == 0:  # one process writes for all

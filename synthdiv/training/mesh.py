@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding
 
 from synthdiv.errors import UserError, first_line
 from synthdiv.model.config import ModelConfig
@@ -57,10 +57,9 @@ def make_mesh(config: MeshConfig, devices: list[jax.Device] | None = None) -> Me
         UserError: the sizes do not multiply to the number of devices.
     """
     devices = list(devices if devices is not None else jax.devices())
+    abstract_mesh(config, len(devices))  # refuses what does not divide
     data, fsdp, tensor = config.sizes(len(devices))
     if config.slices > 1:
-        if data % config.slices:
-            raise UserError(f"Mesh.data={data} does not divide into Mesh.slices={config.slices}")
         grid = _hybrid(devices, config.slices, data // config.slices, fsdp, tensor)
     elif devices[0].platform == "cpu":
         grid = np.array(devices).reshape(data, fsdp, tensor)
@@ -69,6 +68,18 @@ def make_mesh(config: MeshConfig, devices: list[jax.Device] | None = None) -> Me
 
         grid = mesh_utils.create_device_mesh((data, fsdp, tensor), devices)
     return Mesh(grid, MESH_AXES, axis_types=(AxisType.Auto,) * 3)
+
+
+def abstract_mesh(config: MeshConfig, devices: int) -> AbstractMesh:
+    """Returns the mesh of `config` over so many devices, which need not be here.
+
+    Raises:
+        UserError: as `make_mesh`.
+    """
+    sizes = config.sizes(devices)
+    if config.slices > 1 and sizes[0] % config.slices:
+        raise UserError(f"Mesh.data={sizes[0]} does not divide into Mesh.slices={config.slices}")
+    return AbstractMesh(sizes, MESH_AXES, axis_types=(AxisType.Auto,) * 3)
 
 
 def _hybrid(
@@ -99,6 +110,8 @@ def join_processes() -> None:
     """
     import os
 
+    # It would take SIGTERM away from the command, and the loop agrees on its own when to stop.
+    jax.config.update("jax_enable_preemption_service", False)
     names = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
     given = [os.environ.get(name, "") for name in names]
     try:
@@ -119,12 +132,14 @@ def in_force(mesh: Mesh) -> contextlib.AbstractContextManager:
     return jax.set_mesh(mesh)
 
 
-def shardings(mesh: Mesh, letters: Any) -> Any:
+def shardings(mesh: Mesh | AbstractMesh, letters: Any) -> Any:
     """Returns the sharding of each array of a tree, given the letters of its dimensions."""
     return jax.tree.map(lambda word: NamedSharding(mesh, spec(word)), letters)
 
 
-def check_fits(model: ModelConfig, mesh: Mesh, batch_size: int, accumulate: int = 1) -> None:
+def check_fits(
+    model: ModelConfig, mesh: Mesh | AbstractMesh, batch_size: int, accumulate: int = 1
+) -> None:
     """Refuses a mesh that does not divide the model or the batch.
 
     Raises:

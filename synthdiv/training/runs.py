@@ -15,15 +15,16 @@ from synthdiv.data.chat import TEMPLATE_FILE
 from synthdiv.errors import UserError
 from synthdiv.files import atomic_path, output_dir, read_json, write_json, write_text
 from synthdiv.model import weights
+from synthdiv.model.config import ModelConfig
 from synthdiv.plans import Plan
 from synthdiv.progress import say
 from synthdiv.training import initial
-from synthdiv.training.config import PretrainConfig, SFTConfig
+from synthdiv.training.config import PretrainConfig, RunConfig, SFTConfig
 from synthdiv.training.host import prepare
 from synthdiv.training.loop import Run, train
-from synthdiv.training.mesh import check_fits, make_mesh
-from synthdiv.training.plan import plan, too_large
-from synthdiv.training.step import StepConfig
+from synthdiv.training.mesh import MeshConfig, make_mesh
+from synthdiv.training.plan import Target, plan, too_large
+from synthdiv.training.step import StepConfig, backend_of
 from synthdiv.training.storage import told_in_one_line
 from synthdiv.training.validation import held_out
 from synthdiv.training.work import check, claimed, fine_tuning, pretraining
@@ -69,11 +70,12 @@ def plan_pretrain(
     config: PretrainConfig,
     workdir: str | Path | None = None,
     init_from: str | Path | None = None,
+    target: Target | None = None,
 ) -> Plan:
     """Returns what `pretrain` would take; see `synthdiv.training.plan`. Writes nothing.
 
-    Before the tokens are there, a run whose length is bound (`tokens`) can be planned all the same,
-    with sequences of the model's whole context.
+    `target` are the devices; None: those at hand. Before the tokens are there, a run whose length
+    is bound (`tokens`) can be planned all the same, with sequences of the model's whole context.
 
     Raises:
         UserError: what `pretrain` would refuse, with that workdir.
@@ -81,15 +83,14 @@ def plan_pretrain(
     config, checkpoint = _continued(config, init_from)
     sources = [Path(directory) for directory, _ in config.mixture.sources]
     if not config.tokens or any(directory.exists() for directory in sources):
-        run = _open_pretrain(config, checkpoint)
+        run = _open_pretrain(config, checkpoint, planned=True)
         if workdir is not None:
             check(Path(workdir), pretraining(config, run.data, run.steps, checkpoint))
-        return _plan(run)
-    mesh, length = make_mesh(config.mesh), config.model.max_length
-    check_fits(config.model, mesh, config.batch_size, config.accumulate)
+        return _plan(run, target)
+    length = config.model.max_length
     steps = math.ceil(config.tokens / (config.batch_size * length))
     step = StepConfig.of(config, config.model, len(sources))
-    return plan(step, mesh, config.batch_size, length, steps)
+    return plan(step, config.mesh, config.batch_size, length, steps, target)
 
 
 def sft(
@@ -138,8 +139,11 @@ def plan_sft(
     init_from: str | Path,
     input: str | Path | Sequence[str | Path],
     workdir: str | Path | None = None,
+    target: Target | None = None,
 ) -> Plan:
     """Returns what `sft` would take; see `synthdiv.training.plan`. Writes nothing.
+
+    `target` are the devices; None: those at hand.
 
     Raises:
         UserError: what `sft` would refuse, with that workdir.
@@ -148,7 +152,7 @@ def plan_sft(
     checkpoint, config = _begin(config, init_from)
     if workdir is not None:
         check(Path(workdir), fine_tuning(config, checkpoint, inputs, config.template))
-    return _plan(_open_sft(config, checkpoint, inputs))
+    return _plan(_open_sft(config, checkpoint, inputs, planned=True), target)
 
 
 def _begin(config: SFTConfig, init_from: str | Path) -> tuple[Path, SFTConfig]:
@@ -217,7 +221,7 @@ def _continued(
     return dataclasses.replace(config, model=model), checkpoint
 
 
-def _open_pretrain(config: PretrainConfig, checkpoint: Path | None) -> Run:
+def _open_pretrain(config: PretrainConfig, checkpoint: Path | None, planned: bool = False) -> Run:
     from synthdiv.data import batches
 
     data = batches(
@@ -239,7 +243,7 @@ def _open_pretrain(config: PretrainConfig, checkpoint: Path | None) -> Run:
         config.model,
         data,
         steps,
-        make_mesh(config.mesh),
+        _mesh(config, config.model, data.sequence_length, planned),
         data.tokenizer_dir,
         first_params=params,
         init_from=str(checkpoint or ""),
@@ -247,7 +251,9 @@ def _open_pretrain(config: PretrainConfig, checkpoint: Path | None) -> Run:
     )
 
 
-def _open_sft(config: SFTConfig, checkpoint: Path, inputs: Sequence[Path]) -> Run:
+def _open_sft(
+    config: SFTConfig, checkpoint: Path, inputs: Sequence[Path], planned: bool = False
+) -> Run:
     from synthdiv.data import load_tokenizer, sft_batches
 
     model, tokenizer = weights.describe(checkpoint)
@@ -271,8 +277,17 @@ def _open_sft(config: SFTConfig, checkpoint: Path, inputs: Sequence[Path]) -> Ru
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
-    params, mesh = initial.params_of(checkpoint, model), make_mesh(config.mesh)
+    mesh = _mesh(config, model, data.sequence_length, planned)
+    params = initial.params_of(checkpoint, model)
     return Run(config, model, data, data.steps, mesh, tokenizer, params, str(checkpoint))
+
+
+def _mesh(config: RunConfig, model: ModelConfig, length: int, planned: bool) -> Mesh:
+    """The devices of a run; where it is only planned, one, which every model and batch divides."""
+    if planned:
+        return make_mesh(MeshConfig(), jax.devices()[:1])
+    backend_of(model, length)
+    return make_mesh(config.mesh)
 
 
 def _start(run: Run, workdir: Path) -> Path:
@@ -286,15 +301,14 @@ def _start(run: Run, workdir: Path) -> Path:
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        raise too_large(*_shape(run)) from error
+        sizes = run.config.batch_size, run.data.sequence_length, run.steps
+        raise too_large(run.step, run.config.mesh, *sizes) from error
 
 
-def _shape(run: Run) -> tuple[StepConfig, Mesh, int, int, int]:
-    return run.step, run.mesh, run.config.batch_size, run.data.sequence_length, run.steps
-
-
-def _plan(run: Run) -> Plan:
-    return plan(*_shape(run))
+def _plan(run: Run, target: Target | None) -> Plan:
+    sizes = run.config.batch_size, run.data.sequence_length, run.steps
+    scope = "SFT" if isinstance(run.config, SFTConfig) else "Pretrain"
+    return plan(run.step, run.config.mesh, *sizes, target, scope)
 
 
 def _with_template(tokenizer: Path, template: str, workdir: Path) -> Path:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from synthdiv.model.attention import choose_backend
 from synthdiv.model.config import ModelConfig
@@ -98,8 +98,10 @@ class StepConfig:
         )
 
 
-def backend_of(model: ModelConfig, length: int) -> str:
-    """Returns the sentence that says which attention backend training will use.
+def backend_of(model: ModelConfig, length: int, platform: str = "") -> tuple[str, str]:
+    """Returns the attention backend that training will use, and a sentence that says why.
+
+    `platform` is JAX's name of the kind of devices; "" means those of this process.
 
     Raises:
         UserError: one was asked for that cannot run.
@@ -110,10 +112,11 @@ def backend_of(model: ModelConfig, length: int) -> str:
         head_dim=model.head_size,
         dropout=model.attention_dropout,
         length=length,
-    )[1]
+        platform=platform,
+    )
 
 
-def state_shardings(config: StepConfig, mesh: Mesh) -> TrainState:
+def state_shardings(config: StepConfig, mesh: Mesh | AbstractMesh) -> TrainState:
     """Returns the sharding of every array of the state."""
     replicated = NamedSharding(mesh, PartitionSpec())
     by_letters = shardings(mesh, letters(config.model))
@@ -344,7 +347,7 @@ def abstract_batch(mesh: Mesh, batch_size: int, length: int) -> dict[str, jax.Sh
     }
 
 
-def abstract_state(config: StepConfig, mesh: Mesh) -> TrainState:
+def abstract_state(config: StepConfig, mesh: Mesh | AbstractMesh) -> TrainState:
     """Returns the state's shapes, dtypes and shardings, without computing anything."""
     shapes = jax.eval_shape(functools.partial(_init, config), _seed(0), 1)
     return jax.tree.map(

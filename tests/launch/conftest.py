@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-RECORDER = """#!{python}
+RECORDER = """#!{python} -IS
 import json, os, sys
 words = sys.argv[1:]
 calls = {calls!r}

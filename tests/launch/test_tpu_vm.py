@@ -1,6 +1,13 @@
 """The gcloud calls that make a slice, install there, and run until the command has ended."""
 
 import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.launch.in_process import launch
 
 PRETRAIN = ["pretrain", "--config=a.gin", "--workdir=/mnt/b/run"]
 FLAGS = ["--zone=us-west4-a", "--type=v5litepod-16", "--poll=0", "--name=llama"]
@@ -11,7 +18,7 @@ def verbs(cluster) -> list[str]:
     found = []
     for call in cluster.calls("gcloud"):
         words = call["words"]
-        assert words[:2] == ["compute", "tpus"] and "--zone=us-west4-a" in words
+        assert words[:3] == ["compute", "tpus", "queued-resources"] and "--zone=us-west4-a" in words
         verb = words[3]
         if verb == "ssh":
             verb = "install" if "launch/environment.sh" in " ".join(words) else "run"
@@ -28,9 +35,10 @@ def test_a_slice_is_made_used_and_kept(cluster) -> None:
     assert verbs(cluster) == made
     calls = [" ".join(call["words"]) for call in cluster.calls("gcloud")]
     assert "--accelerator-type=v5litepod-16" in calls[1]
-    assert calls[4].endswith("llama:synthdiv.tar.gz --worker=all --zone=us-west4-a")
+    assert calls[4].endswith("llama:synthdiv.tar.gz --node=all --worker=all --zone=us-west4-a")
     assert "prepare tpu tpu" in calls[5]
-    assert "--worker=all" in calls[6]
+    assert "--node-id=llama" in calls[1]
+    assert "--node=all --worker=all" in calls[6]
     (line,) = (word for word in cluster.calls("gcloud")[6]["words"] if "--command=" in word)
     assert line.endswith("-m synthdiv.pretrain --config=a.gin --workdir=/mnt/b/run --distributed")
     assert "queued-resources delete llama" in result.stderr
@@ -74,13 +82,27 @@ def test_failures_and_pauses_end_it(cluster) -> None:
     assert len(runs) == 1 and "--worker=0" in runs[0]["words"]
 
 
-def test_dry_run_calls_nothing(cluster) -> None:
-    cluster.install("gcloud", reads=False)
-    result = cluster.launch("tpu_vm", "--dry_run", "--delete", *FLAGS, *PRETRAIN)
-    assert result.returncode == 0
-    lines = [shlex.split(line) for line in result.stdout.splitlines()]
-    assert [line[4] for line in lines] == ["create", "scp", "ssh", "ssh", "delete"]
-    assert cluster.calls("gcloud") == []
+def test_slices_are_nodes_of_one_resource(cluster) -> None:
+    cluster.install("gcloud", {"describe": [("", 1), ("ACTIVE", 0)]}, reads=False)
+    result = cluster.launch("tpu_vm", *FLAGS, "--slices=2", *PRETRAIN)
+    assert result.returncode == 0, result.stderr
+    words = cluster.calls("gcloud")[1]["words"]
+    assert {"--node-count=2", "--node-prefix=llama"} < set(words) and "--node-id" not in str(words)
+
+
+def test_each_part_of_a_study_has_a_slice(cluster) -> None:
+    answers = {"describe": [("ACTIVE", 0)], "shard=2/2": [("out of memory", 1)]}
+    cluster.install("gcloud", answers, reads=False)
+    study = ["study", "--config=a.gin", "--workdir=/mnt/b/study"]
+    # One after the other: the stand-in counts its calls in a file.
+    result = cluster.launch("tpu_vm", *FLAGS, "--array=2", "--at_once=1", "--delete", *study)
+    assert result.returncode == 1  # one part failed, and the others were done
+    assert "[2] out of memory\n" in result.stdout
+    done = [" ".join(call["words"]) for call in cluster.calls("gcloud")]
+    for number in (1, 2):
+        mine = [line for line in done if f"llama-{number}" in line]
+        assert any(f"--shard={number}/2" in line and "--worker=0" in line for line in mine)
+        assert "delete" in mine[-1]
 
 
 def test_a_gcloud_that_fails_ends_it(cluster) -> None:
@@ -88,3 +110,31 @@ def test_a_gcloud_that_fails_ends_it(cluster) -> None:
     result = cluster.launch("tpu_vm", *FLAGS, *PRETRAIN)
     assert result.returncode == 1
     assert result.stderr.startswith("error: gcloud ended with 1") and "create" in result.stderr
+
+
+def test_mistakes_are_one_line() -> None:
+    for arguments, words in [
+        (PRETRAIN, "--zone is required"),
+        ([*FLAGS, "--slices=2", "score", "--input=a"], "score runs as one process"),
+        ([*FLAGS, "--array=2", *PRETRAIN], "pretrain has none"),
+    ]:
+        result = launch("tpu_vm", *arguments)
+        assert result.code == 2 and words in result.err and result.err.count("\n") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["tpu_vm_pretrain", "tpu_vm_study"])
+def test_gcloud_knows_the_flags(name: str) -> None:
+    """gcloud reads a command line before it asks who is calling."""
+    if shutil.which("gcloud") is None:
+        pytest.skip("gcloud is not installed")
+    lines = (Path(__file__).with_name("golden") / f"{name}.txt").read_text().splitlines()[1:]
+    for line in lines:
+        _, *words = shlex.split(line)
+        verb, *rest = words[3:]
+        known = subprocess.run(
+            ["gcloud", *words[:3], verb, "--help"], capture_output=True, text=True, check=True
+        ).stdout
+        flags = [word.partition("=")[0] for word in rest if word.startswith("--")]
+        wide = ("--project", "--quiet")
+        assert flags and all(flag in known for flag in flags if flag not in wide), verb

@@ -34,7 +34,7 @@ def test_every_study_of_ours_can_be_read_and_its_stages_named(name, tmp_path):
     assert len({stage.file for stage in stages}) == len(stages)
     if not name.startswith(("small", "paper")):
         return
-    assert budget(made, {}, "h100", 0.4, 1)["whole"].figures["chip_hours"] > 0
+    assert budget(made, {}, "h100", 0.4, 1, {})["whole"].figures["chip_hours"] > 0
 
 
 # Tokens a corpus in billions, effective tokens a pass, and models (paper, sections 3.3 to 3.6).
@@ -51,7 +51,7 @@ def test_plans_at_full_scale_agree_with_the_paper(name):
     from synthdiv.study.budget import budget
 
     tokens, effective, models = COUNTS[name]
-    parts = budget(plan(name), {"mixed": 4.5e9}, "a100", 0.4, 1)
+    parts = budget(plan(name), {"mixed": 4.5e9}, "a100", 0.4, 1, {})
     corpora = [one["tokens"] for one in parts["corpora"].figures.values()]
     for found, wanted in zip(corpora, tokens, strict=True):
         assert wanted is None or found == pytest.approx(1e9 * wanted, rel=0.01)
@@ -76,9 +76,9 @@ def test_a_device_that_is_not_known_is_told_with_those_that_are():
     from synthdiv.study.budget import budget
 
     with pytest.raises(UserError, match="no device 'h10'.*H100"):
-        budget(plan("smoke"), {}, "h10", 0.4, 1)
+        budget(plan("smoke"), {}, "h10", 0.4, 1, {})
     with pytest.raises(UserError, match="mfu=1.5"):
-        budget(plan("smoke"), {}, "h100", 1.5, 1)
+        budget(plan("smoke"), {}, "h100", 1.5, 1, {})
 
 
 def test_tasks_whose_questions_cannot_be_had_are_refused():

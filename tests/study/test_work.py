@@ -71,14 +71,21 @@ def test_a_plan_at_full_scale_needs_nothing_that_it_names(monkeypatch, tmp_path)
     assert not list(tmp_path.iterdir())
     assert told.parts["corpora"].figures["T300k_G30"]["tokens"] == 4.43e9
     hours = 50e9 * made.models[0].pretrain.model.flops_per_token(2048) / (0.5 * 989e12) / 3600
-    assert told.parts["whole"].figures["chip_hours"] == pytest.approx(hours)
+    whole = told.parts["whole"]
+    assert whole.figures["chip_hours"] == pytest.approx(hours)
+    assert whole.facts["fine-tuning"].startswith("not counted: no instruction data 'corpora/alpaca")
+    assert whole.facts["hours"].endswith("8 at a time, without fine-tuning and evaluation")
+    asked = [part for part in told.parts.values() if hasattr(part, "stages")]
+    written = sum(stage.output for part in asked for stage in part.stages)
+    assert told.figures["asking_hours"] == pytest.approx(written / 50 / 64 / 3600)
 
 
 def test_two_corpora_are_told_that_they_make_no_correlation():
-    from synthdiv.study.results import _few
+    from synthdiv.reporting.study_statistics import too_few
 
-    assert "any two points lie on a line" in _few(plan("Study.cells = ['T8', 'T16']"))[0]
-    assert _few(plan()) == []
+    assert "any two points lie on a line" in too_few(2)
+    assert too_few(1).startswith("One corpus makes no correlation. It takes three")
+    assert too_few(3) == ""
 
 
 @pytest.mark.parametrize("shard", ["3/2", "0/2", "1", "a/b", "-1/2"])

@@ -5,7 +5,7 @@ import types
 import pytest
 
 from synthdiv.model import ModelConfig
-from synthdiv.training.flops import DEVICES, memory_bytes, mfu, peak_flops
+from synthdiv.training.flops import memory_bytes, mfu, peak_flops
 
 
 def _device(kind: str):
@@ -33,7 +33,6 @@ def test_peaks(kind: str, peak: float | None) -> None:
 def test_memory_of_known_devices() -> None:
     assert memory_bytes(_device("NVIDIA H200")) == 141e9
     assert memory_bytes(_device("a new one")) is None
-    assert all(flops > 1e14 and memory > 1e10 for flops, memory in DEVICES.values())
 
 
 def test_the_formula() -> None:

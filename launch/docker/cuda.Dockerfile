@@ -1,0 +1,24 @@
+# synthdiv for NVIDIA GPUs. The CUDA libraries come with JAX's wheels; the driver is the machine's.
+#
+#   docker build -f launch/docker/cuda.Dockerfile -t synthdiv:cuda .
+
+FROM python:3.12.12-slim-bookworm
+
+# The user that launch/gke.py mounts buckets for.
+RUN useradd --uid 1000 --create-home synthdiv
+WORKDIR /synthdiv
+COPY setup.py pyproject.toml README.md LICENSE ./
+COPY synthdiv synthdiv
+COPY configs configs
+COPY third_party/locks third_party/locks
+RUN pip install --no-cache-dir -c third_party/locks/py312.txt '.[cuda,eval]'
+
+# Outside the sources, so that the installed package is what runs; configs/ is as in a checkout.
+WORKDIR /home/synthdiv
+ENV PYTHONUNBUFFERED=1
+RUN ln -s /synthdiv/configs configs
+# What the container runtime hands in, and where GKE puts the driver.
+ENV NVIDIA_VISIBLE_DEVICES=all \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility \
+    LD_LIBRARY_PATH=/usr/local/nvidia/lib64
+USER 1000:1000

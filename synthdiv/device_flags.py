@@ -1,0 +1,44 @@
+"""The flags that say what hardware --dry_run plans for."""
+
+from typing import TYPE_CHECKING
+
+from absl import flags
+
+if TYPE_CHECKING:
+    from synthdiv.training import Target
+
+
+def define(values: flags.FlagValues) -> None:
+    """Adds them."""
+    flags.DEFINE_string(
+        "device",
+        "",
+        "What --dry_run plans for instead of the devices at hand: h100, h200, a100, b200, v5e, "
+        "v5p, v6e or another of configs/devices.json.",
+        flag_values=values,
+    )
+    flags.DEFINE_integer("devices", 0, "How many of them.", 0, flag_values=values)
+    flags.DEFINE_float(
+        "mfu", 0.4, "Share of their peak that training is taken to reach.", flag_values=values
+    )
+    flags.DEFINE_string(
+        "device_table",
+        None,
+        "File of devices and prices, of the form of configs/devices.json, that adds to it.",
+        flag_values=values,
+    )
+    flags.DEFINE_bool(
+        "compile",
+        False,
+        "Ask the compiler for the memory on the devices at hand; minutes for large models.",
+        flag_values=values,
+    )
+
+
+def target(values: flags.FlagValues) -> "Target":
+    """Returns what they say."""
+    from synthdiv.training import Target
+
+    return Target(
+        values.device, values.devices, values.mfu, values.device_table, compile=values.compile
+    )
