@@ -34,7 +34,7 @@ def test_server_that_fails_is_left_alone_until_it_is_well(
             replies = session.ask_all([question(n) for n in range(CALLS)])
         assert all(reply.failure is None for reply in replies)
         assert 0 < sick.totals()["asked"] <= 4  # what was in flight when the first call failed
-        monkeypatch.setattr("synthdiv.llm.backends.openai_server._CHECK_S", (0.01, 0.02))
+        monkeypatch.setattr("synthdiv.llm.backends.openai_server._CHECK_S", (0.02, 60.0))
         with open_session(config, tmp_path / "b.sqlite") as session:
             session.ask_all([question(n) for n in range(8)])
             sick.change(faults={})

@@ -41,6 +41,7 @@ class Server:
         self._response: Any = None  # the HTTP library's class
         self._diagnosed: asyncio.Task[str | None] | None = None
         self._checking: asyncio.Task[None] | None = None
+        self._wait = _CHECK_S[0]
 
     @property
     def aside(self) -> bool:
@@ -55,9 +56,10 @@ class Server:
     async def _check(self) -> None:
         import openai
 
-        wait, most = _CHECK_S
         while True:
-            await asyncio.sleep(wait)
+            await asyncio.sleep(self._wait)
+            # Longer each time until it answers a call: it may list its models and still fail.
+            self._wait = min(2 * self._wait, _CHECK_S[1])
             try:
                 asked = self._client(0).with_options(timeout=_CONNECT_S)
                 await asked.get("/models", cast_to=object)
@@ -67,7 +69,6 @@ class Server:
                     break
             except openai.OpenAIError:
                 pass
-            wait = min(2 * wait, most)
         self._checking = None
 
     async def post(self, body: dict[str, Any]) -> bytes:
@@ -84,6 +85,7 @@ class Server:
         try:
             # Unread: the SDK fails in ways of its own where it is no completion.
             answer = await client.post("/chat/completions", cast_to=self._response, body=body)
+            self._wait = _CHECK_S[0]
             return answer.content
         except openai.APIStatusError as error:
             words = _words_of(error)
