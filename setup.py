@@ -79,6 +79,8 @@ EMBEDDINGS = ["sentence-transformers>=3.0"]
 WANDB = ["wandb>=0.18"]
 # Figures for a paper; pages draw theirs without it.
 PLOTS = ["matplotlib>=3.9"]
+# Work on the machines of a cluster, which all need it.
+RAY = ["ray>=2.40"]
 # The site is built by mkdocs 1.x; 2.0 drops the themes and plugins that it is made of.
 DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.7", "mkdocstrings[python]>=1.0"]
 DEV = [
@@ -140,6 +142,7 @@ setup(
         "embeddings": EMBEDDINGS,
         "wandb": WANDB,
         "plots": PLOTS,
+        "ray": RAY,
         "docs": DOCS,
         "dev": DEV,
     },
