@@ -47,12 +47,15 @@ def finding(study: Study) -> str:
         return few
     who = phase_name(model, phase)
     runs = f"{n} corpora" + (f" with {seeds} training runs each" if seeds > 1 else "")
+    means = [cell["score"]["mean"] for cell in study["cells"]]
+    if max(means) == min(means):
+        return f"All {n} corpora have the same score: nothing can be said of what it does."
     if fit["pearson"] is None:
         return f"All {n} corpora led to the same {outcome.title} of {who}."
     if fit["slope"] is None:
         return (
-            f"Nothing can be said: the scores of these {n} corpora differ by no more than their "
-            "own errors."
+            f"Nothing can be said: the errors of the scores of these {n} corpora hide whatever "
+            "line there is. More rounds a score, and corpora that differ more, would show it."
         )
     low, high = fit["ci95"]
     about = (
@@ -96,7 +99,8 @@ def _counted(study: Study) -> str:
     better: list[str] = []
     worse: list[str] = []
     for model, phase, name, fit in lines:
-        if fit["p_holm"] is not None and fit["p_holm"] < SIGNIFICANT:
+        told = fit["slope"] is not None and fit["p_holm"] is not None
+        if told and fit["p_holm"] < SIGNIFICANT:
             outcome = outcome_named(name)
             up = fit["observed"]["slope"] > 0
             which = better if up == outcome.higher_is_better else worse
@@ -138,9 +142,19 @@ def _beside(fit: Fit, name: str) -> str:
     known = {key: one for key, one in fit["given"].items() if one["pearson"] is not None}
     if not known or fit["pearson"] is None:
         return ""
-    parts = ", ".join(f"{one['pearson']:+.2f} given {CONFOUNDS[key]}" for key, one in known.items())
+    parts = ", ".join(
+        f"{one['pearson']:+.2f} given {CONFOUNDS[key]}{_doubt(one)}" for key, one in known.items()
+    )
     title = outcome_named(name).title
     return f"The correlation of score and {title}, {fit['pearson']:+.2f}, is {parts}."
+
+
+def _doubt(one: Mapping[str, Any]) -> str:
+    """Whether a partial correlation may as well be none."""
+    if one["pearson_ci95"] is None:
+        return " (too few corpora for an interval)"
+    low, high = one["pearson_ci95"]
+    return " (the interval holds zero)" if low <= 0 <= high else ""
 
 
 def _others(fit: Fit, metrics: Mapping[str, Metric]) -> str:
@@ -176,15 +190,16 @@ def _of_corpora(study: Study) -> Iterator[str]:
     writers = {one.get("written_by") for one in origins}
     if len(writers) == 1 and None not in writers and len(origins) > 1:
         yield f"All corpora are of one source ({writers.pop()}); others may behave otherwise."
-    if line is None or line[3]["ci95"] is None:
+    if line is None:
         return
     _, _, name, fit = line
-    outcome, (low, high) = outcome_named(name), fit["ci95"]
-    yield (
-        f"{fit['n']} corpora were chosen, not drawn from all there could be. What is found of them "
-        f"is found with an error of \u00b1{outcome.text((high - low) / 2)} in the slope: a smaller "
-        f"effect on {outcome.title} would not have been seen."
-    )
+    if fit["ci95"] is not None and fit["pearson"] is not None:
+        outcome, (low, high) = outcome_named(name), fit["ci95"]
+        yield (
+            f"{fit['n']} corpora were chosen, not drawn from all there could be. What is found of "
+            f"them is found with an error of \u00b1{outcome.text((high - low) / 2)} in the slope: "
+            f"a smaller effect on {outcome.title} would not have been seen."
+        )
     if fit["reliability"] is not None and fit["reliability"] < _UNRELIABLE:
         yield (
             f"Of the differences between the scores, {100 * (1 - fit['reliability']):.0f}% are "
@@ -210,7 +225,7 @@ def _of_training(study: Study) -> Iterator[str]:
     known = [one for one in epochs if one is not None]
     if known and max(known) > 1.1 * min(known):
         yield (
-            f"Corpora were read from {min(known):.1f} to {max(known):.1f} times: the smaller ones "
+            f"Corpora were read from {min(known):.2g} to {max(known):.2g} times: the smaller ones "
             "more often."
         )
 

@@ -17,6 +17,7 @@ from synthdiv.training import PretrainConfig, SFTConfig
 PHASES = ("pretrain", "sft")
 # Folders of a study's directory, which no cell, model or mixture can be called.
 _TAKEN = ("shared", "stages", "figures", "tables", "replaced", "corpus", "score", "tokens", *PHASES)
+MOST_SEED = 2**32 - 1  # that all generators of random numbers take
 STDLIB = "stdlib"  # in the place of a corpus: Python's own documentation
 WORLD = "world_facts"  # the task whose questions a study makes
 
@@ -134,15 +135,20 @@ class StudyConfig:
         return WORLD in self.tasks and not self.data_dir
 
     def __post_init__(self) -> None:
+        for field in ("cells", "models", "mixtures", "seeds"):
+            if not isinstance(getattr(self, field), list | tuple):
+                raise UserError(f"Study.{field} is a list, not {getattr(self, field)!r}")
         settle(self)
         if isinstance(self.heldout, str):  # one by itself
             object.__setattr__(self, "heldout", (self.heldout,))
         if self.seed < 0:
             raise UserError(f"Study.seed must not be negative, as {self.seed} is")
+        if self.seed > MOST_SEED:
+            raise UserError(f"Study.seed is at most {MOST_SEED}, not {self.seed}")
         for seed in self.seeds:
-            if type(seed) is not int or seed < 0 or self.seeds.count(seed) > 1:
+            if type(seed) is not int or not 0 <= seed <= MOST_SEED or self.seeds.count(seed) > 1:
                 raise UserError(
-                    "Study.seeds takes different whole numbers that are not negative, not "
+                    f"Study.seeds takes different whole numbers from 0 to {MOST_SEED}, not "
                     f"{list(self.seeds)}"
                 )
         if self.real_shares and len(self.real_shares) != len(self.real):

@@ -65,8 +65,8 @@ def partial(x: Values, y: Values, given: Sequence[Values]) -> dict[str, Any]:
 
     Returns:
         `pearson`, `pearson_ci95`, `p`, `slope` of x in the regression of y on x and the others, its
-        `ci95`, and `given`, how many others there were. None where n does not suffice or x is
-        wholly explained by the others.
+        `ci95`, and `given`, how many others there were. None where n does not suffice or the
+        others wholly explain x or y.
     """
     n = len(x)
     basis = np.ones((n, 1))
@@ -82,8 +82,11 @@ def partial(x: Values, y: Values, given: Sequence[Values]) -> dict[str, Any]:
     left, right = (
         values - orthogonal @ (orthogonal.T @ values) for values in (np.array(x), np.array(y))
     )
-    if np.square(left).sum() <= 1e-12 * np.square(_centred(x)).sum():
-        return empty | {"given": count}
+    for rest, whole in ((left, x), (right, y)):  # what rounding leaves is nothing
+        if np.square(rest).sum() <= max(
+            1e-12 * np.square(_centred(whole)).sum(), (1e-12 * np.abs(whole).max()) ** 2
+        ):
+            return empty | {"given": count}
     from scipy import stats
 
     found = _correlated(_r(left, right), n, count)

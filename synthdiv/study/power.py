@@ -62,6 +62,8 @@ def plan_power(study: Plan, config: Config, earlier: Path | None) -> plans.Plan:
         facts["this study"] += (
             " see no effect, however large: the scores' own errors hide it"
             if least is None
+            else " see any effect: there is no noise"
+            if least == 0
             else f" see an effect of {outcome.text(least)} {unit} per unit of score with "
             f"probability {asked.wanted:g}"
         )
@@ -81,7 +83,7 @@ def plan_power(study: Plan, config: Config, earlier: Path | None) -> plans.Plan:
         f"{outcome.text(asked.effect)} {unit} per unit of score is seen with probability "
         f"{asked.wanted:g} by "
         + ", ".join(
-            f"{'more than 1,000' if n is None else n} corpora x {s} seed{'s' * (s > 1)}"
+            f"{'no 1,000' if n is None else n} corpora x {s} seed{'s' * (s > 1)}"
             for s, n in needed.items()
         )
     )

@@ -156,7 +156,8 @@ def _work(
         traceback.print_exc()
         sys.stderr.flush()
         os._exit(1)
-    result.send(end)
+    with contextlib.suppress(BrokenPipeError):  # who began it has gone
+        result.send(end)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)  # threads of libraries are not waited for

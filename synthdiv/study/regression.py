@@ -12,7 +12,11 @@ import numpy as np
 
 from synthdiv.study.correlations import pearson, spearman
 
-_RELIABLE = 0.5  # below, most of the differences between scores are their own errors
+_RELIABLE = 0.7  # share of the scores' variance below which their errors hide a slope
+FEWEST = 3  # corpora that make a line with an interval
+_LEAST = 0.02  # reliability, of a limit that may be none
+_SURE = 0.9  # reliability below which the interval counts in full how little is known of it
+_DOUBT = 0.005  # chance that the reliability is below the limit which that takes
 
 
 def regress(
@@ -29,7 +33,8 @@ def regress(
 
     Scores have errors, which flatten a line. Regression calibration divides the slope by the
     scores' reliability, 1 - (n - 3) / (n - 1) * (mean squared error) / (variance between corpora);
-    the interval also counts, by the delta method, that the reliability is estimated.
+    the interval also counts, by the delta method, that the reliability is estimated. Where it is
+    below 0.9, the end away from zero goes by an exact limit of the reliability instead.
 
     Args:
         scores: LLM cluster score of each corpus, shape [n].
@@ -44,7 +49,7 @@ def regress(
         `pearson_ci95`, `spearman_ci95`; `sd`: standard deviations of one run's `training` (None
         with one seed), of its `questions`, and of what `corpora` add; `n`, `seeds`. What n or equal
         scores leave undefined is None. Fewer than three corpora have no correlation and no
-        interval, and scores whose reliability is below one half no corrected slope.
+        interval, and scores that are not told apart from their errors no corrected slope.
     """
     from scipy import stats
 
@@ -76,24 +81,44 @@ def regress(
     t = float(stats.t.ppf(0.975, n - 2))
     observed["ci95"] = [slope - t * error, slope + t * error]
     observed["residual_sd"] = residual
-    reliability = _reliability(score_errors, spread, n)
+    known = [one for one in score_errors or () if one is not None]
+    error_square = float(np.square(known).mean()) if known else 0.0
+    estimated, shown = reliability_of(error_square, spread, n)
+    reliability = float(estimated)
     result |= {"reliability": reliability, "p": p}
     result["sd"] = _deviations(runs, outcome_errors, residual)
-    if reliability < _RELIABLE:
+    if not shown:
         return result | {"slope": None}
     corrected = slope / reliability
     # The relative error of the reliability: that of a variance of n - 1 degrees of freedom.
-    doubt = corrected * (1 - reliability) / reliability * math.sqrt(2 / (n - 1))
-    half = t * math.hypot(error / reliability, doubt)
-    return result | {"slope": corrected, "ci95": [corrected - half, corrected + half]}
+    doubt = abs(corrected) * (1 - reliability) / reliability * math.sqrt(2 / (n - 1))
+    near = far = t * math.hypot(error / reliability, doubt)
+    if reliability < _SURE:
+        lowest = max(1 - stats.chi2.isf(_DOUBT, n - 1) * error_square / spread, _LEAST)
+        beyond = abs(corrected) * (reliability / lowest - 1)
+        far = max(far, math.hypot(t * error / reliability, beyond))
+    ends = (near, far) if corrected >= 0 else (far, near)
+    return result | {"slope": corrected, "ci95": [corrected - ends[0], corrected + ends[1]]}
 
 
-def _reliability(errors: Sequence[float | None] | None, spread: float, n: int) -> float:
-    """The share of the scores' variance that is not their own errors."""
-    known = [error for error in errors or () if error is not None]
-    if not known:
-        return 1.0
-    return max(1 - (n - 3) * float(np.square(known).mean()) / spread, 0.0)
+def reliability_of(
+    error_square: float, spread: float | np.ndarray, n: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The share of the scores' variance that is not their own errors, and whether it suffices.
+
+    The share that a slope is divided by has n - 3 for n - 1, which takes the bias out of the
+    quotient. Whether it suffices goes by the share itself, as does the division at n = 3, where
+    nothing would be subtracted.
+
+    Args:
+        error_square: mean squared error of the scores.
+        spread: sums of the squares of the scores about their mean.
+        n: corpora, at least three.
+    """
+    errors = error_square / np.asarray(spread, float)
+    share = 1 - (n - 1) * errors
+    estimated = 1 - (n - 3) * errors if n > FEWEST else share
+    return np.maximum(estimated, 0.0), share >= _RELIABLE
 
 
 def _deviations(

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from synthdiv import files
+from synthdiv.errors import UserError
 from synthdiv.reporting.study_statistics import too_few
 from synthdiv.study.analysis import analyse
 from synthdiv.study.config import Cell, Mixture, Model, Plan, Run, trained
@@ -47,7 +48,7 @@ def _trained(model: Model, mixture: Mixture) -> dict[str, Any]:
 
 def _cell(plan: Plan, cell: Cell, runs: list[Run], workdir: Path) -> dict[str, Any]:
     where = workdir / cell.name
-    score = files.read_json(where / "score" / "score.json")
+    score = _made(where / "score" / "score.json", workdir / "stages" / f"{cell.name}.score.json")
     manifest = manifest_of(where / "tokens")
     topics, generations, family = cell.config.packages or None, cell.config.pages or None, None
     if cell.config.generated:
@@ -76,8 +77,21 @@ def _cell(plan: Plan, cell: Cell, runs: list[Run], workdir: Path) -> dict[str, A
     }
 
 
+def _made(path: Path, *beside: Path) -> Any:
+    """Reads what a stage made; `beside` is what has to go with it for the stage to be done again.
+
+    Raises:
+        UserError: it cannot be read; says what to remove.
+    """
+    try:
+        return files.read_json(path)
+    except UserError as error:
+        names = " and ".join(map(str, (path, *beside)))
+        raise UserError(f"{error}: remove {names} to have it made again") from None
+
+
 def _outcome(workdir: Path, runs: list[Run], phase: str) -> dict[str, Any]:
     """The mean of a model's runs, and each run."""
-    found = [outcome_of(files.read_json(workdir / run.folder / f"{phase}.json")) for run in runs]
+    found = [outcome_of(_made(workdir / run.folder / f"{phase}.json")) for run in runs]
     each = [{"seed": run.seed} | one for run, one in zip(runs, found, strict=True)]
     return {**mean_of(found), "runs": each}

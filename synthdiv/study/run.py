@@ -66,6 +66,7 @@ def run_study(
         stages = make_graph(plan, workdir, inputs)
         _adopt(stages)
         stages.forget_lost()
+        stages.check_results()
         wanted = of_shard(stages, shard)
         for line in outlook(stages, wanted):
             say(line)

@@ -7,6 +7,7 @@ import numpy as np
 
 from synthdiv.config import settle
 from synthdiv.errors import UserError
+from synthdiv.study.regression import reliability_of
 
 _MOST = 1000  # corpora that are looked at
 _PRECISION = 2e-3  # of a slope
@@ -39,6 +40,10 @@ class PowerConfig:
 
     def __post_init__(self) -> None:
         settle(self)
+        for name in ("spread", "training", "questions", "corpora", "scores"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < math.inf:
+                raise UserError(f"Power.{name} is a standard deviation, not {value:g}")
         if not 0.05 < self.wanted < 1:
             raise UserError(f"Power.wanted is a probability above 0.05, not {self.wanted:g}")
 
@@ -61,7 +66,9 @@ class Noise:
 
 
 def power(slope: float, spread: float, noise: Noise, corpora: int, seeds: int = 1) -> float:
-    """The probability that a study's 95% interval of the slope leaves out zero.
+    """The probability that a study shows a slope whose 95% interval leaves out zero.
+
+    By the rule of `regression.regress`, which shows none where the scores' errors hide it.
 
     Args:
         slope: the true effect, in units of the outcome per unit of score.
@@ -90,8 +97,17 @@ def power(slope: float, spread: float, noise: Noise, corpora: int, seeds: int = 
         return 1.0 if slope else 0.05
     shift = abs(slope) * reliability * np.sqrt(sums / residual)
     t = stats.t.ppf(0.975, freedom)
-    beyond = stats.nct.sf(t, freedom, shift) + stats.nct.cdf(-t, freedom, shift)
-    return float(np.nanmean(beyond))
+    reliable, shown = reliability_of(noise.scores**2, sums, corpora)
+    reliable = reliable[shown]
+    if not reliable.size:
+        return 0.0
+    # Solved for the t-value: slope > t * hypot(its error, slope * the reliability's own).
+    left = 1 - 2 * np.square(t * (1 - reliable) / reliable) / (corpora - 1)
+    needed = t / np.sqrt(np.maximum(left, 1e-12))
+    shift = shift[shown]
+    beyond = stats.nct.sf(needed, freedom, shift) + stats.nct.cdf(-needed, freedom, shift)
+    # Far from zero the distribution is not computed, and the answer is plain.
+    return float(np.where(np.isnan(beyond), shift > needed, beyond).sum()) / len(sums)
 
 
 def corpora_needed(
@@ -122,9 +138,12 @@ def detectable(
     """The smallest slope that a study sees with probability `wanted`.
 
     Returns:
-        None where errors in the scores hide any slope.
+        None where errors in the scores hide any slope; 0 where nothing else is in the way, so that
+        any slope is seen.
     """
     variance = noise.training**2 / seeds + noise.questions**2 + noise.corpora**2
+    if variance == 0:  # what is seen of one effect is seen of any
+        return 0.0 if power(1.0, spread, noise, corpora, seeds) >= wanted else None
     low, high = 0.0, (2 * math.sqrt(variance / corpora) or 1.0) / spread
     for _ in range(20):
         if power(high, spread, noise, corpora, seeds) >= wanted:

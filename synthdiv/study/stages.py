@@ -18,8 +18,10 @@ from typing import Any
 
 from synthdiv import files
 from synthdiv.claims import differences, locked, plain
+from synthdiv.errors import UserError
 from synthdiv.progress import say
 
+_RESULTS = ("score.json", "manifest.json")  # in an output directory
 _SHORT = 12  # digits of a fingerprint in a folder's name
 
 
@@ -91,7 +93,15 @@ class Stages:
     def record(self, stage: Stage) -> dict[str, Any] | None:
         """What the stage was last begun with; None if it never was."""
         path = self._path(stage)
-        return files.read_json(path) if path.exists() else None
+        if not path.exists():
+            return None
+        try:
+            record = files.read_json(path)
+        except UserError as error:
+            raise UserError(f"{error}: remove it, and {stage.name!r} is done again") from None
+        if not isinstance(record, dict) or "fingerprint" not in record:
+            raise UserError(f"{path} is no record: remove it, and {stage.name!r} is done again")
+        return record
 
     def is_done(self, stage: Stage) -> bool:
         """Whether it was finished with the settings of now."""
@@ -141,6 +151,36 @@ class Stages:
             stage.work()
             self._write(stage, round(time.monotonic() - start, 2))
 
+    def check_results(self) -> None:
+        """Refuses results of finished stages that are not as the stage left them.
+
+        Records of earlier versions have no digests; what they lack is not checked.
+
+        Raises:
+            UserError: names the file and how to go on.
+        """
+        for stage in self.stages:
+            record = self.record(stage)
+            if record is None or not self.is_done(stage):
+                continue
+            for name, digest in (record.get("results") or {}).items():
+                path = self.workdir / name
+                if path.exists() and files.sha256_file(path) != digest:
+                    raise UserError(
+                        f"{path} is not as {stage.name!r} left it: bring back what it was, or "
+                        "remove it to have it made again"
+                    )
+
+    def _results(self, stage: Stage) -> dict[str, str]:
+        """A digest of each result of a stage that study.json is made of."""
+        found = {}
+        for output in stage.outputs:
+            for name in (output, *(f"{output}/{one}" for one in _RESULTS)):
+                path = self.workdir / name
+                if path.suffix == ".json" and path.is_file():
+                    found[name] = files.sha256_file(path)
+        return found
+
     def _lock(self, name: str) -> contextlib.AbstractContextManager[None]:
         return locked(self.workdir / "stages" / f".{name}.lock", self.workdir)
 
@@ -152,6 +192,8 @@ class Stages:
             "settings": plain(stage.settings),
             "needs": self._needed(stage),
         }
+        if seconds is not None:
+            record["results"] = self._results(stage)
         files.write_json(self._path(stage), record)
 
     def _make_room(self, stage: Stage) -> None:
@@ -188,7 +230,8 @@ class Stages:
         """Has a stage done again whose outputs somebody has removed."""
         for stage in self.stages:
             if self.is_done(stage):
-                gone = [one for one in stage.outputs if not (self.workdir / one).exists()]
+                made = [*stage.outputs, *((self.record(stage) or {}).get("results") or {})]
+                gone = [one for one in made if not (self.workdir / one).exists()]
                 if gone:
                     say(f"{stage.name} is to do again: {gone[0]} is gone")
                     self._write(stage, None)

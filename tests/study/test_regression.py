@@ -53,3 +53,30 @@ def test_band_is_narrowest_at_the_mean_score():
     widths = np.subtract(high, low)
     assert widths[1] < widths[0] == pytest.approx(widths[2])
     assert line[1] == pytest.approx(np.mean([0.2, 0.35, 0.3, 0.5]))
+
+
+@pytest.mark.parametrize("corpora", [3, 4, 5, 8])
+def test_scores_that_are_all_error_seldom_show_a_slope(corpora):
+    rng = np.random.default_rng(2)
+    scores, outcomes = rng.normal(size=(2, 120, corpora))
+    shown = sum(
+        regress(x, y, [1.0] * corpora)["slope"] is not None
+        for x, y in zip(scores, outcomes, strict=True)
+    )
+    assert shown / 120 < 0.1
+
+
+def test_three_corpora_do_not_hide_the_errors_of_their_scores():
+    noisy = regress([5.0, 5.1, 5.2], [1.0, 1.1, 1.2001], [1.0] * 3)
+    assert noisy["slope"] is None is noisy["ci95"] and noisy["reliability"] == 0
+    assert regress([1.0, 3.0, 5.0], [1.0, 2.0, 3.1], [0.1] * 3)["slope"] is not None
+
+
+def test_the_far_end_counts_how_little_is_known_of_a_middling_reliability():
+    x = np.arange(8.0)
+    fit = regress(x, 0.3 * x + 0.01 * np.cos(9 * x), [1.1] * 8)
+    assert 0.8 < fit["reliability"] < 0.9
+    low, high = fit["ci95"]
+    assert 0 < low < fit["slope"] and high - fit["slope"] > 1.5 * (fit["slope"] - low)
+    falling = regress(x, -(0.3 * x + 0.01 * np.cos(9 * x)), [1.1] * 8)
+    assert falling["ci95"] == pytest.approx([-high, -low])

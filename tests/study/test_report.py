@@ -288,3 +288,34 @@ def test_equal_accuracies_are_called_equal(tmp_path):
     study = made_up_study(names=("a", "b", "c"))
     study["outcomes"]["tiny"]["sft"]["accuracy"] |= regress([1, 2, 3], [0.3, 0.3, 0.3])
     assert "All 3 corpora led to the same accuracy." in write_report(tmp_path, study).read_text()
+
+
+def test_equal_scores_and_hidden_lines_are_said_to_be_so():
+    study = made_up_study()
+    for cell in study["cells"]:
+        cell["score"] |= {"mean": 5.0, "standard_error": 0.0}
+    assert "have the same score" in findings(study | analyse(study["cells"]), METRICS)[0]
+    study = made_up_study()
+    for cell in study["cells"]:
+        cell["score"]["standard_error"] = 1.2
+    study |= analyse(study["cells"])
+    assert "the errors of the scores" in findings(study, METRICS)[0]
+    assert any("are their own errors" in one for one in limits(study))
+
+
+def test_equal_outcomes_have_no_error_of_a_slope_and_a_partial_correlation_its_doubt():
+    study = made_up_study()
+    for place, cell in enumerate(study["cells"]):
+        cell["baselines"]["perplexity"] = [3.0, 1.0, 4.0, 1.5][place]
+        for outcome in cell["models"]["tiny"].values():
+            outcome["texts"] = {"docs": {"bits_per_byte": 2.5, "standard_error": 0.02}}
+    study |= analyse(study["cells"])
+    assert not any("in the slope" in one for one in limits(study))
+    study = made_up_study(("a", "b", "c", "d", "e"))
+    for place, cell in enumerate(study["cells"]):
+        text = {"bits_per_byte": [2.5, 2.4, 2.45, 2.55, 2.42][place], "standard_error": 0.02}
+        cell["models"]["tiny"] = {
+            "pretrain": cell["models"]["tiny"]["sft"] | {"texts": {"d": text}}
+        }
+    words = " ".join(findings(study | analyse(study["cells"]), METRICS))
+    assert "given tokens (the interval holds zero)" in words

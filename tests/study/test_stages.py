@@ -5,6 +5,7 @@ import multiprocessing
 
 import pytest
 
+from synthdiv import files
 from synthdiv.claims import AtWork
 from synthdiv.errors import Paused, UserError
 from synthdiv.study.stages import Stage, Stages, bindings_of
@@ -246,3 +247,32 @@ def test_a_process_that_was_killed_is_told_from_one_that_ended(tmp_path):
             while processes.running:
                 ends += [end for _, end in processes.ended(1.0)]
     assert [end.kind for end in ends] == ["killed", "done"] and ends[0].words == "SIGKILL"
+
+
+def test_a_result_that_somebody_changed_is_named_and_one_removed_made_again(tmp_path):
+    Bench(tmp_path).run()
+    Bench(tmp_path).stages.check_results()
+    result, record = tmp_path / "a" / "n.json", tmp_path / "stages" / "a.count.json"
+    result.write_text("999")
+    with pytest.raises(UserError, match=r"n\.json is not as 'a: count' left it.*remove it"):
+        Bench(tmp_path).stages.check_results()
+    before = files.read_json(record)
+    before.pop("results")
+    files.write_json(record, before)
+    Bench(tmp_path).stages.check_results()  # of an earlier version
+    assert Bench(tmp_path).run() == []
+    result.unlink()
+    again = Bench(tmp_path)
+    again.stages.forget_lost()
+    assert again.run() == ["a: count"]
+    again.stages.check_results()
+
+
+@pytest.mark.parametrize("words", ["{", "[]", "{}"])
+def test_a_damaged_record_is_told_with_what_to_do(tmp_path, words):
+    Bench(tmp_path).run()
+    (tmp_path / "stages" / "a.count.json").write_text(words)
+    with pytest.raises(UserError, match="remove it, and 'a: count' is done again"):
+        Bench(tmp_path).run()
+    (tmp_path / "stages" / "a.count.json").unlink()
+    assert Bench(tmp_path).run() == ["a: count"]
