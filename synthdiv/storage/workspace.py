@@ -319,8 +319,11 @@ class _Mirror(threading.Thread):
         try:
             self._lock.renew()
             self._copy.look(all_of_it=True)
-        except Away as away:
-            raise Away(f"{away}; all is kept in {self._copy.path}: run the same again") from None
+        except Held:
+            raise
+        except (Away, UserError) as error:
+            kept = f"{error}; all is kept in {self._copy.path}: run the same again"
+            raise type(error)(kept) from None
 
 
 def _settled(found: Mapping[str, Signature], began: int | None) -> list[str]:

@@ -115,8 +115,10 @@ class Server:
         return said
 
     def elsewhere(self) -> None:
-        """Goes on as another machine: with an empty cache."""
+        """Goes on as another machine: with an empty cache, elsewhere."""
         shutil.rmtree(self.cache, ignore_errors=True)
+        self.cache = self.cache.with_name(f"{self.cache.name}1")
+        self.environment["SYNTHDIV_CACHE"] = str(self.cache)
 
 
 @pytest.fixture
