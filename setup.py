@@ -66,6 +66,9 @@ TRAIN = [
 ]
 # Data sets, tokenizers and models of the Hugging Face hub.
 HUB = ["datasets>=3.0", "huggingface_hub>=0.30"]
+# Buckets: s3:// of Amazon and all servers that speak its protocol, gs:// of Google.
+S3 = ["fsspec>=2026.9", "s3fs>=2026.9"]
+GCS = ["fsspec>=2026.9", "gcsfs>=2026.9"]
 EVAL = [*TRAIN, *HUB, "lm_eval>=0.4.13", "transformers>=5.0"]
 # Before 3.0 it sends calls again by itself when a connection breaks: caps would not hold.
 GEMINI = ["google-genai>=3.0"]
@@ -83,10 +86,14 @@ DEV = [
     *GEMINI,
     *DOCS,
     *PLOTS,
+    *S3,
     "axe-playwright-python>=0.1.4",
     "hypothesis>=6.100",
     "import-linter>=2.5",
     "ipykernel>=6.29",
+    "flask>=3.1",  # with flask-cors, what moto's server needs
+    "flask-cors>=6.0",
+    "moto[s3]>=5.2",
     "kubeflow-trainer-api>=2.3",  # the published API of JobSet and Kubernetes, as models
     "mypy>=2.0",
     "nbclient>=0.10",
@@ -124,6 +131,8 @@ setup(
         "tpu": [*TRAIN, "jax[tpu]>=0.10.2; sys_platform == 'linux'"],
         "eval": EVAL,
         "hub": HUB,
+        "s3": S3,
+        "gcs": GCS,
         "gemini": GEMINI,
         # The retired SDK holds protobuf below 6, which the other extras do not: on its own only.
         "gemini-retired": ["google-generativeai>=0.8.5"],

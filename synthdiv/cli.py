@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NoReturn
 from absl import flags
 
 from synthdiv import config as configuration
+from synthdiv import places
 from synthdiv.errors import Paused, UserError, closest, needs_extra
 from synthdiv.signals import Terminated, hear_signals
 
@@ -269,7 +270,8 @@ def run(
             print(values.__dict__["__doc"].strip() + "\n" + values.get_help())
             sys.exit(0)
         hear_signals()
-        main()
+        with places.local(values, values.dry_run):
+            main()
         sys.stdout.flush()
     except UserError as error:
         _exit(2, f"error: {_with_flags(str(error), values)}")

@@ -9,6 +9,7 @@ import glob
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 from synthdiv.corpora import Corpus, Document
 from synthdiv.errors import UserError
 from synthdiv.json_lines import encodable, parse_json
+from synthdiv.storage import is_copy
 
 __all__ = [
     "MANIFEST",
@@ -38,6 +40,7 @@ __all__ = [
 ]
 
 MANIFEST = "manifest.json"
+_ADDRESS = re.compile(r"(s3|gs|hf):/")
 
 
 @contextlib.contextmanager
@@ -122,6 +125,13 @@ def check_dir(path: str | Path) -> Path:
         UserError: a file is in its place, or in that of a directory above it.
     """
     path = Path(path)
+    if _ADDRESS.match(str(path)):
+        raise UserError(
+            f"{str(path)!r} is an address, where a directory is meant: give it to a command, or "
+            "write to the directory that synthdiv.storage.workspace gives for it"
+        )
+    if is_copy(path):
+        raise UserError(f"{str(path)!r} is a copy of what lies in a store: name an output")
     for part in (path, *path.parents):
         if os.path.exists(part) and not os.path.isdir(part):
             raise UserError(f"{str(part)!r} is a file, not a directory")

@@ -14,6 +14,9 @@ from synthdiv.corpora import sources
 from synthdiv.corpora.text import RowText
 from synthdiv.errors import UserError, closest
 from synthdiv.progress import say
+from synthdiv.storage import Passage, RemoteFile
+
+_HEAD = 1 << 16  # bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +105,8 @@ class Corpus:
         if not self._source.shards:
             return []
         given = [self.path] if os.path.exists(self.path) else []
-        return [*given, *map(Path, glob.glob(self.origin, recursive=True)), *self._source.shards]
+        shards = [shard for shard in self._source.shards if isinstance(shard, Path)]
+        return [*given, *map(Path, glob.glob(self.origin, recursive=True)), *shards]
 
     def __repr__(self) -> str:
         return f"Corpus({self.origin!r}, columns={list(self.columns)})"
@@ -161,9 +165,7 @@ class Corpus:
             return self.sha256
         digest = hashlib.sha256()
         for shard in self._source.shards:
-            with shard.open("rb") as file:
-                head = repr((shard.name, shard.stat().st_size, file.read(1 << 16)))
-            digest.update(head.encode())
+            digest.update(repr((shard.name, *_beginning(shard))).encode())
         if self.text_template is not None:
             digest.update(self.text_template.encode())
         return digest.hexdigest()
@@ -178,8 +180,7 @@ class Corpus:
             return self.sha256
         digest = hashlib.sha256()
         for shard in self._source.shards:
-            with shard.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
+            digest.update(_sha256(shard))
         return digest.hexdigest()
 
     def take(self, indices: Sequence[int]) -> list[Document]:
@@ -193,3 +194,22 @@ class Corpus:
             if index >= last:
                 break
         return [found[int(i)] for i in indices]
+
+
+def _beginning(shard: Path | RemoteFile) -> tuple[int, bytes]:
+    """A file's size and first bytes."""
+    if isinstance(shard, RemoteFile):
+        return shard.size, shard.head(_HEAD)
+    with shard.open("rb") as file:
+        return shard.stat().st_size, file.read(_HEAD)
+
+
+def _sha256(shard: Path | RemoteFile) -> bytes:
+    """Of a file's bytes; of one in a store as its writer says, which whoever reads it verifies."""
+    if isinstance(shard, RemoteFile):
+        if shard.sha256 is not None:
+            return bytes.fromhex(shard.sha256)
+        with Passage(keep=False).reading(shard) as path:
+            return _sha256(path)
+    with shard.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()

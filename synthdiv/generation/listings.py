@@ -15,6 +15,7 @@ their lines do: a list has ">" or "/" in them, whatever is indented; an outline 
 
 from __future__ import annotations
 
+import glob
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ from synthdiv.generation.merging import Found
 from synthdiv.generation.topics import Topic
 from synthdiv.json_lines import encodable, open_bytes, parse_json, text_lines
 from synthdiv.progress import say
+from synthdiv.storage import fetch
 
 PAGES = "pages"
 _NAMES = ("topic", "title", "name")
@@ -98,16 +100,22 @@ def read_listings(
     listed: list[Found] = []
     pages: list[str] = []
     for path in paths:
-        looks = kind or kind_of(Path(path), text_column)
+        looks = kind or kind_of(_here(path), text_column)
         if looks == PAGES:
             pages.append(path)
         else:
             before = len(listed)
-            listed += read_listing(Path(path), looks)
+            listed += read_listing(_here(path), looks)
             say(f"{path}: read as {looks}, {len(listed) - before:,} topics")
     if len(pages) > 1:
         raise UserError("one corpus of pages at once; a directory or pattern may hold several")
     return listed, pages[0] if pages else None
+
+
+def _here(path: str) -> Path:
+    """Where a file lies here; what is in a store and no single file is a corpus."""
+    single = formats.ending(Path(path)) and not glob.has_magic(path)
+    return fetch(path) if single and not path.startswith("hf://") else Path(path)
 
 
 def read_listing(path: Path, kind: str) -> Iterator[Found]:
