@@ -3,8 +3,8 @@
 For the devices at hand, or for others by the table of `synthdiv.training.hardware`. Parameters,
 FLOPs and the state are exact, from shapes; what else a step keeps, and what devices send each
 other, is estimated in seconds. The compiler can be asked for the memory instead: it compiles the
-step, without creating any array, for one and for two sequences a device, and the difference is what
-a sequence costs.
+step, without creating any array, for a few sequences a device and for one more, and the difference
+is what a sequence costs.
 """
 
 import contextlib
@@ -231,19 +231,21 @@ def _compiled(
 ) -> dict[str, Any]:
     """The memory of each device, as the compiler states it."""
     rows = mesh.shape["data"] * mesh.shape["fsdp"]
-    say("compiling the step for one and for two sequences a device")
-    programs = [_lowered(config, mesh, n * rows, length) for n in (1, 2)]
+    sequences = batch_size // (rows * config.accumulate)
+    # Below the chunk that logits are computed in, they grow with the batch; above, they do not.
+    few = min(sequences, -(-config.model.loss_chunk // length))
+    say(f"compiling the step for {few} and for {few + 1} sequences a device")
+    programs = [_lowered(config, mesh, n * rows, length) for n in (few, few + 1)]
     with ThreadPoolExecutor() as pool:  # the compiler does not hold Python's lock
         one, two = pool.map(_temporary_bytes, programs, [device.platform] * 2)
     state, a_sequence = state_bytes(config, mesh), max(two - one, 1)
-    sequences = batch_size // (rows * config.accumulate)
     largest = None
     if device.memory:
-        room = USABLE * device.memory - state - (one - a_sequence)
+        room = USABLE * device.memory - state - (one - few * a_sequence)
         largest = max(0, int(room // a_sequence)) * rows
     return {
         "state_bytes_per_device": state,
-        "bytes_per_device": state + one + a_sequence * (sequences - 1),
+        "bytes_per_device": state + one + a_sequence * (sequences - few),
         "largest_micro_batch": largest,
     }
 

@@ -140,3 +140,13 @@ def test_the_plan_is_plain_data_and_the_users_prices_count(tmp_path) -> None:
     assert figures["usd"] == pytest.approx(figures["device_hours"])
     with pytest.raises(UserError, match="mfu=1.5"):
         Target(mfu=1.5)
+
+
+@pytest.mark.slow
+def test_the_compilers_figures_are_near_the_estimate_on_a_cpu() -> None:
+    """Looped layers, recomputed or not: what a sequence adds is what differentiation keeps."""
+    for remat in ("none", "mlp"):
+        step, _ = settings("350M", layers=12, vocab_size=512, dtype="float32", remat=remat)
+        sizes = (MeshConfig(), 8, 2048, 100)
+        told = plan(step, *sizes, Target(compile=True)).figures["bytes_per_device"]
+        assert plan(step, *sizes).figures["bytes_per_device"] == pytest.approx(told, rel=0.3)
