@@ -15,11 +15,11 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import AbstractMesh, Mesh
 
-from synthdiv.model.attention import LONG
+from synthdiv.model.attention import LONG, backend_of
 from synthdiv.model.block import forward
 from synthdiv.model.config import ModelConfig
 from synthdiv.model.weights import abstract_params
-from synthdiv.training.step import StepConfig, abstract_state, backend_of
+from synthdiv.training.step import StepConfig, abstract_state
 
 
 @dataclasses.dataclass(frozen=True)

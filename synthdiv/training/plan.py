@@ -18,6 +18,7 @@ import jax
 from jax.sharding import AbstractMesh, Mesh
 
 from synthdiv.errors import UserError
+from synthdiv.model.attention import backend_of
 from synthdiv.plans import Plan
 from synthdiv.progress import say
 from synthdiv.training import traffic
@@ -31,7 +32,6 @@ from synthdiv.training.step import (
     StepConfig,
     abstract_batch,
     abstract_state,
-    backend_of,
     compiled_step,
 )
 
@@ -286,7 +286,7 @@ def _what_would(
         return f"{_changes(scope, config, mesh, *found)} ({_gigabytes(needed)})"
     more = devices_needed(config, device, count, batch_size, length)
     if more:
-        return f"no setting on {count:,} of them; `devices={more}` would"
+        return f"no setting on {count:,} of them; --devices={more} would"
     return "no setting, on however many of them: a smaller model, or shorter sequences"
 
 
@@ -342,7 +342,7 @@ def _in_words(figures: dict[str, Any], device: Device, target: Target) -> dict[s
     if memory:
         facts["how"] = (
             "from shapes, exact; estimated are the memory beside the state, to about a tenth, and "
-            "the network; `compile=true` asks the compiler for the memory, in minutes"
+            "the network; --compile asks the compiler for the memory, in minutes"
         )
     return facts
 
@@ -351,7 +351,7 @@ def _time_in_words(figures: dict[str, Any], device: Device, target: Target) -> d
     step = figures["batch_size"] * figures["length"] / figures["tokens_per_second"]
     facts = {
         "speed": f"{figures['tokens_per_second']:,.0f} tokens/s, a step {step:,.3g} s, at "
-        f"{100 * figures['mfu']:g}% MFU (`mfu`)",
+        f"{100 * figures['mfu']:g}% MFU (--mfu)",
         "time": f"{figures['hours']:,.1f} hours, {figures['device_hours']:,.1f} device-hours "
         f"({figures['device_hours_6nd']:,.1f} by 6ND)",
     }

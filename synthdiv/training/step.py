@@ -12,7 +12,6 @@ import optax
 from flax import nnx
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
-from synthdiv.model.attention import choose_backend
 from synthdiv.model.config import ModelConfig
 from synthdiv.model.llama import Llama
 from synthdiv.model.loss import cross_entropy
@@ -96,24 +95,6 @@ class StepConfig:
             segments=run.segments,
             max_segments=max_segments,
         )
-
-
-def backend_of(model: ModelConfig, length: int, platform: str = "") -> tuple[str, str]:
-    """Returns the attention backend that training will use, and a sentence that says why.
-
-    `platform` is JAX's name of the kind of devices; "" means those of this process.
-
-    Raises:
-        UserError: one was asked for that cannot run.
-    """
-    return choose_backend(
-        model.attention,
-        dtype=model.dtype,
-        head_dim=model.head_size,
-        dropout=model.attention_dropout,
-        length=length,
-        platform=platform,
-    )
 
 
 def state_shardings(config: StepConfig, mesh: Mesh | AbstractMesh) -> TrainState:

@@ -99,7 +99,7 @@ def test_the_papers_1b4_on_32_a100() -> None:
     [
         ("1.4B", "v5e", 8, 128, "--bind=Pretrain.accumulate="),
         ("7B", "a100-40gb", 4, 4, '--bind="Model.remat='),
-        ("7B", "v5e", 4, 8, "no setting on 4 of them; `devices="),
+        ("7B", "v5e", 4, 8, "no setting on 4 of them; --devices="),
     ],
 )
 def test_what_does_not_fit_is_told_with_what_would(
