@@ -79,6 +79,8 @@ EMBEDDINGS = ["sentence-transformers>=3.0"]
 WANDB = ["wandb>=0.18"]
 # Figures for a paper; pages draw theirs without it.
 PLOTS = ["matplotlib>=3.9"]
+# Work on the machines of a cluster, which all need it.
+RAY = ["ray>=2.40"]
 # The site is built by mkdocs 1.x; 2.0 drops the themes and plugins that it is made of.
 DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.7", "mkdocstrings[python]>=1.0"]
 DEV = [
@@ -88,13 +90,13 @@ DEV = [
     *PLOTS,
     *S3,
     "axe-playwright-python>=0.1.4",
+    "flask>=3.1",  # with flask-cors, what moto's server needs
+    "flask-cors>=6.0",
     "hypothesis>=6.100",
     "import-linter>=2.5",
     "ipykernel>=6.29",
-    "flask>=3.1",  # with flask-cors, what moto's server needs
-    "flask-cors>=6.0",
-    "moto[s3]>=5.2",
     "kubeflow-trainer-api>=2.3",  # the published API of JobSet and Kubernetes, as models
+    "moto[s3]>=5.2",
     "mypy>=2.0",
     "nbclient>=0.10",
     "pandas>=2.2",
@@ -140,6 +142,7 @@ setup(
         "embeddings": EMBEDDINGS,
         "wandb": WANDB,
         "plots": PLOTS,
+        "ray": RAY,
         "docs": DOCS,
         "dev": DEV,
     },

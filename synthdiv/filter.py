@@ -46,6 +46,7 @@ def main() -> None:
     settings, output = config.get(curation.FilterConfig), Path(FLAGS.output)
     [corpus] = cli.open_corpora(FLAGS, [FLAGS.input])
     check_apart(output, corpus)
+    engine = cli.engine_of(FLAGS)
     data_dir = Path(FLAGS.data_dir) if FLAGS.data_dir else None
     against = curation.Against(data_dir, FLAGS.tasks, FLAGS.against)
     if len(FLAGS.sources) > 1 or (FLAGS.sources and not FLAGS.llm):
@@ -61,7 +62,7 @@ def main() -> None:
         if FLAGS.dry_run:
             print(curation.plan_filter(work, output))
             return
-        manifest = curation.filter_corpus(work, output, FLAGS.workers)
+        manifest = curation.filter_corpus(work, output, FLAGS.workers, engine)
     dropped = manifest["dropped"]
     print(
         f"{output}: {manifest['documents']:,} of {manifest['input']['documents']:,} documents stay"

@@ -1,6 +1,6 @@
 """Filters a corpus: every document is examined, compared with the others, and kept or dropped.
 
-Documents are examined in chunks by several processes; what a chunk shows goes to disk. Then the
+Documents are examined in chunks by several workers; what a chunk shows goes to disk. Then the
 whole corpus's duplicates are found from signatures, and a second pass over the corpus writes what
 stays. Memory holds a signature a document, and no texts but those of the chunks under way. Killed
 at any moment, the same call goes on after the chunks and shards that are there.
@@ -20,20 +20,19 @@ from typing import Any
 import numpy as np
 
 from synthdiv import __version__, files
-from synthdiv.baselines.words import batches
 from synthdiv.claims import FINGERPRINT, check_claim, claim
 from synthdiv.config import find
 from synthdiv.corpora import Corpus, Document
 from synthdiv.corpora.manifest import METHOD, estimated_tokens
 from synthdiv.curation.config import FilterConfig
 from synthdiv.curation.decisions import Decisions, decide, evidence
-from synthdiv.curation.examine import Examiner, findings_path
+from synthdiv.curation.examine import Examiner, examine_chunks
 from synthdiv.curation.items import Item, file_items, prompt_items, task_items
 from synthdiv.curation.judging import FACTUALITY, QUALITY, Judge, Marks
 from synthdiv.curation.language import check_languages, main_language
 from synthdiv.curation.overlap import Overlap
 from synthdiv.curation.phrases import read_phrases
-from synthdiv.curation.processes import examine_chunks
+from synthdiv.engine import LOCAL, Engine
 from synthdiv.errors import UserError, first_line
 from synthdiv.json_lines import encodable
 from synthdiv.plans import Plan
@@ -151,7 +150,9 @@ class FilterWork:
         }
 
 
-def filter_corpus(work: FilterWork, output: Path, workers: int | None = None) -> dict[str, Any]:
+def filter_corpus(
+    work: FilterWork, output: Path, workers: int | None = None, engine: Engine = LOCAL
+) -> dict[str, Any]:
     """Filters a corpus into a directory; a complete one is left alone, an unfinished one goes on.
 
     Writes the documents that stay, `dropped.jsonl` with the reason and the evidence for each other
@@ -161,6 +162,7 @@ def filter_corpus(work: FilterWork, output: Path, workers: int | None = None) ->
         work: what to filter, and by what.
         output: the directory.
         workers: processes; 0 for none, None for one a core.
+        engine: where documents are examined.
 
     Returns:
         The manifest.
@@ -174,7 +176,7 @@ def filter_corpus(work: FilterWork, output: Path, workers: int | None = None) ->
         if complete is not None:
             return complete
         with chunks_in(output) as chunks:
-            decisions = examined(work, chunks, workers)
+            decisions = examined(work, chunks, workers, engine)
             marks = _judge(work, decisions)
             if (decisions.reasons >= 0).all():
                 went = ", ".join(f"{n:,} {name}" for name, n in decisions.dropped.items())
@@ -228,29 +230,22 @@ def plan_filter(work: FilterWork, output: Path | None = None) -> Plan:
     return Plan(facts, figures, parts)
 
 
-def examined(work: FilterWork, directory: Path, workers: int | None) -> Decisions:
+def examined(
+    work: FilterWork, directory: Path, workers: int | None, engine: Engine = LOCAL
+) -> Decisions:
     """Examines the chunks of a corpus that are not examined yet, and decides on its documents.
 
     Args:
         work: what to look at, and for what.
         directory: of the chunks' findings.
         workers: processes; 0 for none, None for one a core.
+        engine: where documents are examined.
     """
-    examiner = Examiner(work.config, work.languages, work.tasks, work.prompts, directory)
-    count = 0
+    phrases = read_phrases(work.config)
+    examiner = Examiner(work.config, work.languages, work.tasks, work.prompts, phrases)
+    texts = (document.text for document in work.corpus)
     with Progress(None, f"examining {work.corpus.name}", "documents") as progress:
-
-        def missing() -> Iterator[tuple[int, list[str]]]:
-            nonlocal count
-            for _, texts in batches(document.text for document in work.corpus):
-                if findings_path(directory, count).exists():
-                    progress.update(len(texts))
-                else:
-                    yield count, texts
-                count += 1
-
-        for documents in examine_chunks(examiner, missing(), workers):
-            progress.update(documents)
+        count = examine_chunks(examiner, texts, directory, progress, workers, engine)
     return decide(directory, count, work.config)
 
 

@@ -266,7 +266,8 @@ class _Growing:
             if templates is None or not (wave.full or wave.wanted):
                 return ""
             at = place[number] % max(len(wave.wanted), 1)
-            return templates.render("note", full=wave.full, wanted=wave.wanted[at : at + 1])
+            wanted = wave.wanted[at : at + 1]
+            return "\n\n" + templates.render("note", full=wave.full, wanted=wanted)
 
         with (
             self.writers.asking(),

@@ -328,7 +328,7 @@ def test_a_killed_run_goes_on_and_ends_the_same(
     whole = run("whole")
     for place, target in enumerate(
         (
-            "synthdiv.curation.examine.Examiner.examine",
+            "synthdiv.curation.examine.Findings.write",
             "synthdiv.files.CorpusWriter.write",
             "synthdiv.files.CorpusWriter.close",
             "synthdiv.curation.filtering.decide",

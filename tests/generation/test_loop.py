@@ -70,9 +70,11 @@ def test_with_the_target_met_nothing_is_written(grown, capsys):
 
 def test_a_higher_target_goes_on_from_there(grown, tmp_path):
     output = shutil.copytree(grown[0], tmp_path / "corpus")
-    higher = dataclasses.replace(LOOP, target_effective_clusters=14)
+    target = grown[1]["loop"]["reached"]["low"] + 2
+    higher = dataclasses.replace(LOOP, target_effective_clusters=target)
     manifest = make(output, higher)
-    assert manifest["documents"] > grown[1]["documents"] and manifest["loop"]["target"] == 14
+    assert manifest["documents"] > grown[1]["documents"]
+    assert manifest["loop"]["target"] == target
     assert shards(grown[0]).items() <= shards(output).items()
     with pytest.raises(UserError, match=r"loop\.rounds was 6 and is now 7"):
         make(output, dataclasses.replace(higher, rounds=7))
@@ -256,6 +258,8 @@ def test_writers_are_told_what_is_full_and_each_of_one_gap_as_data(tmp_path, mon
     assert len(written) == 30 and len(noted) == 15
     assert len({p.rpartition("<wanted 1 of 1")[2] for p in noted}) > 5
     assert all("\nbirds\n</full" in p for p in noted)
+    assert all("}\n\nThere are plenty of texts like these already:\n" in p for p in noted)
+    assert all("\n\nTexts of this kind are rare among the others:\n" in p for p in noted)
     assert all(look.rounds and one.lexical for look in first.looks for one in first.rounds)
 
 
