@@ -14,6 +14,9 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+# What a process of its own is told, so that JAX compiles small programs without most optimizations.
+QUICKLY_COMPILED = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+
 LONGEST = ("end_to_end", "faults", "training", "parity")  # rooms, so that no worker ends with one
 
 
