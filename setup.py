@@ -66,6 +66,9 @@ TRAIN = [
 ]
 # Data sets, tokenizers and models of the Hugging Face hub.
 HUB = ["datasets>=3.0", "huggingface_hub>=0.30"]
+# Buckets: s3:// of Amazon and all servers that speak its protocol, gs:// of Google.
+S3 = ["fsspec>=2026.9", "s3fs>=2026.9"]
+GCS = ["fsspec>=2026.9", "gcsfs>=2026.9"]
 EVAL = [*TRAIN, *HUB, "lm_eval>=0.4.13", "transformers>=5.0"]
 # Before 3.0 it sends calls again by itself when a connection breaks: caps would not hold.
 GEMINI = ["google-genai>=3.0"]
@@ -76,6 +79,8 @@ EMBEDDINGS = ["sentence-transformers>=3.0"]
 WANDB = ["wandb>=0.18"]
 # Figures for a paper; pages draw theirs without it.
 PLOTS = ["matplotlib>=3.9"]
+# Work on the machines of a cluster, which all need it.
+RAY = ["ray>=2.40"]
 # The site is built by mkdocs 1.x; 2.0 drops the themes and plugins that it is made of.
 DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.7", "mkdocstrings[python]>=1.0"]
 DEV = [
@@ -83,11 +88,15 @@ DEV = [
     *GEMINI,
     *DOCS,
     *PLOTS,
+    *S3,
     "axe-playwright-python>=0.1.4",
+    "flask>=3.1",  # with flask-cors, what moto's server needs
+    "flask-cors>=6.0",
     "hypothesis>=6.100",
     "import-linter>=2.5",
     "ipykernel>=6.29",
     "kubeflow-trainer-api>=2.3",  # the published API of JobSet and Kubernetes, as models
+    "moto[s3]>=5.2",
     "mypy>=2.0",
     "nbclient>=0.10",
     "pandas>=2.2",
@@ -124,6 +133,8 @@ setup(
         "tpu": [*TRAIN, "jax[tpu]>=0.10.2; sys_platform == 'linux'"],
         "eval": EVAL,
         "hub": HUB,
+        "s3": S3,
+        "gcs": GCS,
         "gemini": GEMINI,
         # The retired SDK holds protobuf below 6, which the other extras do not: on its own only.
         "gemini-retired": ["google-generativeai>=0.8.5"],
@@ -131,6 +142,7 @@ setup(
         "embeddings": EMBEDDINGS,
         "wandb": WANDB,
         "plots": PLOTS,
+        "ray": RAY,
         "docs": DOCS,
         "dev": DEV,
     },

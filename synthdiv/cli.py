@@ -19,11 +19,14 @@ from typing import TYPE_CHECKING, NoReturn
 from absl import flags
 
 from synthdiv import config as configuration
+from synthdiv import places
 from synthdiv.errors import Paused, UserError, closest, needs_extra
+from synthdiv.parsers import BackendParser, NumbersParser, PathsParser
 from synthdiv.signals import Terminated, hear_signals
 
 if TYPE_CHECKING:
     from synthdiv.corpora import Corpus
+    from synthdiv.engine import Engine
     from synthdiv.llm import LLMConfig, Session
 
 COMMANDS = {
@@ -69,41 +72,10 @@ def command(doc: str) -> flags.FlagValues:
     return values
 
 
-class _PathsParser(flags.ArgumentParser[list[str]]):
-    """Paths between commas; one that exists may hold commas itself."""
-
-    syntactic_help = "paths or addresses, separated by commas"
-
-    def parse(self, argument: str | list[str]) -> list[str]:
-        if not isinstance(argument, str):
-            return argument  # the default, when the command is imported
-        from synthdiv.corpora import split_paths
-
-        return split_paths(argument)
-
-    def flag_type(self) -> str:
-        return "paths"
-
-
-class _BackendParser(flags.ArgumentParser[str]):
-    """The name of a backend: one of ours, or one that an installed package adds."""
-
-    syntactic_help = "a backend's name"
-
-    def parse(self, argument: str) -> str:
-        from synthdiv.llm.backends import check_backend
-
-        check_backend(argument)
-        return argument
-
-    def flag_type(self) -> str:
-        return "backend"
-
-
 def corpora_flag(values: flags.FlagValues, name: str, what: str) -> None:
     """Adds a flag that names corpora: files, directories, patterns, addresses."""
     flag: flags.Flag[list[str]] = flags.Flag(
-        _PathsParser(), flags.ListSerializer(","), name, [], what
+        PathsParser(), flags.ListSerializer(","), name, [], what
     )
     flags.DEFINE_flag(flag, values)
 
@@ -139,7 +111,7 @@ def open_corpora(
 def judge_flags(values: flags.FlagValues) -> None:
     """Adds the flags that say which language model answers the prompts."""
     llm: flags.Flag[str] = flags.Flag(
-        _BackendParser(),
+        BackendParser(),
         flags.ArgumentSerializer(),
         "llm",
         None,
@@ -148,14 +120,31 @@ def judge_flags(values: flags.FlagValues) -> None:
     )
     flags.DEFINE_flag(llm, values)
     flags.DEFINE_string("model", None, "The model's name at the server.", flag_values=values)
-    flags.DEFINE_string("base_url", None, "The server, as http://host:port/v1.", flag_values=values)
+    what = "The server, as http://host:port/v1, or several of one model with commas between."
+    flags.DEFINE_string("base_url", None, what, flag_values=values)
     flags.DEFINE_integer(
         "concurrency", None, "Calls in flight at most.", lower_bound=1, flag_values=values
     )
     caps_flags(values)
+    engine_flags(values)
     what = "The server's, for --dry_run: '50 requests/s', '9000 tokens/s' (written), '12 s/call'."
     flags.DEFINE_string("speed", None, what, flag_values=values)
     flags.DEFINE_bool("fresh", False, "Ask again what was answered before.", flag_values=values)
+
+
+def engine_flags(values: flags.FlagValues) -> None:
+    """Adds the flags that say where work is done."""
+    what = "Where work is done: on this machine, or on the machines of a Ray cluster."
+    flags.DEFINE_enum("engine", "local", ["local", "ray"], what, flag_values=values)
+    what = "The cluster, HOST:PORT; else RAY_ADDRESS, a cluster that runs here, or a new one."
+    flags.DEFINE_string("ray_address", None, what, flag_values=values)
+
+
+def engine_of(values: flags.FlagValues) -> "Engine":
+    """Returns what `engine_flags` say."""
+    from synthdiv.engine import Engine
+
+    return Engine(values.engine, values.ray_address)
 
 
 def caps_flags(values: flags.FlagValues) -> None:
@@ -168,24 +157,10 @@ def caps_flags(values: flags.FlagValues) -> None:
     )
 
 
-class _NumbersParser(flags.ArgumentParser[list[int]]):
-    """Whole numbers between commas."""
-
-    syntactic_help = "whole numbers, separated by commas"
-
-    def parse(self, argument: str | list[int]) -> list[int]:
-        if not isinstance(argument, str):
-            return argument
-        return [int(number) for number in argument.split(",")]
-
-    def flag_type(self) -> str:
-        return "numbers"
-
-
 def numbers_flag(values: flags.FlagValues, name: str, what: str) -> None:
     """Adds a flag that takes one whole number or several."""
     flag: flags.Flag[list[int]] = flags.Flag(
-        _NumbersParser(), flags.ListSerializer(","), name, [], what
+        NumbersParser(), flags.ListSerializer(","), name, [], what
     )
     flags.DEFINE_flag(flag, values)
 
@@ -223,7 +198,8 @@ def open_session(
 
     settings = judge_settings(values, config, judge)
     store, fresh = directory and directory / "answers.sqlite", values.fresh and not kept
-    return llm.open_session(settings, store, fresh, asking=not values.dry_run)
+    asking = not values.dry_run
+    return llm.open_session(settings, store, fresh, asking, engine_of(values))
 
 
 @contextlib.contextmanager
@@ -269,7 +245,8 @@ def run(
             print(values.__dict__["__doc"].strip() + "\n" + values.get_help())
             sys.exit(0)
         hear_signals()
-        main()
+        with places.local(values, values.dry_run):
+            main()
         sys.stdout.flush()
     except UserError as error:
         _exit(2, f"error: {_with_flags(str(error), values)}")

@@ -56,7 +56,7 @@ def _export_corpus() -> None:
         raise UserError("--checkpoint and --corpus are two exports: give one of them")
     [corpus] = cli.open_corpora(FLAGS, [FLAGS.corpus])
     if FLAGS.dry_run:
-        print(plan_corpus_export(corpus, FLAGS.format))
+        print(plan_corpus_export(corpus, FLAGS.format, FLAGS.output))
     else:
         if FLAGS.score:
             read_json(Path(FLAGS.score) / "score.json")  # a wrong path is told before the work

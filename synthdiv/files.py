@@ -5,9 +5,11 @@ when its `manifest.json` is there, which is always written last. Formats: docs/f
 """
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import Any
 from synthdiv.corpora import Corpus, Document
 from synthdiv.errors import UserError
 from synthdiv.json_lines import encodable, parse_json
+from synthdiv.storage import is_copy
 
 __all__ = [
     "MANIFEST",
@@ -23,6 +26,7 @@ __all__ = [
     "CorpusWriter",
     "Document",
     "atomic_path",
+    "check_apart",
     "check_dir",
     "check_file",
     "output_dir",
@@ -36,6 +40,7 @@ __all__ = [
 ]
 
 MANIFEST = "manifest.json"
+_ADDRESS = re.compile(r"(s3|gs|hf):/")
 
 
 @contextlib.contextmanager
@@ -107,9 +112,10 @@ def write_manifest(directory: str | Path, content: Mapping[str, Any]) -> None:
 
 
 def read_manifest(directory: str | Path) -> dict[str, Any] | None:
-    """Returns a complete directory's manifest, or None where the directory is not complete."""
+    """Returns a complete directory's manifest; None of any other directory, and of a file."""
     path = Path(directory) / MANIFEST
-    return read_json(path) if path.exists() else None
+    content = read_json(path) if path.exists() else None
+    return content if isinstance(content, dict) else None
 
 
 def check_dir(path: str | Path) -> Path:
@@ -119,6 +125,13 @@ def check_dir(path: str | Path) -> Path:
         UserError: a file is in its place, or in that of a directory above it.
     """
     path = Path(path)
+    if _ADDRESS.match(str(path)):
+        raise UserError(
+            f"{str(path)!r} is an address, where a directory is meant: give it to a command, or "
+            "write to the directory that synthdiv.storage.workspace gives for it"
+        )
+    if is_copy(path):
+        raise UserError(f"{str(path)!r} is a copy of what lies in a store: name an output")
     for part in (path, *path.parents):
         if os.path.exists(part) and not os.path.isdir(part):
             raise UserError(f"{str(part)!r} is a file, not a directory")
@@ -136,6 +149,32 @@ def check_file(path: str | Path) -> Path:
         raise UserError(f"{str(path)!r} is a directory, not a file")
     check_dir(path.parent)
     return path
+
+
+def check_apart(output: str | Path, *inputs: Corpus | str | Path) -> None:
+    """Refuses to write where an input lies: it would be overwritten, or read with what is written.
+
+    Args:
+        output: the directory or file to write.
+        inputs: corpora, or paths and patterns.
+
+    Raises:
+        UserError: `output` is one of them, or inside it, or holds it.
+    """
+    own = Path(output).resolve()
+    for given in inputs:
+        matched = map(Path, glob.glob(str(given), recursive=True))
+        for path in given.places if isinstance(given, Corpus) else (Path(given), *matched):
+            there = path.resolve()
+            if own == there:
+                where = "is"
+            elif own.is_relative_to(there):
+                where = "is inside"
+            elif there.is_relative_to(own):
+                where = "holds"
+            else:
+                continue
+            raise UserError(f"output {str(output)!r} {where} the input, {str(path)!r}")
 
 
 def output_dir(path: str | Path) -> Path:

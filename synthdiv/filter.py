@@ -38,13 +38,15 @@ def main() -> None:
 
     from synthdiv import curation
     from synthdiv.corpora import Corpus
+    from synthdiv.files import check_apart
     from synthdiv.llm import LLMConfig
 
     cli.required(FLAGS, "input", "output")
     config = cli.load(FLAGS, curation.FilterConfig, LLMConfig)
     settings, output = config.get(curation.FilterConfig), Path(FLAGS.output)
     [corpus] = cli.open_corpora(FLAGS, [FLAGS.input])
-    corpus.check_apart(output)
+    check_apart(output, corpus)
+    engine = cli.engine_of(FLAGS)
     data_dir = Path(FLAGS.data_dir) if FLAGS.data_dir else None
     against = curation.Against(data_dir, FLAGS.tasks, FLAGS.against)
     if len(FLAGS.sources) > 1 or (FLAGS.sources and not FLAGS.llm):
@@ -60,7 +62,7 @@ def main() -> None:
         if FLAGS.dry_run:
             print(curation.plan_filter(work, output))
             return
-        manifest = curation.filter_corpus(work, output, FLAGS.workers)
+        manifest = curation.filter_corpus(work, output, FLAGS.workers, engine)
     dropped = manifest["dropped"]
     print(
         f"{output}: {manifest['documents']:,} of {manifest['input']['documents']:,} documents stay"

@@ -26,8 +26,6 @@ flags.DEFINE_string("output", None, "Directory to write to; the score's own.", f
 
 def main() -> None:
     """Parses and calls `find_gaps`."""
-    from pathlib import Path
-
     from synthdiv.config import find
     from synthdiv.files import output_dir, write_json, write_text
     from synthdiv.generation.gaps import find_gaps
@@ -40,7 +38,7 @@ def main() -> None:
         return
     directory = output_dir(FLAGS.output or FLAGS.score)
     write_json(directory / "gaps.json", found.as_json())
-    seeds = Path(directory / "seeds.jsonl")
+    seeds = directory / "seeds.jsonl"
     if found.seeds:
         write_text(seeds, found.seed_lines())
         print(f"\n{seeds}: {len(found.seeds):,} topics to generate next")

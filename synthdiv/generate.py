@@ -53,11 +53,11 @@ def main() -> None:
     if len(FLAGS.sources) > 1:
         raise UserError("--sources takes one corpus; a pattern or directory may hold several files")
     sources = cli.open_corpora(FLAGS, FLAGS.sources)[0] if FLAGS.sources else None
+    made.check_apart(output, topics, sources)  # before answers are kept there
     with contextlib.ExitStack() as stack:
-        *sessions, judge = (
-            stack.enter_context(cli.open_session(FLAGS, config, output, one))
-            for one in [*(settings.writers or [None]), FLAGS.judge]
-        )
+        asked = [*(settings.writers or [None]), FLAGS.judge]
+        opened = (cli.open_session(FLAGS, config, output, one) for one in asked)
+        *sessions, judge = map(stack.enter_context, opened)
         score = config.get(ScoreConfig, seed=FLAGS.seed)
         growing = (topics, output, settings, loop, score, sessions, judge, sources)
         waves = loop.target is not None or FLAGS.waves

@@ -1,4 +1,4 @@
-"""Text and JSON lines from outside, compressed or not: every fault names its file and line.
+"""Text and JSON lines, from outside compressed or not: every fault names its file and line.
 
 Lines end at a line feed alone, as JSON lines do: U+2028 and its kind may stand inside a text.
 """
@@ -9,7 +9,7 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
 
@@ -82,6 +82,11 @@ def json_lines(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 yield element, _object(row, f"{path} element {element}")
         elif line.strip():
             yield number, _object(parse_json(line, path, number), f"{path} line {number}")
+
+
+def as_lines(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Returns objects as JSON lines."""
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 def parse_json(text: str, path: str | Path, line: int = 1) -> Any:

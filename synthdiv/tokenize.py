@@ -17,6 +17,7 @@ cli.corpora_flag(FLAGS, "input", "The corpus, or several.")
 flags.DEFINE_string("output", None, "Directory for the tokens.", flag_values=FLAGS)
 flags.DEFINE_string("tokenizer", None, "Which tokenizer; see above.", flag_values=FLAGS)
 cli.text_flags(FLAGS)
+cli.engine_flags(FLAGS)
 flags.DEFINE_integer(
     "sequence_length", None, "Tokens a sequence.", lower_bound=2, flag_values=FLAGS
 )
@@ -40,11 +41,12 @@ def main() -> None:
     settings = config.get(
         data.TokenizeConfig, sequence_length=FLAGS.sequence_length, workers=FLAGS.workers
     )
+    engine = cli.engine_of(FLAGS)
     if FLAGS.dry_run:
         check_dir(FLAGS.output)
         done = data.estimate_tokens(corpora, tokenizer, settings)
     else:
-        done = data.tokenize_corpora(corpora, FLAGS.output, tokenizer, settings)
+        done = data.tokenize_corpora(corpora, FLAGS.output, tokenizer, settings, engine)
     facts = {
         tokens["corpus_name"]: (
             f"{'about ' * FLAGS.dry_run}{tokens['tokens']:,} tokens in "

@@ -32,23 +32,24 @@ def main() -> None:
     """Parses, reads the configuration, and calls `make_topics`."""
     from pathlib import Path
 
+    from synthdiv import generation as made
     from synthdiv.claims import FINGERPRINT, check_claim, claim
-    from synthdiv.files import check_file
-    from synthdiv.generation import TopicsConfig, make_topics, plan_topics, read_listings, told
+    from synthdiv.files import check_apart, check_file
     from synthdiv.llm import LLMConfig
     from synthdiv.progress import say
 
     cli.required(FLAGS, "input", "output")
-    config = cli.load(FLAGS, TopicsConfig, LLMConfig)
-    settings = config.get(TopicsConfig, tree=FLAGS.tree)
+    config = cli.load(FLAGS, made.TopicsConfig, LLMConfig)
+    settings = config.get(made.TopicsConfig, tree=FLAGS.tree)
     column = None if FLAGS.text_template else FLAGS.text_column
-    listed, paged = read_listings(FLAGS.input, FLAGS["from"].value, column)
-    output = check_file(FLAGS.output)
+    for path in ((output := check_file(FLAGS.output)), made.merged_path(output)):
+        check_apart(path, *FLAGS.input, *filter(None, [FLAGS.tree]))
+    listed, paged = made.read_listings(FLAGS.input, FLAGS["from"].value, column)
     if paged is None:
         if FLAGS.dry_run:
             print(f"{len(listed):,} topics are listed; no language model is asked")
         else:
-            print(told(output, make_topics(None, output, settings, listed=listed)))
+            print(made.told(output, made.make_topics(None, output, settings, listed=listed)))
         return
     [pages], answers = cli.open_corpora(FLAGS, [paged]), Path(f"{output}.answers")
     say(f"{paged}: read as {len(pages):,} pages")
@@ -63,13 +64,13 @@ def main() -> None:
     if FLAGS.dry_run:
         check_claim(answers / FINGERPRINT, work, "list of topics")
         with cli.open_session(FLAGS, config, answers) as session:
-            print(plan_topics(pages, settings, session))
+            print(made.plan_topics(pages, settings, session))
         return
     with (
         claim(answers / FINGERPRINT, work, "list of topics"),
         cli.open_session(FLAGS, config, answers) as session,
     ):
-        print(told(output, make_topics(pages, output, settings, session, listed)))
+        print(made.told(output, made.make_topics(pages, output, settings, session, listed)))
     if session.backend == "offline":
         print(f"read by {session.model}")
 

@@ -48,7 +48,7 @@ def requirements(*extras: str) -> list[Requirement]:
     namespace = {"__file__": str(ROOT / "setup.py"), "__name__": "setup"}
     exec(compile(source, "setup.py", "exec"), namespace)
     kept = {"base": namespace["BASE"]}
-    names = ("train", "eval", "gemini", "parity", "embeddings", "wandb", "dev")
+    names = ("train", "eval", "gemini", "parity", "embeddings", "wandb", "ray", "dev")
     kept |= {name: namespace[name.upper()] for name in names}
     return [Requirement(line) for extra in extras for line in kept[extra]]
 
@@ -98,7 +98,7 @@ def test_every_import_is_declared() -> None:
     }
     declared = {
         import_names.get(canonicalize_name(r.name), canonicalize_name(r.name).replace("-", "_"))
-        for r in requirements("base", "gemini", "parity", "embeddings", "wandb", "dev")
+        for r in requirements("base", "gemini", "parity", "embeddings", "wandb", "ray", "dev")
     }
     undeclared = {}
     for path in sorted((ROOT / "synthdiv").rglob("*.py")):

@@ -1,17 +1,18 @@
 """All baselines of a corpus in one pass over its documents.
 
 The corpus is read in batches. A pool of threads hashes them (NumPy releases the interpreter lock),
-each compressor has a thread of its own, and results are added in the order of the corpus, so that
-the figures do not depend on the number of threads. The documents to embed are a random subset,
-drawn in the same pass.
+or a Ray cluster does; each compressor has a thread of its own, and results are added in the order
+of the corpus, so that the figures do not depend on who hashed what. The documents to embed are a
+random subset, drawn in the same pass.
 """
 
 import dataclasses
 import itertools
 import os
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 
@@ -31,6 +32,7 @@ from synthdiv.baselines.perplexity import perplexity_metrics
 from synthdiv.baselines.repetition import Repetition
 from synthdiv.baselines.words import batches, hash_batch, mix
 from synthdiv.config import PathName, settle
+from synthdiv.engine import LOCAL, Engine, crew
 from synthdiv.errors import UserError, closest
 from synthdiv.files import Corpus
 
@@ -59,7 +61,7 @@ class BaselineConfig:
         memory_mb: bound of the n-gram counters; they are exact up to it.
         temporary_dir: where self-repetition keeps what exceeds half of that; by default the
             system's temporary directory.
-        threads: number that hash; 0 takes all cores.
+        threads: number that hash; 0 takes all cores, of this machine or of a Ray cluster.
         seed: of every random draw.
     """
 
@@ -142,6 +144,7 @@ def compute_baselines(
     corpus: Corpus | Iterable[str],
     config: BaselineConfig | None = None,
     sample: Sequence[int] | None = None,
+    engine: Engine = LOCAL,
 ) -> dict[str, float]:
     """Computes the baseline metrics of a corpus (paper, Table 1 and appendix C, and others).
 
@@ -149,6 +152,7 @@ def compute_baselines(
         corpus: documents, or an iterable of texts; read once, as a stream.
         config: what to compute.
         sample: indices of the documents to compute on; all by default.
+        engine: where documents are hashed; the rest is done in this process.
 
     Returns:
         Metric name -> value, for the names in `catalogue.METRICS`; also `documents`, `tokens`
@@ -157,7 +161,7 @@ def compute_baselines(
     """
     config = config or BaselineConfig()
     pass_ = _Pass(config)
-    pass_.read(batches(_texts(corpus, sample)))
+    pass_.read(batches(_texts(corpus, sample)), engine)
     found = pass_.results()
     return found | embedding_metrics([pass_.drawn.texts()], config)[0] if pass_.drawn else found
 
@@ -174,6 +178,32 @@ def _selected(texts: Iterable[str], wanted: set[int], stop: int) -> Iterable[str
     for index, text in enumerate(itertools.islice(texts, stop)):
         if index in wanted:
             yield text
+
+
+@dataclasses.dataclass(frozen=True)
+class _Hashing:
+    """What is done with a batch by itself, for the counters that are wanted."""
+
+    counts: NgramCounts | None
+    repetition: Repetition | None
+    near: NearDuplicates | None
+
+    def __call__(self, numbered: tuple[int, list[str]]) -> dict[str, Any]:
+        batch = hash_batch(*numbered)
+        return {
+            "documents": len(batch.lengths),
+            "empty": int((batch.lengths == 0).sum()),
+            "tokens": len(batch.words),
+            "bytes": len(batch.text),
+            "counts": self.counts.prepare(batch) if self.counts else None,
+            "repetition": self.repetition.prepare(batch) if self.repetition else None,
+            "near": self.near.prepare(batch) if self.near else None,
+        }
+
+
+def _done(feeds: Iterable[Future[None]]) -> None:
+    for feed in feeds:
+        feed.result()
 
 
 class _Pass:
@@ -204,50 +234,44 @@ class _Pass:
             self.read_closely = _Drawn(config.perplexity_documents, config.seed + 1)
         self.documents = self.tokens = self.bytes = self.empty = 0
 
-    def read(self, stream: Iterable[tuple[int, list[str]]]) -> None:
+    def read(self, stream: Iterable[tuple[int, list[str]]], engine: Engine) -> None:
         threads = self.config.threads or os.cpu_count() or 1
+        hashing = _Hashing(self.counts, self.repetition, self.near)
+        with crew(hashing, engine, self.config.threads, threads) as workers:
+            for prepared in workers.map(self._fed(stream, threads)):
+                self._collect(prepared)
+
+    def _fed(
+        self, stream: Iterable[tuple[int, list[str]]], threads: int
+    ) -> Iterator[tuple[int, list[str]]]:
+        """Hands the stream on, draws from it, and compresses it on the way."""
         # A stream is compressed in order: one thread for each compressor.
         compressing = {name: ThreadPoolExecutor(1) for name in self.compressors}
-        waiting: deque[tuple[Future, list[Future]]] = deque()
-        with ThreadPoolExecutor(threads) as hashing:
-            try:
-                for first, texts in stream:
-                    for drawn in filter(None, (self.drawn, self.read_closely)):
-                        drawn.add(first, texts)
-                    hashed = hashing.submit(self._prepare, first, texts)
-                    feeds = [
+        waiting: deque[list[Future[None]]] = deque()
+        try:
+            for first, texts in stream:
+                for drawn in filter(None, (self.drawn, self.read_closely)):
+                    drawn.add(first, texts)
+                waiting.append(
+                    [
                         compressing[name].submit(self._feed, compressor, first, texts)
                         for name, compressor in self.compressors.items()
                     ]
-                    waiting.append((hashed, feeds))
-                    if len(waiting) >= threads + _READ_AHEAD:
-                        self._collect(*waiting.popleft())
-                while waiting:
-                    self._collect(*waiting.popleft())
-            finally:
-                for executor in compressing.values():
-                    executor.shutdown(cancel_futures=True)
+                )
+                yield first, texts
+                if len(waiting) >= threads + _READ_AHEAD:
+                    _done(waiting.popleft())
+            for feeds in waiting:
+                _done(feeds)
+        finally:
+            for executor in compressing.values():
+                executor.shutdown(cancel_futures=True)
 
     def _feed(self, compressor: Compressor, first: int, texts: list[str]) -> None:
         joined = " ".join(texts).encode("utf-8", "surrogatepass")
         compressor.feed(b" " + joined if first else joined)
 
-    def _prepare(self, first: int, texts: list[str]) -> dict:
-        batch = hash_batch(first, texts)
-        return {
-            "documents": len(batch.lengths),
-            "empty": int((batch.lengths == 0).sum()),
-            "tokens": len(batch.words),
-            "bytes": len(batch.text),
-            "counts": self.counts.prepare(batch) if self.counts else None,
-            "repetition": self.repetition.prepare(batch) if self.repetition else None,
-            "near": self.near.prepare(batch) if self.near else None,
-        }
-
-    def _collect(self, hashed: Future, feeds: list[Future]) -> None:
-        prepared = hashed.result()
-        for feed in feeds:
-            feed.result()
+    def _collect(self, prepared: dict[str, Any]) -> None:
         self.bytes += prepared["bytes"] + (1 if self.documents else 0)
         self.documents += prepared["documents"]
         self.empty += prepared["empty"]
@@ -291,7 +315,9 @@ class _Pass:
 
 
 def compare_baselines(
-    corpora: Sequence[Corpus | Iterable[str]], config: BaselineConfig | None = None
+    corpora: Sequence[Corpus | Iterable[str]],
+    config: BaselineConfig | None = None,
+    engine: Engine = LOCAL,
 ) -> list[dict[str, float]]:
     """Computes the baselines of several corpora so that they can be held against each other.
 
@@ -302,6 +328,7 @@ def compare_baselines(
     Args:
         corpora: each is read once.
         config: as of `compute_baselines`; its bound on embedded documents is for each corpus.
+        engine: as of `compute_baselines`.
 
     Returns:
         What `compute_baselines` returns, of each.
@@ -310,7 +337,7 @@ def compare_baselines(
     found, drawn = [], []
     for corpus in corpora:
         pass_ = _Pass(config)
-        pass_.read(batches(_texts(corpus, None)))
+        pass_.read(batches(_texts(corpus, None)), engine)
         found.append(pass_.results())
         if pass_.drawn:
             drawn.append(pass_.drawn.texts())

@@ -10,6 +10,7 @@ import numpy as np
 
 from synthdiv.baselines.compute import BaselineConfig, compare_baselines
 from synthdiv.baselines.lengths import match_lengths
+from synthdiv.engine import LOCAL, Engine
 from synthdiv.files import Corpus
 
 
@@ -78,12 +79,18 @@ def matched_baselines(
     corpora: Sequence[Corpus],
     config: BaselineConfig | None = None,
     most: int | None = None,
+    engine: Engine = LOCAL,
 ) -> tuple[list[dict[str, float]], list[MatchedTexts]]:
     """The baselines of several corpora at equal documents and tokens, in one embedding.
+
+    Args:
+        corpora: what is compared.
+        config, engine: as of `compute_baselines`.
+        most: documents of each at most.
 
     Returns:
         what `compute_baselines` returns, of each; and what it was computed on.
     """
     config = config or BaselineConfig()
     matched = match(corpora, most, config.seed)
-    return compare_baselines(matched, config), matched
+    return compare_baselines(matched, config, engine), matched

@@ -39,6 +39,8 @@ class DistinctCounter:
     def add(self, prepared: np.ndarray, total: int) -> None:
         """Adds a prepared part of the stream that had `total` n-grams in it."""
         self.total += total
+        if self.halvings:  # there may have been fewer when it was prepared
+            prepared = prepared[: np.searchsorted(prepared, np.uint64(self._limit))].copy()
         self._pending.append(prepared)
         self._pending_size += len(prepared)
         # Often enough that merging, which takes both twice, needs little memory beside them.

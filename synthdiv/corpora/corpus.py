@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import glob
 import hashlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +14,9 @@ from synthdiv.corpora import sources
 from synthdiv.corpora.text import RowText
 from synthdiv.errors import UserError, closest
 from synthdiv.progress import say
+from synthdiv.storage import Passage, RemoteFile
+
+_HEAD = 1 << 16  # bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,17 +99,14 @@ class Corpus:
         """Where a corpus that is on disk lies."""
         return Path(self._source.origin)
 
-    def check_apart(self, output: Path) -> None:
-        """Refuses to write into the directory that the corpus is read from.
-
-        Raises:
-            UserError: `output` is that directory, or inside it.
-        """
-        own = output.resolve()
-        for path in (self.path, *map(Path, glob.glob(self.origin, recursive=True))):
-            if path.is_dir() and own.is_relative_to(path.resolve()):
-                where = "is" if own == path.resolve() else "is inside"
-                raise UserError(f"output {str(output)!r} {where} the input, {str(path)!r}")
+    @property
+    def places(self) -> list[Path]:
+        """The directories and files that the corpus is read from, as they were given first."""
+        if not self._source.shards:
+            return []
+        given = [self.path] if os.path.exists(self.path) else []
+        shards = [shard for shard in self._source.shards if isinstance(shard, Path)]
+        return [*given, *map(Path, glob.glob(self.origin, recursive=True)), *shards]
 
     def __repr__(self) -> str:
         return f"Corpus({self.origin!r}, columns={list(self.columns)})"
@@ -164,9 +165,7 @@ class Corpus:
             return self.sha256
         digest = hashlib.sha256()
         for shard in self._source.shards:
-            with shard.open("rb") as file:
-                head = repr((shard.name, shard.stat().st_size, file.read(1 << 16)))
-            digest.update(head.encode())
+            digest.update(repr((shard.name, *_beginning(shard))).encode())
         if self.text_template is not None:
             digest.update(self.text_template.encode())
         return digest.hexdigest()
@@ -181,8 +180,7 @@ class Corpus:
             return self.sha256
         digest = hashlib.sha256()
         for shard in self._source.shards:
-            with shard.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
+            digest.update(_sha256(shard))
         return digest.hexdigest()
 
     def take(self, indices: Sequence[int]) -> list[Document]:
@@ -196,3 +194,22 @@ class Corpus:
             if index >= last:
                 break
         return [found[int(i)] for i in indices]
+
+
+def _beginning(shard: Path | RemoteFile) -> tuple[int, bytes]:
+    """A file's size and first bytes."""
+    if isinstance(shard, RemoteFile):
+        return shard.size, shard.head(_HEAD)
+    with shard.open("rb") as file:
+        return shard.stat().st_size, file.read(_HEAD)
+
+
+def _sha256(shard: Path | RemoteFile) -> bytes:
+    """Of a file's bytes; of one in a store as its writer says, which whoever reads it verifies."""
+    if isinstance(shard, RemoteFile):
+        if shard.sha256 is not None:
+            return bytes.fromhex(shard.sha256)
+        with Passage(keep=False).reading(shard) as path:
+            return _sha256(path)
+    with shard.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()

@@ -13,6 +13,7 @@ from synthdiv.corpora.formats import Row
 from synthdiv.corpora.names import corpus_name
 from synthdiv.errors import UserError, closest
 from synthdiv.json_lines import parse_json
+from synthdiv.storage import RemoteFile, is_remote
 
 HUB = "hf://"
 TFDS = "tfds:"
@@ -54,7 +55,7 @@ class Source:
     name: str
     rows: Callable[[], Iterator[tuple[Any, Row]]]
     place: Callable[[Any], str]
-    shards: tuple[Path, ...] = ()
+    shards: tuple[Path | RemoteFile, ...] = ()
 
 
 def find(data: Data) -> Source:
@@ -62,7 +63,8 @@ def find(data: Data) -> Source:
 
     Args:
         data: a path, a pattern (`runs/*/corpus`), `hf://datasets/ORG/NAME?split=train`,
-            `tfds:NAME/CONFIG:VERSION?split=train`; or texts, dicts, a table.
+            `tfds:NAME/CONFIG:VERSION?split=train`, `s3://BUCKET/...`, `gs://BUCKET/...`; or texts,
+            dicts, a table.
 
     Raises:
         UserError: nothing is there, or it is of no known format.
@@ -75,6 +77,10 @@ def find(data: Data) -> Source:
         from synthdiv.corpora import tfds
 
         return tfds.find(data)
+    if isinstance(data, str) and is_remote(data):
+        from synthdiv.corpora import buckets
+
+        return buckets.find(data)
     if isinstance(data, str | Path):
         return _files(str(data))
     return _table(data)
@@ -167,16 +173,21 @@ def find_shards(path: Path) -> list[Path]:
         raise UserError(
             f"{str(path)!r} is a DatasetDict and no corpus, but one of these may be: {known}"
         )
-    found = sorted(
-        p
-        for p in path.rglob("*")
-        if p.is_file()
-        and formats.ending(p)
-        and p.name not in _NOT_DATA
-        and not any(part.startswith(".") for part in p.relative_to(path).parts)
-    )
-    if not found:
+    inside = (p.relative_to(path) for p in path.rglob("*") if p.is_file())
+    if not (found := choose_shards(inside)):
         raise UserError(f"no documents in {str(path)!r}: no file of a known corpus format")
+    return [path / shard for shard in found]
+
+
+def choose_shards(names: Iterable[Path]) -> list[Path]:
+    """Returns which of a directory's files a corpus consists of, in order."""
+    found = sorted(
+        name
+        for name in names
+        if formats.ending(name)
+        and name.name not in _NOT_DATA
+        and not any(part.startswith(".") for part in name.parts)
+    )
     # A directory of ours holds more than documents (answers, scores): its shards alone count.
     shards = [p for p in found if p.name.startswith("shard-") and p.suffix == ".parquet"]
     # Tables and pages often lie beside a corpus, and are one only where there is nothing else.

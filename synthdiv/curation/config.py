@@ -25,7 +25,6 @@ CHECKS = {
     "low_quality": "the judge finds it teaches too little",
     "low_factuality": "the judge finds it says what its source does not",
 }
-JUDGED = ("low_quality", "low_factuality")
 
 
 @dataclass(frozen=True)

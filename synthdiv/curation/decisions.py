@@ -79,21 +79,19 @@ def decide(directory: Path, chunks: int, config: FilterConfig) -> Decisions:
     count = int(edges[-1])
     reasons = np.full(count, KEPT, np.int8)
     found, items = Counter[str](), Counter[str]()
-    exact, near = config.wants("duplicate"), config.wants("near_duplicate")
-    digests = np.zeros((count if exact or near else 0, 2), np.uint64)
+    near = config.wants("near_duplicate")
+    digests = np.zeros((count, 2), np.uint64) if config.wants("duplicate") else None
     signatures = np.zeros((count, config.permutations), np.uint16) if near else None
     for chunk in range(chunks):
         span = slice(int(edges[chunk]), int(edges[chunk + 1]))
         with np.load(findings_path(directory, chunk)) as findings:
-            if exact or near:
+            if digests is not None:
                 digests[span] = findings["digests"]
             if signatures is not None:
                 signatures[span] = findings["signatures"]
             for place, faults in read_faults(findings["faults"]).items():
                 found.update({fault.check for fault in faults})
-                items.update(
-                    {f.item.partition(",")[0] for f in faults if f.check.startswith("contam")}
-                )
+                items.update({f.item.partition(",")[0] for f in faults if f.check in CONTAMINATED})
                 if reason := config.reason(fault.check for fault in faults):
                     reasons[span.start + place] = _ORDER.index(reason)
     shingles = _Shingles(directory, edges)
@@ -103,13 +101,12 @@ def decide(directory: Path, chunks: int, config: FilterConfig) -> Decisions:
         (reasons == KEPT) & (np.concatenate(words) > 0),
         shingles,
         config.near_threshold,
-        exact,
     )
     if "near_duplicate" in config.drop:
         twins.pass_on()
     repeats = twins.of >= 0
-    same = repeats & exact
-    if exact:
+    same = np.zeros(count, bool)
+    if digests is not None:
         same[repeats] = (digests[repeats] == digests[twins.of[repeats]]).all(axis=1)
     for check, which in (("duplicate", same), ("near_duplicate", repeats & ~same)):
         if which.any():

@@ -8,7 +8,7 @@ one that stays is near enough, so nothing goes for the likeness of something tha
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -30,7 +30,7 @@ class Twins:
     of: np.ndarray
     similarity: np.ndarray
     compared: int = 0
-    full_buckets: int = field(default=0)
+    full_buckets: int = 0
 
     def pass_on(self) -> None:
         """Holds what has the words of a near-duplicate against the document which that repeats."""
@@ -40,27 +40,25 @@ class Twins:
 
 
 def find_twins(
-    digests: np.ndarray,
+    digests: np.ndarray | None,
     signatures: np.ndarray | None,
     taking_part: np.ndarray,
     shingles: Callable[[int], np.ndarray],
     threshold: float,
-    exact: bool = True,
 ) -> Twins:
     """Finds the documents that repeat an earlier one.
 
     Args:
-        digests: uint64 [documents, 2] of their words.
+        digests: uint64 [documents, 2] of their words; None looks for no equal words.
         signatures: uint16 [documents, permutations]; None looks for no near-duplicates.
         taking_part: bool [documents]; what was dropped already neither repeats nor is repeated.
         shingles: the sorted distinct shingle hashes of a document.
         threshold: Jaccard similarity.
-        exact: whether those of the same words are told apart from near ones.
     """
     count = len(taking_part)
     twins = Twins(np.full(count, -1, np.int64), np.zeros(count, np.float32))
     taking_part = taking_part.copy()
-    if exact:
+    if digests is not None:
         _same_words(digests, taking_part, twins)
     if signatures is not None:
         _near(signatures, taking_part, shingles, threshold, twins)

@@ -1,7 +1,8 @@
 """What one chunk of documents shows by itself: its faults, and what duplicates are found by.
 
 A chunk's findings go into two files, the second of which says that both are whole, so a run that
-was killed goes on after the chunks that are there.
+was killed goes on after the chunks that are there. Whoever examines hands them to the process that
+writes them, since it may be on another machine.
 """
 
 from __future__ import annotations
@@ -9,56 +10,77 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from synthdiv.baselines.near_duplicates import NearDuplicates
-from synthdiv.baselines.words import Batch, distinct_sorted, hash_batch
+from synthdiv.baselines.words import Batch, batches, distinct_sorted, hash_batch
 from synthdiv.curation.config import FilterConfig
 from synthdiv.curation.language import other_language
 from synthdiv.curation.normal import normal_form
 from synthdiv.curation.overlap import Found, Overlap
-from synthdiv.curation.phrases import Fault, Phrases, breaks_off, read_phrases
+from synthdiv.curation.phrases import Fault, Phrases, breaks_off
+from synthdiv.engine import Engine, crew
 from synthdiv.files import atomic_path
+from synthdiv.progress import Progress
 
+_HERE = 2  # chunks that are examined in this process before others are started
 _LEAST_RUNS = 16  # 5-word runs in a text before it can be said to repeat itself
 _REPEATED = 5
 
 
+class Findings(NamedTuple):
+    """What a chunk shows.
+
+    Attributes:
+        chunk: its number.
+        arrays: what `decisions.decide` reads.
+        shingles: of its documents, one after the other; None where they are not looked for.
+    """
+
+    chunk: int
+    arrays: dict[str, Any]
+    shingles: np.ndarray | None
+
+    def write(self, directory: Path) -> int:
+        """Keeps them, whole or not at all; returns how many documents they are of."""
+        if self.shingles is not None:
+            with atomic_path(shingles_path(directory, self.chunk)) as path, path.open("wb") as file:
+                np.save(file, self.shingles)
+        with atomic_path(findings_path(directory, self.chunk)) as path, path.open("wb") as file:
+            np.savez(file, **self.arrays)
+        return len(self.arrays["words"])
+
+
 @dataclass(frozen=True)
 class Examiner:
-    """Looks at documents; every worker process has one.
+    """Looks at documents; every worker has one.
 
     Attributes:
         config: what to look for.
         languages: that documents may be in; () looks for no other.
         tasks: what must not be in them.
         prompts: words of prompts.
-        directory: where findings go.
+        phrases: that show a fault.
     """
 
     config: FilterConfig
     languages: tuple[str, ...]
     tasks: Overlap | None
     prompts: Overlap | None
-    directory: Path
+    phrases: Phrases
 
-    @cached_property
-    def _phrases(self) -> Phrases:
-        return read_phrases(self.config)
-
-    def examine(self, number: int, texts: Sequence[str]) -> None:
-        """Examines a chunk and writes its findings.
+    def __call__(self, chunk: tuple[int, list[str]]) -> Findings:
+        """Examines a chunk.
 
         Args:
-            number: of the chunk.
-            texts: at most as many as `baselines.words.batches` gives at once.
+            chunk: its number, and at most as many texts as `baselines.words.batches` gives at once.
         """
+        number, texts = chunk
         normal = [normal_form(text) for text in texts]
         batch = hash_batch(0, normal)
         faults: dict[int, list[Fault]] = {}
@@ -77,7 +99,7 @@ class Examiner:
                 faults.setdefault(place, []).append(Fault("repetition", evidence))
         wanted = self.config.wants
         arrays: dict[str, Any] = {"words": batch.lengths}
-        if wanted("duplicate", "near_duplicate"):
+        if wanted("duplicate"):
             arrays["digests"] = np.frombuffer(
                 b"".join(
                     hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
@@ -90,21 +112,15 @@ class Examiner:
             signatures = np.zeros((len(texts), near.permutations), np.uint16)
             signatures[batch.lengths > 0] = near.prepare(batch)
             arrays |= {"signatures": signatures, "edges": edges}
-            with (
-                atomic_path(shingles_path(self.directory, number)) as path,
-                path.open("wb") as file,
-            ):
-                np.save(file, shingles)
         said = json.dumps(faults, ensure_ascii=False).encode("utf-8", "surrogatepass")
         arrays["faults"] = np.frombuffer(said, np.uint8)
-        with atomic_path(findings_path(self.directory, number)) as path, path.open("wb") as file:
-            np.savez(file, **arrays)
+        return Findings(number, arrays, shingles if wanted("near_duplicate") else None)
 
     def _faults(self, text: str, words: int) -> list[Fault]:
         config = self.config
         if words < config.least_words:
             return [Fault("short", f"{words} words")] if config.wants("short") else []
-        found = [fault for fault in self._phrases.faults(text) if config.wants(fault.check)]
+        found = [fault for fault in self.phrases.faults(text) if config.wants(fault.check)]
         if self.languages and (
             other := other_language(text, self.languages, config.language_confidence)
         ):
@@ -136,6 +152,41 @@ class Examiner:
         return {
             int(p): f"{repeated[p]:.0%} of its {_REPEATED}-word runs came before" for p in places
         }
+
+
+def examine_chunks(
+    examiner: Examiner,
+    texts: Iterable[str],
+    directory: Path,
+    progress: Progress,
+    workers: int | None,
+    engine: Engine,
+) -> int:
+    """Examines the chunks of a corpus that are not examined yet; returns how many there are.
+
+    Args:
+        examiner: what looks at them.
+        texts: of all documents; read as they are needed, so that memory stays flat.
+        directory: of the chunks' findings.
+        progress: told of documents.
+        workers: processes; 0 for none, None for one a core where there are several chunks.
+        engine: where they work.
+    """
+    count = 0
+
+    def missing() -> Iterator[tuple[int, list[str]]]:
+        nonlocal count
+        for _, held in batches(texts):
+            if findings_path(directory, count).exists():
+                progress.update(len(held))
+            else:
+                yield count, held
+            count += 1
+
+    with crew(examiner, engine, workers, here=0 if workers else _HERE) as examiners:
+        for findings in examiners.map(missing()):
+            progress.update(findings.write(directory))
+    return count
 
 
 def distinct_shingles(batch: Batch, order: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,6 +1,6 @@
 """Filters a corpus: every document is examined, compared with the others, and kept or dropped.
 
-Documents are examined in chunks by several processes; what a chunk shows goes to disk. Then the
+Documents are examined in chunks by several workers; what a chunk shows goes to disk. Then the
 whole corpus's duplicates are found from signatures, and a second pass over the corpus writes what
 stays. Memory holds a signature a document, and no texts but those of the chunks under way. Killed
 at any moment, the same call goes on after the chunks and shards that are there.
@@ -20,19 +20,19 @@ from typing import Any
 import numpy as np
 
 from synthdiv import __version__, files
-from synthdiv.baselines.words import batches
 from synthdiv.claims import FINGERPRINT, check_claim, claim
 from synthdiv.config import find
 from synthdiv.corpora import Corpus, Document
+from synthdiv.corpora.manifest import METHOD, estimated_tokens
 from synthdiv.curation.config import FilterConfig
 from synthdiv.curation.decisions import Decisions, decide, evidence
-from synthdiv.curation.examine import Examiner, findings_path
+from synthdiv.curation.examine import Examiner, examine_chunks
 from synthdiv.curation.items import Item, file_items, prompt_items, task_items
 from synthdiv.curation.judging import FACTUALITY, QUALITY, Judge, Marks
 from synthdiv.curation.language import check_languages, main_language
 from synthdiv.curation.overlap import Overlap
 from synthdiv.curation.phrases import read_phrases
-from synthdiv.curation.processes import examine_chunks
+from synthdiv.engine import LOCAL, Engine
 from synthdiv.errors import UserError, first_line
 from synthdiv.json_lines import encodable
 from synthdiv.plans import Plan
@@ -42,7 +42,6 @@ from synthdiv.reporting.card import write_card
 DROPPED = "dropped.jsonl"
 CHUNKS = ".chunks"
 _LOOKED_AT = 200  # documents by which the corpus's language is told
-_TOKENS_PER_WORD = 4 / 3  # as in the manifest of a generated corpus
 
 
 @dataclass(frozen=True)
@@ -128,6 +127,7 @@ class FilterWork:
         beginning = zip(self.corpus, range(_LOOKED_AT), strict=False)
         return (main_language(document.text for document, _ in beginning),)
 
+    @cached_property
     def fingerprint(self) -> dict[str, Any]:
         """All that decides the result.
 
@@ -150,7 +150,9 @@ class FilterWork:
         }
 
 
-def filter_corpus(work: FilterWork, output: Path, workers: int | None = None) -> dict[str, Any]:
+def filter_corpus(
+    work: FilterWork, output: Path, workers: int | None = None, engine: Engine = LOCAL
+) -> dict[str, Any]:
     """Filters a corpus into a directory; a complete one is left alone, an unfinished one goes on.
 
     Writes the documents that stay, `dropped.jsonl` with the reason and the evidence for each other
@@ -160,6 +162,7 @@ def filter_corpus(work: FilterWork, output: Path, workers: int | None = None) ->
         work: what to filter, and by what.
         output: the directory.
         workers: processes; 0 for none, None for one a core.
+        engine: where documents are examined.
 
     Returns:
         The manifest.
@@ -167,13 +170,13 @@ def filter_corpus(work: FilterWork, output: Path, workers: int | None = None) ->
     Raises:
         UserError: a fault in a file, `output` holds other work, or no document stays.
     """
-    work.corpus.check_apart(output)
-    with claim(output / FINGERPRINT, work.fingerprint(), "filtered corpus"):
+    files.check_apart(output, work.corpus)
+    with claim(output / FINGERPRINT, work.fingerprint, "filtered corpus"):
         complete = files.read_manifest(output)
         if complete is not None:
             return complete
         with chunks_in(output) as chunks:
-            decisions = examined(work, chunks, workers)
+            decisions = examined(work, chunks, workers, engine)
             marks = _judge(work, decisions)
             if (decisions.reasons >= 0).all():
                 went = ", ".join(f"{n:,} {name}" for name, n in decisions.dropped.items())
@@ -205,9 +208,9 @@ def plan_filter(work: FilterWork, output: Path | None = None) -> Plan:
     Raises:
         UserError: as `filter_corpus`.
     """
-    fingerprint = work.fingerprint()
+    fingerprint = work.fingerprint
     if output is not None:
-        work.corpus.check_apart(output)
+        files.check_apart(output, work.corpus)
         check_claim(output / FINGERPRINT, fingerprint, "filtered corpus")
     documents = len(work.corpus)
     tasks = work.tasks
@@ -227,29 +230,22 @@ def plan_filter(work: FilterWork, output: Path | None = None) -> Plan:
     return Plan(facts, figures, parts)
 
 
-def examined(work: FilterWork, directory: Path, workers: int | None) -> Decisions:
+def examined(
+    work: FilterWork, directory: Path, workers: int | None, engine: Engine = LOCAL
+) -> Decisions:
     """Examines the chunks of a corpus that are not examined yet, and decides on its documents.
 
     Args:
         work: what to look at, and for what.
         directory: of the chunks' findings.
         workers: processes; 0 for none, None for one a core.
+        engine: where documents are examined.
     """
-    examiner = Examiner(work.config, work.languages, work.tasks, work.prompts, directory)
-    count = 0
+    phrases = read_phrases(work.config)
+    examiner = Examiner(work.config, work.languages, work.tasks, work.prompts, phrases)
+    texts = (document.text for document in work.corpus)
     with Progress(None, f"examining {work.corpus.name}", "documents") as progress:
-
-        def missing() -> Iterator[tuple[int, list[str]]]:
-            nonlocal count
-            for _, texts in batches(document.text for document in work.corpus):
-                if findings_path(directory, count).exists():
-                    progress.update(len(texts))
-                else:
-                    yield count, texts
-                count += 1
-
-        for documents in examine_chunks(examiner, missing(), workers):
-            progress.update(documents)
+        count = examine_chunks(examiner, texts, directory, progress, workers, engine)
     return decide(directory, count, work.config)
 
 
@@ -352,15 +348,11 @@ def _manifest(work: FilterWork, decisions: Decisions, marks: Marks | None) -> di
     kept = decisions.reasons < 0
     words, dropped = int(decisions.words[kept].sum()), decisions.dropped
     tasks = work.tasks
-    before = files.read_manifest(work.corpus.path) if work.corpus.path.is_dir() else None
     return {
         "kind": "filtered corpus",
         "documents": int(kept.sum()),
         "words": words,
-        "tokens": {
-            "estimated": round(words * _TOKENS_PER_WORD),
-            "method": "words x 4/3",
-        },
+        "tokens": {"estimated": estimated_tokens(words), "method": METHOD},
         "dropped": {"documents": int((~kept).sum()), "by_reason": dropped},
         "found": dict(decisions.found),
         "contamination": {
@@ -374,15 +366,19 @@ def _manifest(work: FilterWork, decisions: Decisions, marks: Marks | None) -> di
         },
         "languages": list(work.languages),
         "marks": _marks(work, marks, kept),
-        "input": {
-            "name": work.corpus.name,
-            "documents": len(decisions.reasons),
-            "words": int(decisions.words.sum()),
-            "manifest": before,
-        },
+        **taken_from(work.corpus, decisions.words),
+        **work.fingerprint,
+    }
+
+
+def taken_from(corpus: Corpus, words: np.ndarray) -> dict[str, Any]:
+    """What a manifest says of the corpus that documents were taken from, of so many words each."""
+    before = files.read_manifest(corpus.path)
+    told = {"name": corpus.name, "documents": len(words), "words": int(words.sum())}
+    return {
+        "input": told | {"manifest": before},
         "licence": (before or {}).get("licence", "that of the corpus it was taken from"),
         "synthdiv_version": __version__,
-        **work.fingerprint(),
     }
 
 

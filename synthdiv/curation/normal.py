@@ -4,8 +4,7 @@ import re
 import unicodedata
 
 _PLAIN = bytes(
-    ord(chr(byte).lower()) if chr(byte).isalnum() else 32 if byte < 128 else byte
-    for byte in range(128)
+    ord(chr(byte).lower()) if chr(byte).isalnum() else 32 for byte in range(128)
 ) + bytes(range(128, 256))
 _NO_WORD = re.compile(r"[^\w]+|_+")
 # Scripts that put no spaces between words: each of their characters counts as a word.

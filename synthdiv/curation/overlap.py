@@ -83,9 +83,7 @@ class Overlap:
         fuzzy_share: float = 0.8,
     ) -> None:
         kept: dict[str, Item] = {}
-        self.given = 0
         for item in items:
-            self.given += 1
             kept.setdefault(normal_form(item.text), item)
         self.items = list(kept.values())
         self._texts = list(kept)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,17 @@ from synthdiv.baselines.compute import BaselineConfig, compare_baselines
 from synthdiv.claims import FINGERPRINT, check_claim, claim
 from synthdiv.config import PathName, settle
 from synthdiv.corpora import Corpus
+from synthdiv.corpora.manifest import METHOD, TOKENS_PER_WORD, estimated_tokens
 from synthdiv.curation.config import FilterConfig
 from synthdiv.curation.decisions import Decisions
-from synthdiv.curation.filtering import FilterWork, chunks_in, examined, write_shard, written_row
+from synthdiv.curation.filtering import (
+    FilterWork,
+    chunks_in,
+    examined,
+    taken_from,
+    write_shard,
+    written_row,
+)
 from synthdiv.curation.spread import (
     FIT,
     Rows,
@@ -41,7 +50,6 @@ from synthdiv.reporting.score_files import ScoreFiles, read_score_files
 SELECTED = "diverse"
 BASELINES = ("random", "longest", "deduplicated")
 SELECTION = "selection.json"
-TOKENS_PER_WORD = 4 / 3
 _DUPLICATES = FilterConfig(drop=("duplicate", "near_duplicate"), count=())
 _SHARD = 10_000
 _EMBEDDED = 2000  # documents of each part whose distances are among its metrics
@@ -143,8 +151,9 @@ def select(
         UserError: the corpus is not larger than what is wanted, `score` is no score of it, or
             `output` is inside it or holds other work.
     """
-    corpus.check_apart(output)
-    with claim(output / FINGERPRINT, _fingerprint(corpus, config), "selection"):
+    files.check_apart(output, corpus)
+    fingerprint = _fingerprint(corpus, config)
+    with claim(output / FINGERPRINT, fingerprint, "selection"):
         if (output / SELECTION).exists():
             done: dict[str, Any] = files.read_json(output / SELECTION)
             return done
@@ -164,7 +173,7 @@ def select(
                 "cells": cells,
                 "parts": {name: _in_words(own) for name, own in zip(parts, metrics, strict=True)},
                 "synthdiv_version": __version__,
-                **_fingerprint(corpus, config),
+                **fingerprint,
             }
             files.write_json(output / SELECTION, told)
         return told
@@ -178,7 +187,7 @@ def plan_selection(corpus: Corpus, config: SelectConfig, output: Path | None = N
     """
     fingerprint = _fingerprint(corpus, config)
     if output is not None:
-        corpus.check_apart(output)
+        files.check_apart(output, corpus)
         check_claim(output / FINGERPRINT, fingerprint, "selection")
     size = (
         f"{config.documents:,} documents"
@@ -213,7 +222,7 @@ def _in_words(metrics: Mapping[str, Any]) -> dict[str, Any]:
     """Baseline metrics, whose tokens are words, with both under their names."""
     words = metrics["tokens"]
     own = {name: value for name, value in metrics.items() if name != "tokens"}
-    return own | {"words": words, "estimated_tokens": round(words * TOKENS_PER_WORD)}
+    return own | {"words": words, "estimated_tokens": estimated_tokens(words)}
 
 
 def _fingerprint(corpus: Corpus, config: SelectConfig) -> dict[str, Any]:
@@ -294,22 +303,12 @@ def _rows(corpus: Corpus, config: SelectConfig, documents: int) -> Rows:
     terms = config.embedding == "terms"
     texts = [document.text for document in corpus.take(drawn.tolist())] if terms else []
     rows = Rows(texts, documents, config.embedding)
+    all_texts = (document.text for document in corpus)
     with Progress(documents, "embedding", "documents") as progress:
-        for batch in _batches(corpus, 2000 if terms else FIT):
+        while batch := list(itertools.islice(all_texts, 2000 if terms else FIT)):
             rows.add(batch)
             progress.update(len(batch))
     return rows
-
-
-def _batches(corpus: Corpus, size: int) -> Iterator[list[str]]:
-    batch: list[str] = []
-    for document in corpus:
-        batch.append(document.text)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 def _cells(
@@ -368,15 +367,10 @@ def _write(
             "kind": "selected corpus",
             "documents": len(numbers),
             "words": count,
-            "tokens": {"estimated": round(count * TOKENS_PER_WORD), "method": "words x 4/3"},
+            "tokens": {"estimated": estimated_tokens(count), "method": METHOD},
             "selection": name,
             "select": asdict(config),
-            "input": {
-                "name": corpus.name,
-                "documents": len(words),
-                "manifest": files.read_manifest(corpus.path) if corpus.path.is_dir() else None,
-            },
-            "synthdiv_version": __version__,
+            **taken_from(corpus, words),
         }
         write_card(
             output / name, manifest, writers[name].shards, name=f"{corpus.name}, {name} part"

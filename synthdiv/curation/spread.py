@@ -66,9 +66,6 @@ class Rows:
             self._columns[span.start + place, : len(values)] = columns
             self._values[span.start + place, : len(values)] = values
 
-    def __len__(self) -> int:
-        return self._filled
-
     def of(self, documents: np.ndarray) -> Any:
         """Rows of length 1, SciPy sparse or dense, of some documents."""
         if self._dense is not None:

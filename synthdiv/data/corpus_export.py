@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from synthdiv.corpora import Corpus, tfds
 from synthdiv.errors import UserError
-from synthdiv.files import atomic_path, output_dir
+from synthdiv.files import atomic_path, check_apart, output_dir
 from synthdiv.plans import Plan
 from synthdiv.progress import Progress
 
@@ -39,10 +39,11 @@ def export_corpus(corpus: Corpus, format: str, output: str | Path) -> Path:
         The file or directory written.
 
     Raises:
-        UserError: it is there already, the library is not installed, or a column holds values of
-            kinds that do not go together.
+        UserError: it is there already, `output` is where the corpus lies, the library is not
+            installed, or a column holds values of kinds that do not go together.
     """
     name = re.sub(r"\W+", "_", corpus.name).strip("_").lower() if format == "tfds" else corpus.name
+    check_apart(output, corpus)
     target = output_dir(output) / (f"{name}.jsonl" if format == "jsonl" else name)
     if target.exists():
         raise UserError(f"{str(target)!r} is there already: remove it or choose another `output`")
@@ -69,8 +70,13 @@ def _batches(corpus: Corpus) -> Iterator[list[Row]]:
             progress.update(len(batch))
 
 
-def plan_corpus_export(corpus: Corpus, format: str) -> Plan:
-    """Returns what `export_corpus` would write."""
+def plan_corpus_export(corpus: Corpus, format: str, output: str | Path) -> Plan:
+    """Returns what `export_corpus` would write.
+
+    Raises:
+        UserError: `output` is where the corpus lies.
+    """
+    check_apart(output, corpus)
     facts = {corpus.name: f"{len(corpus):,} documents as {format}"}
     return Plan(facts, {"documents": len(corpus)})
 

@@ -20,6 +20,7 @@ from synthdiv.corpora.names import tell_apart
 from synthdiv.data.packing import Sequences
 from synthdiv.data.token_source import TokenSource
 from synthdiv.errors import UserError, closest
+from synthdiv.storage import fetch
 
 _ENDLESS = 1 << 48  # batches; Grain wants a length
 
@@ -361,11 +362,10 @@ def _entry(entry: Any) -> tuple[str, float | None]:
     return str(entry[0]), entry[1]
 
 
-def _open(path: str) -> TokenSource:
-    if not Path(path).is_dir():
-        parent = Path(path).parent
-        near = map(str, parent.iterdir()) if parent.is_dir() else ()
-        raise UserError(f"Mixture.sources: no tokens {path!r}{closest(path, near)}")
+def _open(given: str) -> TokenSource:
+    if not (path := fetch(given)).is_dir():
+        near = map(str, path.parent.iterdir()) if path.parent.is_dir() else ()
+        raise UserError(f"Mixture.sources: no tokens {given!r}{closest(given, near)}")
     return TokenSource(path)
 
 

@@ -30,7 +30,8 @@ from synthdiv.data.tokenizer import (
     load_tokenizer,
     train_tokenizer,
 )
-from synthdiv.data.workers import Workers
+from synthdiv.data.workers import Encoded, tokenizers
+from synthdiv.engine import LOCAL, Crew, Engine
 from synthdiv.errors import UserError
 from synthdiv.files import (
     Corpus,
@@ -53,7 +54,8 @@ class TokenizeConfig:
         sequence_length: tokens that a model reads at once.
         shard_bytes: bytes of text in a shard. An interruption costs at most one shard.
         workers: processes that tokenize; 0 for threads alone; None for one per core where
-            that is faster: on more than four cores, after the first 8 MB.
+            that is faster: on more than four cores, after the first 8 MB. A Ray cluster is
+            given twice as many chunks at once.
     """
 
     sequence_length: int = 2048
@@ -69,6 +71,7 @@ def tokenize_corpora(
     output: str | Path,
     tokenizer: TokenizerConfig,
     config: TokenizeConfig = TokenizeConfig(),  # noqa: B008  frozen
+    engine: Engine = LOCAL,
 ) -> list[dict[str, Any]]:
     """Tokenizes corpora with one tokenizer, loaded or trained on them.
 
@@ -77,6 +80,7 @@ def tokenize_corpora(
         output: a tokenizer that was trained is in `output/tokenizer`.
         tokenizer: which one.
         config: how.
+        engine: where; a tokenizer is trained in this process.
 
     Returns:
         The manifests.
@@ -111,6 +115,7 @@ def tokenize_corpora(
             config.sequence_length,
             config.shard_bytes,
             config.workers,
+            engine,
         )
         for corpus in corpora
     ]
@@ -167,6 +172,7 @@ def tokenize_corpus(
     sequence_length: int = 2048,
     shard_bytes: int = 1 << 28,
     workers: int | None = None,
+    engine: Engine = LOCAL,
 ) -> dict[str, Any]:
     """Tokenizes and packs a corpus; resumes after the shards that are already there.
 
@@ -175,6 +181,7 @@ def tokenize_corpus(
         output: directory for shards, tokenizer and manifest.
         tokenizer: its end-of-text ends each document.
         sequence_length: see TokenizeConfig, as are `shard_bytes` and `workers`.
+        engine: where documents are tokenized.
 
     Returns:
         The manifest: sequences, tokens (targets, end-of-text included), documents, bytes, ...
@@ -202,15 +209,20 @@ def tokenize_corpus(
     if any(output.glob("tokens-*.array_record")) and not (output / PLAN).exists():
         raise UserError(f"{str(output)!r} has tokens that this command did not write")
     with claim(output / PLAN, plan, "set of tokens"):
-        return _finish(corpus, output, tokenizer, plan, workers)
+        if manifest := read_manifest(output):
+            return manifest
+        with tokenizers(tokenizer, workers, engine) as crew:
+            return _finish(corpus, output, tokenizer, plan, crew)
 
 
 def _finish(
-    corpus: Corpus, output: Path, tokenizer: Tokenizer, plan: dict[str, Any], workers: int | None
+    corpus: Corpus,
+    output: Path,
+    tokenizer: Tokenizer,
+    plan: dict[str, Any],
+    crew: Crew[list[bytes], Encoded],
 ) -> dict[str, Any]:
     """Writes the shards that are not there yet, and the manifest."""
-    if manifest := read_manifest(output):
-        return manifest
     for left_over in output.glob(".tokens-*.tmp"):  # of a run that was killed
         left_over.unlink()
     tokenizer.save(output / "tokenizer")
@@ -219,14 +231,11 @@ def _finish(
     documents = _encoded(corpus, digest)
     left_out = _skip(documents, sum(s["documents"] for s in done))
     try:
-        with (
-            Progress(None, f"tokenizing {corpus.name}", "documents") as progress,
-            Workers(tokenizer, output / "tokenizer", workers) as pool,
-        ):
+        with Progress(None, f"tokenizing {corpus.name}", "documents") as progress:
             progress.update(sum(s["documents"] for s in done))
             shards = _split(documents, plan["shard_bytes"], left_out)
             while (shard := next(shards, None)) is not None:
-                done.append(_write_shard(output, len(done), shard, pool, tokenizer, plan, progress))
+                done.append(_write_shard(output, len(done), shard, crew, tokenizer, plan, progress))
     except UserError as error:
         # Broken text never becomes whole tokens, but a disk that failed may be readable later.
         if not isinstance(error.__context__, OSError):
@@ -335,7 +344,7 @@ def _write_shard(
     output: Path,
     number: int,
     documents: Iterator[bytes],
-    pool: Workers,
+    crew: Crew[list[bytes], Encoded],
     tokenizer: Tokenizer,
     plan: dict[str, Any],
     progress: Progress,
@@ -360,7 +369,7 @@ def _write_shard(
             counts["most_documents"] = max(counts["most_documents"], sequences.max_segments)
 
         try:
-            for tokens, lengths, sizes in pool.encode(_chunks(documents)):
+            for tokens, lengths, sizes in crew.map(_chunks(documents)):
                 write(packer.add(tokens, lengths, sizes))
                 counts["documents"] += len(lengths)
                 progress.update(len(lengths))

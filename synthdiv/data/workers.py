@@ -1,27 +1,24 @@
-"""Tokenizes in parallel: chunks of documents go to processes and come back in order.
+"""Tokenizes in parallel: chunks of documents go to workers and come back in order.
 
 A small corpus is tokenized in this process by the tokenizer's own threads, in less time than other
 processes take to start. The tokens are the same either way.
 """
 
-import collections
-import math
-import multiprocessing
 import os
-import threading
+import tempfile
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 from synthdiv.data.packing import token_dtype
 from synthdiv.data.tokenizer import Tokenizer, load_tokenizer
+from synthdiv.engine import Crew, Engine, crew
 
 # Tokens of a chunk's documents one after the other, the number of each, and their sizes in bytes.
 Encoded = tuple[np.ndarray, np.ndarray, np.ndarray]
 
-_HERE_BYTES = 8 << 20  # text tokenized in this process before others are started
+_HERE = 8  # chunks tokenized in this process before others are started
 _THREADS_ENOUGH = 4  # cores that a tokenizer's own threads keep busy
 _PIECE_CHARS = 1 << 18  # a document above this is tokenized in pieces, where that changes nothing
 
@@ -59,85 +56,40 @@ def _pieces(text: str) -> Iterator[str]:
         yield text[begin:]
 
 
-_worker_tokenizer: Tokenizer | None = None
+class _Encoding:
+    """`encode_chunk` with a tokenizer, which goes to other processes as its files."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+
+    def __call__(self, chunk: list[bytes]) -> Encoded:
+        return encode_chunk(self._tokenizer, chunk)
+
+    def __getstate__(self) -> dict[str, bytes]:
+        with tempfile.TemporaryDirectory() as directory:
+            self._tokenizer.save(directory)
+            return {path.name: path.read_bytes() for path in Path(directory).iterdir()}
+
+    def __setstate__(self, files: dict[str, bytes]) -> None:
+        with tempfile.TemporaryDirectory() as directory:
+            for name, content in files.items():
+                (Path(directory) / name).write_bytes(content)
+            self._tokenizer = load_tokenizer(directory)
 
 
-def _start_worker(directory: str) -> None:
-    global _worker_tokenizer
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    os.environ["RAYON_NUM_THREADS"] = "1"
-
-    def leave_with_parent() -> None:  # a parent that is killed cannot tell its workers
-        if parent := multiprocessing.parent_process():
-            parent.join()
-        os._exit(1)
-
-    threading.Thread(target=leave_with_parent, daemon=True).start()
-    _worker_tokenizer = load_tokenizer(directory)
-
-
-def _work(chunk: list[bytes]) -> Encoded:
-    assert _worker_tokenizer is not None, "the worker was not started by _start_worker"
-    return encode_chunk(_worker_tokenizer, chunk)
-
-
-class Workers:
-    """Tokenizes chunks of documents; a context manager.
+def tokenizers(
+    tokenizer: Tokenizer, workers: int | None, engine: Engine
+) -> Crew[list[bytes], Encoded]:
+    """Makes the crew that tokenizes chunks of documents.
 
     Args:
-        tokenizer: for the chunks that are tokenized in this process.
-        directory: where the workers load it from.
+        tokenizer: for all of them.
         workers: processes; 0 for none; None for one per core where there are more than a few
             cores and more than a few MB, where a tokenizer's own threads no longer suffice.
+        engine: where they work.
     """
-
-    def __init__(self, tokenizer: Tokenizer, directory: Path, workers: int | None) -> None:
-        self._tokenizer, self._directory = tokenizer, directory
-        cores = os.cpu_count() or 1
-        self._here_bytes = 0.0
-        if workers is None:
-            workers = cores
-            self._here_bytes = math.inf if cores <= _THREADS_ENOUGH else _HERE_BYTES
-        elif not workers:
-            self._here_bytes = math.inf
-        self._processes = workers
-        self._here: ThreadPoolExecutor | None = None
-        self._others: ProcessPoolExecutor | None = None
-
-    def __enter__(self) -> "Workers":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        for pool in (self._here, self._others):
-            if pool is not None:
-                pool.shutdown(cancel_futures=True)
-
-    def encode(self, chunks: Iterator[list[bytes]]) -> Iterator[Encoded]:
-        """Yields the tokens of each chunk, in order; reads ahead by two chunks a worker."""
-        pending: collections.deque[Future[Encoded]] = collections.deque()
-        for chunk in chunks:
-            pending.append(self._submit(chunk))
-            if len(pending) > (2 if self._others is None else 2 * self._processes):
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-
-    def _submit(self, chunk: list[bytes]) -> "Future[Encoded]":
-        if self._here_bytes <= 0:
-            return self._process_pool().submit(_work, chunk)
-        self._here_bytes -= sum(map(len, chunk))
-        if self._here is None:
-            # Two: while one turns its tokens into arrays, the tokenizer's threads have the other.
-            self._here = ThreadPoolExecutor(2)
-        return self._here.submit(encode_chunk, self._tokenizer, chunk)
-
-    def _process_pool(self) -> ProcessPoolExecutor:
-        if self._others is None:
-            self._others = ProcessPoolExecutor(
-                self._processes,
-                # Not fork: the caller may have started JAX, whose threads do not survive it.
-                mp_context=multiprocessing.get_context("spawn"),
-                initializer=_start_worker,
-                initargs=(str(self._directory),),
-            )
-        return self._others
+    here = _HERE if workers is None else 0
+    if workers is None and (os.cpu_count() or 1) <= _THREADS_ENOUGH and engine.name == "local":
+        workers = 0
+    # Two: while one turns its tokens into arrays, the tokenizer's threads have the other.
+    return crew(_Encoding(tokenizer), engine, workers, threads=2, here=here)

@@ -26,6 +26,7 @@ from synthdiv.diversity.results import ComparisonResult, Difference, ScoreResult
 from synthdiv.diversity.scoring import cluster_score, made, result_of, spent
 from synthdiv.diversity.steps import readable, steps_of
 from synthdiv.diversity.work import directory_names
+from synthdiv.engine import Engine
 from synthdiv.errors import Paused, UserError
 from synthdiv.files import Corpus, output_dir, write_json
 from synthdiv.llm import Session, in_steps, one_pause
@@ -89,7 +90,9 @@ def score_corpora(
             content["level_differences"] = levels
         if config.with_baselines:
             several = len(asked)
-            content["matched_baselines"] = _matched(inputs[:several], names[:several], config)
+            content["matched_baselines"] = _matched(
+                inputs[:several], names[:several], config, session.engine
+            )
     else:
         with in_steps(steps_of(config)):
             results, pause = _score_each(inputs, names, directory, config, session, second, command)
@@ -309,11 +312,13 @@ def _set_means(figures: Figures) -> dict[int, float]:
     }
 
 
-def _matched(inputs: Sequence[Corpus], names: Sequence[str], config: ScoreConfig) -> dict[str, Any]:
+def _matched(
+    inputs: Sequence[Corpus], names: Sequence[str], config: ScoreConfig, engine: Engine
+) -> dict[str, Any]:
     """The baselines at equal documents and equal tokens, as comparison.json tells them."""
     from synthdiv.baselines import matched_baselines
 
-    found, matched = matched_baselines(inputs, config.baselines, config.sample)
+    found, matched = matched_baselines(inputs, config.baselines, config.sample, engine)
     return {
         "documents": len(matched[0].indices),
         "words": [texts.words for texts in matched],

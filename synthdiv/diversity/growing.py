@@ -257,7 +257,7 @@ def look_at(
         if math.isfinite(reach):
             # Where hardly any pair is together their spread says nothing: a pair counts for one.
             pairs = 1 / float((weights**2 / np.maximum(counts, 1)).sum())
-            high = max(high, _wilson(max(mean, 0.0), pairs, factor))
+            high = max(high, wilson(max(mean, 0.0), pairs, factor)[1])
         low, high = _clusters(high, ends[-1]), _clusters(low, ends[-1])
         mean = _clusters(mean, ends[-1])
     return Look(ends[-1], judged, mean, low, high, standard_error, reduction)
@@ -330,9 +330,9 @@ def _clusters(probability: float, documents: int) -> float:
     return 1 / (1 / documents + (1 - 1 / documents) * inside)
 
 
-def _wilson(share: float, total: float, factor: float) -> float:
-    """The upper end of Wilson's interval."""
+def wilson(share: float, total: float, factor: float) -> tuple[float, float]:
+    """Wilson's interval of a share that was seen in `total` draws, `factor` errors to each side."""
     squared = factor**2 / total
     centre = share + squared / 2
     reach = math.sqrt(squared * share * (1 - share) + squared**2 / 4)
-    return (centre + reach) / (1 + squared)
+    return (centre - reach) / (1 + squared), (centre + reach) / (1 + squared)

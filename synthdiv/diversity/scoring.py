@@ -129,7 +129,9 @@ def result_of(
     if config.with_baselines:
         from synthdiv.baselines import compute_baselines
 
-        content["baselines"] = compute_baselines(sample.corpus, config.baselines)
+        content["baselines"] = compute_baselines(
+            sample.corpus, config.baselines, engine=session.engine
+        )
     content["config"] = dataclasses.asdict(config)
     content["seed"] = config.seed
     content["synthdiv_version"] = __version__

@@ -16,6 +16,7 @@ from synthdiv.evaluation.tasks import PAPER, PAPER_METRICS, Tasks, load_tasks, q
 from synthdiv.evaluation.text_loss import TextLossConfig, text_loss
 from synthdiv.files import Corpus
 from synthdiv.reporting.outcomes import OUTCOMES, Outcome
+from synthdiv.storage import told
 
 _CHAT = ("auto", "on", "off")
 
@@ -143,7 +144,7 @@ def evaluate(
         "bits_per_byte": first and first["bits_per_byte"],
         "corpora": measured,
         "truncated": dict(lm.truncated),
-        "checkpoint": str(checkpoint),
+        "checkpoint": told(checkpoint),
         "fingerprint": lm.checkpoint.fingerprint,
         "evaluate": dataclasses.asdict(config),
         "seconds": round(time.monotonic() - began, 3),

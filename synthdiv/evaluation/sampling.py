@@ -22,6 +22,7 @@ from synthdiv.evaluation.answers import AnswerStore
 from synthdiv.json_lines import json_lines
 from synthdiv.plans import Plan
 from synthdiv.progress import Progress
+from synthdiv.storage import fetch
 
 if TYPE_CHECKING:
     from synthdiv.evaluation.checkpoint import Checkpoint
@@ -227,7 +228,7 @@ def read_prompts(file: str | Path) -> list[dict[str, Any]]:
         UserError: the file or one of its lines is not like that; names the line.
     """
     rows = []
-    for line, row in json_lines(file):
+    for line, row in json_lines(fetch(file)):
         given = [name for name in ("prompt", "messages") if name in row]
         if len(given) != 1:
             raise UserError(f"{file} line {line} has not one of `prompt` and `messages`")

@@ -4,7 +4,7 @@ from synthdiv.generation.config import GenerateConfig, LoopConfig
 from synthdiv.generation.extraction import TopicsConfig, make_topics, merged_path, plan_topics, told
 from synthdiv.generation.families import Family, family_names
 from synthdiv.generation.gaps import Gaps, find_gaps
-from synthdiv.generation.generator import estimated_tokens, generate, plan_generation
+from synthdiv.generation.generator import check_apart, generate, plan_generation
 from synthdiv.generation.listings import read_listing, read_listings
 from synthdiv.generation.loop import grow
 from synthdiv.generation.merging import Found, Merger, Merging, merge, merge_duplicates
@@ -29,8 +29,8 @@ __all__ = [
     "Topic",
     "Topics",
     "TopicsConfig",
+    "check_apart",
     "choose_topics",
-    "estimated_tokens",
     "family_names",
     "find_gaps",
     "generate",

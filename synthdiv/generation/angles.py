@@ -8,11 +8,11 @@ had.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from synthdiv.errors import UserError, closest
 from synthdiv.json_lines import parse_json
@@ -38,6 +38,18 @@ def read_angles(path: Path) -> dict[str, list[str]]:
     return lists
 
 
+class _Turn(NamedTuple):
+    """How a list is gone through; `values` is empty where they are the keywords."""
+
+    name: str
+    values: Sequence[str]
+    size: int
+    steps: list[int]  # in which it can be gone through
+    ways: int  # how many these are
+    whole: int  # numbers after which it and those before it have had everything
+    together: int  # those after which all of them, gone through at once, come round
+
+
 class Angles:
     """The angles of one family.
 
@@ -54,6 +66,7 @@ class Angles:
             if name not in (known := (*lists, FOCUS)):
                 raise UserError(f"there is no list of angles {name!r}{closest(name, known)}")
         self._lists = {name: lists.get(name, ()) for name in names}
+        self._known: dict[int, list[_Turn]] = {}  # by the number of keywords
 
     def __len__(self) -> int:
         """How many angles there are, but for the focus."""
@@ -67,41 +80,31 @@ class Angles:
             number: how many texts on the topic came before.
             keywords: the topic's, one of which is the focus.
         """
-        lists = self._lists
-        if FOCUS in lists:
-            lists = lists | {FOCUS: keywords}
-            if not keywords:
-                del lists[FOCUS]
+        turns = self._known.get(len(keywords))
+        if turns is None:
+            turns = self._known[len(keywords)] = self._turns(len(keywords))
         # An order of each list that is the topic's own: every so-manieth value, from some place.
         draw = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=32).digest(), "little")
         angle = {}
-        turns = _turns(tuple(map(len, lists.values())))
-        for (name, values), (size, steps, whole, together) in zip(
-            lists.items(), turns, strict=True
-        ):
-            draw, step = divmod(draw, len(steps))
+        for name, values, size, steps, ways, whole, together in turns:
+            draw, step = divmod(draw, ways)
             draw, start = divmod(draw, size)
             # All lists move on with every number, and no values come together twice: with sizes
             # that have a factor in common, all would come round too early, so a list is moved on
             # by one more whenever it and those before it come round.
             turn = number % whole
             place = turn + turn // together
-            angle[name] = values[(start + place * steps[step]) % size]
+            angle[name] = (values or keywords)[(start + place * steps[step]) % size]
         return angle
 
-
-@functools.cache
-def _turns(sizes: tuple[int, ...]) -> list[tuple[int, tuple[int, ...], int, int]]:
-    """What there is to know of lists of such sizes.
-
-    Returns:
-        of each: its size; the steps in which it can be gone through; after how many numbers it and
-        those before it have had everything; and after how many all of them, gone through at once,
-        come round.
-    """
-    turns, before = [], 1
-    for size in sizes:
-        steps = tuple(step for step in range(1, size + 1) if math.gcd(step, size) == 1)
-        turns.append((size, steps, before * size, math.lcm(before, size)))
-        before *= size
-    return turns
+    def _turns(self, keywords: int) -> list[_Turn]:
+        """What there is to know of the lists of a topic that has so many keywords."""
+        turns: list[_Turn] = []
+        before = 1
+        for name, values in self._lists.items():
+            if size := keywords if name == FOCUS else len(values):
+                steps = [step for step in range(1, size + 1) if math.gcd(step, size) == 1]
+                whole, together = before * size, math.lcm(before, size)
+                turns.append(_Turn(name, values, size, steps, len(steps), whole, together))
+                before = whole
+        return turns

@@ -46,13 +46,18 @@ class Chance:
 
     def among(self, ends: Sequence[float]) -> int:
         """Draws a place in a list by weights, given as their running sums."""
-        return bisect_right(ends, self.share() * ends[-1], hi=len(ends) - 1)
+        if self._left < _SPARE:
+            self._fill()
+        self._left, drawn = divmod(self._left, _WHOLE)  # as `share`
+        return bisect_right(ends, drawn / _WHOLE * ends[-1], hi=len(ends) - 1)
 
     def sample(self, number: int, wanted: int) -> list[int]:
         """Draws `wanted` different ones of 0, 1, ... number - 1; there must be so many."""
         drawn: list[int] = []
         while len(drawn) < wanted:
-            one = self.below(number)
+            if self._left < _SPARE:
+                self._fill()
+            self._left, one = divmod(self._left, number)  # as `below`
             if one not in drawn:
                 drawn.append(one)
         return drawn

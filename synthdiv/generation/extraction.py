@@ -8,7 +8,6 @@ find their topics in one place; what is put elsewhere is asked again.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +24,8 @@ from synthdiv.generation.naming import words_of
 from synthdiv.generation.prompts import Prompts
 from synthdiv.generation.schemas import TopicList
 from synthdiv.generation.sources import Source, Sources
-from synthdiv.generation.topics import Topic
+from synthdiv.generation.topics import Topic, topic_lines
+from synthdiv.json_lines import as_lines
 from synthdiv.llm import Request, Sampling, Stage, in_steps
 
 if TYPE_CHECKING:
@@ -188,8 +188,8 @@ def make_topics(
         )
     kept, mergers = merge(found, config.merging(UPPER if pages is not None else 0))
     # The report first: the topics are there when all is.
-    files.write_text(merged_path(output), _lines(one._asdict() for one in mergers))
-    files.write_text(output, _lines(map(_row, kept)))
+    files.write_text(merged_path(output), as_lines(one._asdict() for one in mergers))
+    files.write_text(output, topic_lines(kept))
     counts |= {"found": len(found), "topics": len(kept), "merged": counts_by(mergers)}
     return counts | ({"usage": session.stats} if session is not None else {})
 
@@ -256,12 +256,3 @@ def _read(
             words = tuple(dict.fromkeys((*first.keywords, *made.keywords)))
             by_page[of] = Topic(first.path, words)
     return [Found(topic, (page,)) for (page, _), topic in by_page.items()]
-
-
-def _row(one: Found) -> dict[str, Any]:
-    row: dict[str, Any] = {"path": one.topic.path, "keywords": one.topic.keywords}
-    return row | ({"sources": one.sources} if one.sources else {})
-
-
-def _lines(rows: Iterable[dict[str, Any]]) -> str:
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

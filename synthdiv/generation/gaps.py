@@ -9,17 +9,16 @@ of the corpus with 95% confidence; what some have gets Wilson's interval.
 from __future__ import annotations
 
 import dataclasses
-import json
-import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from synthdiv.diversity.growing import wilson
 from synthdiv.diversity.recurring import find_recurring
 from synthdiv.errors import UserError
 from synthdiv.generation.grounds import TopicWords
-from synthdiv.generation.topics import Topic, read_topics
+from synthdiv.generation.topics import Topic, read_topics, topic_lines
 from synthdiv.plans import text_table
 from synthdiv.reporting.score_files import ScoreFiles, read_score_files
 from synthdiv.reporting.values import FEW, known_values, paths
@@ -61,11 +60,8 @@ class Share:
         """Wilson's interval; the rule of three where no document was found."""
         if not self.documents:
             return 0.0, min(_NONE / self.read, 1.0)
-        total, share = self.read, self.share
-        centre = share + _Z**2 / (2 * total)
-        reach = _Z * math.sqrt(share * (1 - share) / total + _Z**2 / (4 * total**2))
-        scale = 1 + _Z**2 / total
-        return max((centre - reach) / scale, 0.0), min((centre + reach) / scale, 1.0)
+        low, high = wilson(self.share, self.read, _Z)
+        return max(low, 0.0), min(high, 1.0)
 
     @property
     def times(self) -> float:
@@ -157,8 +153,7 @@ class Gaps:
 
     def seed_lines(self) -> str:
         """The topic seeds as JSON lines."""
-        rows = [{"path": list(one.path), "keywords": list(one.keywords)} for one in self.seeds]
-        return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        return topic_lines((one, ()) for one in self.seeds)
 
     def __str__(self) -> str:
         head = [
@@ -359,7 +354,6 @@ def _topics_of(
             found[index] = of
         elif document:
             words = words or TopicWords(topics)
-            met = words.met(document.text)
-            best = max(met, key=lambda place: (met[place], -place), default=None)
-            found[index] = [] if best is None else [topics[best].path]
+            places, worth = words.met(document.text)
+            found[index] = [topics[int(places[worth.argmax()])].path] if len(places) else []
     return found

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from synthdiv import __version__, files
 from synthdiv.claims import FINGERPRINT, check_claim, claim
+from synthdiv.corpora.manifest import METHOD, estimated_tokens
 from synthdiv.errors import Paused, UserError
 from synthdiv.generation.config import GenerateConfig
 from synthdiv.generation.openings import Openings
@@ -31,15 +32,9 @@ if TYPE_CHECKING:
     from synthdiv.llm import Plan, Session
 
 PARTIAL = "partial.json"
-TOKENS_PER_WORD = 4 / 3  # a rule of thumb for English and vocabularies of 30,000 and more
 _FIRST_WAVE = 64  # requests, before it is known how long the texts get
 _PLANNED_WHOLE = 2000  # requests; of more, about so many stand for all in a plan
 _HOPELESS = 256  # requests without one document, after which no more are sent under a budget
-
-
-def estimated_tokens(text: str) -> int:
-    """Tokens of an English text, estimated from its words (TOKENS_PER_WORD)."""
-    return round(len(text.split()) * TOKENS_PER_WORD)
 
 
 def generate(
@@ -67,9 +62,15 @@ def generate(
         Paused: a cap was reached, and what there is was left marked as partial; or a batch is to be
             answered. The same call goes on from there.
     """
+    check_apart(output, topics, sources)
     plan, writers = CorpusPlan(topics, config, sources), writers_of(config, session)
     with claim(Path(output) / FINGERPRINT, plan.fingerprint(writers), "corpus"):
         return _write(plan, Path(output), writers)
+
+
+def check_apart(output: Path, topics: Path | None, sources: files.Corpus | None) -> None:
+    """Refuses to write a corpus where its topics or sources lie; see `files.check_apart`."""
+    files.check_apart(output, *(given for given in (topics, sources) if given is not None))
 
 
 def writers_of(config: GenerateConfig, session: Session | Sequence[Session]) -> Writers:
@@ -103,15 +104,8 @@ def _write(plan: CorpusPlan, output: Path, writers: Writers) -> dict[str, Any]:
                 for number, written in in_order(replies, tally.requests):
                     if _budget_spent(plan, tally):
                         break
-                    tally.requests += 1
-                    reply = written.reply
-                    if reply.failure is None and reply.value is not None:
-                        rows.append(
-                            plan.document(number, reply.value, written.model, written.prompt)
-                        )
-                        tally.add(rows[-1]["text"])
-                    else:
-                        tally.failure = tally.failure or reply.failure
+                    if (row := tally.take(plan, number, written)) is not None:
+                        rows.append(row)
                     progress.update(1, tokens=f"{tally.tokens:,}", failed=tally.failed)
                     if len(rows) >= plan.config.shard_documents:
                         writer.write(rows, tally.note())
@@ -140,6 +134,8 @@ def plan_generation(
     Raises:
         UserError: bad seeds or configuration, or `output` holds another corpus.
     """
+    if output is not None:
+        check_apart(output, topics, sources)
     plan, writers = CorpusPlan(topics, config, sources), writers_of(config, session)
     if output is not None:
         check_claim(output / FINGERPRINT, plan.fingerprint(writers), "corpus")
@@ -185,11 +181,24 @@ class Tally:
     def note(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 
+    def take(self, plan: CorpusPlan, number: int, written: Written) -> dict[str, Any] | None:
+        """Counts the reply to request `number`; returns the document that it becomes, if any."""
+        self.requests += 1
+        reply = written.reply
+        if reply.failure is not None or reply.value is None:
+            self.failure = self.failure or reply.failure
+            return None
+        row = plan.document(number, reply.value, written.model, written.prompt)
+        self.add(row["text"])
+        return row
+
     def add(self, text: str) -> None:
+        """Counts a document."""
+        words = len(text.split())
         self.documents += 1
-        self.words += len(text.split())
+        self.words += words
         self.characters += len(text)
-        self.tokens += estimated_tokens(text)
+        self.tokens += estimated_tokens(words)
 
 
 @contextlib.contextmanager
@@ -310,7 +319,7 @@ def manifest_of(
         "words": tally.words,
         "characters": tally.characters,
         "openings": openings.found(plan.family.openings),
-        "tokens": {"estimated": tally.tokens, "method": "words x 4/3"},
+        "tokens": {"estimated": tally.tokens, "method": METHOD},
         "seed": plan.config.seed,
         "licence": plan.config.licence or _licence(writers.backend),
         "usage": writers.stats | {"paid": {"writers": writers.paid(plan.stages())}},

@@ -15,6 +15,7 @@ their lines do: a list has ">" or "/" in them, whatever is indented; an outline 
 
 from __future__ import annotations
 
+import glob
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -26,9 +27,9 @@ from synthdiv.generation.merging import Found
 from synthdiv.generation.topics import Topic
 from synthdiv.json_lines import encodable, open_bytes, parse_json, text_lines
 from synthdiv.progress import say
+from synthdiv.storage import fetch
 
 PAGES = "pages"
-KINDS = ("list", "tree", "table", "nested")
 _NAMES = ("topic", "title", "name")
 _ABOVE = ("domain", "field", "subfield")
 _LEVELS = 5  # of a path; of a longer one the first two and the last three stay
@@ -99,16 +100,22 @@ def read_listings(
     listed: list[Found] = []
     pages: list[str] = []
     for path in paths:
-        looks = kind or kind_of(Path(path), text_column)
+        looks = kind or kind_of(_here(path), text_column)
         if looks == PAGES:
             pages.append(path)
         else:
             before = len(listed)
-            listed += read_listing(Path(path), looks)
+            listed += read_listing(_here(path), looks)
             say(f"{path}: read as {looks}, {len(listed) - before:,} topics")
     if len(pages) > 1:
         raise UserError("one corpus of pages at once; a directory or pattern may hold several")
     return listed, pages[0] if pages else None
+
+
+def _here(path: str) -> Path:
+    """Where a file lies here; what is in a store and no single file is a corpus."""
+    single = formats.ending(Path(path)) and not glob.has_magic(path)
+    return fetch(path) if single and not path.startswith("hf://") else Path(path)
 
 
 def read_listing(path: Path, kind: str) -> Iterator[Found]:
@@ -121,12 +128,11 @@ def read_listing(path: Path, kind: str) -> Iterator[Found]:
     Raises:
         UserError: there is no such kind, or the file is not of it or holds no topic.
     """
-    readers = {"list": _listed, "tree": _outline, "table": _table, "nested": _nested}
-    if kind not in readers:
-        raise UserError(f"topics come from {', '.join((PAGES, *readers))}, not {kind!r}"
-                        f"{closest(kind, [PAGES, *readers])}")  # fmt: skip
+    if kind not in KINDS:
+        raise UserError(f"topics come from {', '.join((PAGES, *KINDS))}, not {kind!r}"
+                        f"{closest(kind, [PAGES, *KINDS])}")  # fmt: skip
     empty = True
-    for where, levels, keywords in readers[kind](path):
+    for where, levels, keywords in KINDS[kind](path):
         topic = as_topic(levels, keywords)
         if topic is not None:
             empty = False
@@ -281,3 +287,6 @@ def _nested(path: Path) -> _Listed:
             yield "/".join(above), above, words
         else:
             raise UserError(f"{path}: {'/'.join(above)!r} holds {inside!r} and no keywords")
+
+
+KINDS = {"list": _listed, "tree": _outline, "table": _table, "nested": _nested}  # and readers

@@ -26,6 +26,7 @@ from synthdiv.generation.bandit import Arms, place_wave
 from synthdiv.generation.config import GenerateConfig, LoopConfig
 from synthdiv.generation.generator import (
     Tally,
+    check_apart,
     in_order,
     leaving,
     manifest_of,
@@ -76,6 +77,7 @@ def grow(
     Raises:
         UserError, Paused: as `generate`.
     """
+    check_apart(output, topics, sources)
     plan, output = CorpusPlan(topics, config, sources), Path(output)
     score = cheap(score)
     most_documents(plan, loop, score)
@@ -158,18 +160,19 @@ class _Growing:
         answered = 0
         for shard in writer.shards:
             for document in files.Corpus(shard):
-                self._add(document.text, document.provenance["arm"])
+                before = self.tally.tokens
+                self.tally.add(document.text)
+                self._credit(document.provenance["arm"], self.tally.tokens - before)
                 if under_way and document.provenance["wave"] == under_way.number:
                     answered = place[document.provenance["request"]] + 1
         done = (len(wave.requests) for wave in self.waves if wave.end is not None)
         self.tally.requests = sum(done) + answered
         return answered
 
-    def _add(self, text: str, arm: str) -> None:
-        before = self.tally.tokens
-        self.tally.add(text)
+    def _credit(self, arm: str, tokens: int) -> None:
+        """Counts a document of an arm."""
         self.documents.append(sys.intern(arm))
-        self.arm_tokens[arm] += self.tally.tokens - before
+        self.arm_tokens[arm] += tokens
 
     def _looks(self) -> list[Look]:
         return [look for wave in self.waves for look in wave.looks]
@@ -263,7 +266,8 @@ class _Growing:
             if templates is None or not (wave.full or wave.wanted):
                 return ""
             at = place[number] % max(len(wave.wanted), 1)
-            return templates.render("note", full=wave.full, wanted=wave.wanted[at : at + 1])
+            wanted = wave.wanted[at : at + 1]
+            return "\n\n" + templates.render("note", full=wave.full, wanted=wanted)
 
         with (
             self.writers.asking(),
@@ -274,15 +278,11 @@ class _Growing:
             replies = self.writers.replies(plan, asked, note)
             with contextlib.closing(replies):
                 for at, written in in_order(replies, answered):
-                    number, reply = wave.requests[at], written.reply
-                    tally.requests += 1
-                    answered += 1
-                    if reply.failure is None and reply.value is not None:
-                        row = plan.document(number, reply.value, written.model, written.prompt)
+                    before = tally.tokens
+                    row = tally.take(plan, wave.requests[at], written)
+                    if row is not None:
                         rows.append(row | {"wave": wave.number, "arm": wave.arms[at]})
-                        self._add(row["text"], wave.arms[at])
-                    else:
-                        tally.failure = tally.failure or reply.failure
+                        self._credit(wave.arms[at], tally.tokens - before)
                     progress.update(1, tokens=f"{tally.tokens:,}", failed=tally.failed)
                     if len(rows) >= plan.config.shard_documents:
                         writer.write(rows)

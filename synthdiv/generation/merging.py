@@ -32,6 +32,7 @@ _PERMUTATIONS, _BAND = 64, 2  # MinHash: half the keywords in common are found 9
 _GROUP = 64  # of topics with something in common, each is compared with at most so many before it
 _FEW = 3  # keywords; fewer tell nothing
 _AT_ONCE = 1 << 14  # signatures
+_TOLD = 1 << 12  # pairs after which progress is told
 _SOURCES = 32  # that are told of one topic
 
 
@@ -130,8 +131,8 @@ def merge(found: Iterable[Found], how: Merging | None = None) -> tuple[list[Foun
     candidates, cosines = _candidates(unique, how)
     with Progress(len(candidates), "comparing topics", "pairs") as progress:
         for pair, ((one, other), cosine) in enumerate(zip(candidates, cosines, strict=True)):
-            if pair % 4096 == 0:
-                progress.update(4096)
+            if pair % _TOLD == 0:
+                progress.update(min(_TOLD, len(candidates) - pair))
             if gone[one] or gone[other]:
                 continue
             by = _same(unique[one], unique[other], float(cosine), how, lower)
@@ -274,6 +275,8 @@ def _signatures(unique: Sequence[_One]) -> np.ndarray:
     """MinHash of the keywords, [topics, permutations]; without three, a row of its own."""
     from rensa import RMinHash
 
+    from synthdiv.baselines.words import mix
+
     signatures = np.empty((len(unique), _PERMUTATIONS), np.uint32)
     numbers: dict[str, int] = {}
     for start in range(0, len(unique), _AT_ONCE):
@@ -284,7 +287,7 @@ def _signatures(unique: Sequence[_One]) -> np.ndarray:
             flat += [numbers.setdefault(word, len(numbers)) for word in words]
             edges.append(len(flat))
         found = RMinHash.digest_matrix_from_flat_token_hashes(
-            _mixed(np.array(flat, np.uint64)), np.array(edges, np.uint64), _PERMUTATIONS, 3
+            mix(np.array(flat, np.uint64)), np.array(edges, np.uint64), _PERMUTATIONS, 3
         )
         signatures[start : start + _AT_ONCE] = found.to_rows()
     return signatures
@@ -329,12 +332,6 @@ def _within(groups: Iterable[Sequence[int]]) -> np.ndarray:
         rows = np.array(alike, np.int32)
         found.append(np.stack([rows[:, one].ravel(), rows[:, other].ravel()], axis=1))
     return np.unique(np.concatenate(found), axis=0)
-
-
-def _mixed(values: np.ndarray) -> np.ndarray:
-    from synthdiv.baselines.words import mix
-
-    return mix(values)
 
 
 def counts_by(mergers: Iterable[Merger]) -> dict[str, int]:

@@ -45,11 +45,6 @@ def words_of(name: str) -> tuple[str, ...]:
     return tuple(words) or ((name.casefold(),) if name else ())
 
 
-def normalised(name: str) -> str:
-    """A name's comparison form: its words, see `words_of`, in one string."""
-    return " ".join(words_of(name))
-
-
 def is_proper(name: str) -> bool:
     """Whether a name may be one thing's own: several words, each with a capital."""
     words = [word for word in re.findall(r"\w+", name) if word not in SMALL]

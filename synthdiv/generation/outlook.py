@@ -13,7 +13,7 @@ from synthdiv.diversity.planning import plan_score
 from synthdiv.diversity.steps import CRITERIA
 from synthdiv.diversity.work import score_work
 from synthdiv.errors import UserError
-from synthdiv.generation.generator import examples, writers_of
+from synthdiv.generation.generator import check_apart, examples, writers_of
 from synthdiv.generation.plan import CorpusPlan
 from synthdiv.generation.waves import CALLED
 from synthdiv.llm import Plan as Asked
@@ -41,6 +41,7 @@ def plan_growth(
     sources: files.Corpus | None = None,
 ) -> Plan:
     """What `grow` would take at most, without sending or writing anything; see `loop.grow`."""
+    check_apart(output, topics, sources)
     plan, writers = CorpusPlan(topics, config, sources), writers_of(config, session)
     score, output = cheap(score), Path(output)
     most = most_documents(plan, loop, score)

@@ -10,7 +10,7 @@ import json
 import math
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, overload
@@ -85,23 +85,32 @@ class Composed(Sequence[str]):
     def __getitem__(self, index: slice) -> list[str]: ...
     def __getitem__(self, index: int | slice) -> str | list[str]:
         if isinstance(index, slice):
-            return [self[place] for place in range(*index.indices(len(self)))]
+            return self.at(range(*index.indices(len(self))))
         place = index + self._ends[-1] if index < 0 else index
         if not 0 <= place < self._ends[-1]:
             raise IndexError(index)
-        written, tables, start = self._groups[bisect_right(self._ends, place)]
-        place -= start
-        return written(*[entries[place // step % size] for entries, step, size in tables])
+        return self.at([place])[0]
+
+    def at(self, places: Iterable[int]) -> list[str]:
+        """The personas at some places, which there must be; takes less time than one by one."""
+        found = []
+        for place in places:
+            sentence, tables, start = self._groups[bisect_right(self._ends, place)]
+            own = place - start
+            found.append(
+                sentence % tuple([some[own // step % size] for some, step, size in tables])
+            )
+        return found
 
 
 def _composer(
     sentence: str, tables: Mapping[str, list[str]], start: int
-) -> tuple[Callable[..., str], list[tuple[list[str], int, int]], int]:
-    """How a group's sentence is written, of which entries, and the place of its first persona."""
-    written = sentence.format(**{name: f"{{{n}}}" for n, name in enumerate(tables)}).format
-    sizes = [len(entries) for entries in tables.values()]
-    steps = [math.prod(sizes[:n]) for n in range(len(sizes))]
-    return written, list(zip(tables.values(), steps, sizes, strict=True)), start
+) -> tuple[str, list[tuple[list[str], int, int]], int]:
+    """A group's sentence with `%s` for its entries, these, and the place of its first persona."""
+    entries = {name: (some, math.prod(map(len, list(tables.values())[:n])), len(some))
+               for n, (name, some) in enumerate(tables.items())}  # fmt: skip
+    pieces = re.split(r"{(\w*)}", sentence.replace("%", "%%"))
+    return "%s".join(pieces[::2]), [entries[name] for name in pieces[1::2]], start
 
 
 def _group(group: Any, where: str) -> tuple[str, dict[str, list[str]]]:

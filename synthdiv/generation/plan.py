@@ -12,7 +12,7 @@ import functools
 import hashlib
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from pathlib import Path
 from random import Random
@@ -28,7 +28,7 @@ from synthdiv.generation.chance import Chance
 from synthdiv.generation.config import GenerateConfig
 from synthdiv.generation.families import Family, weights
 from synthdiv.generation.grounds import Grounds
-from synthdiv.generation.personas import personas_sha256, read_personas
+from synthdiv.generation.personas import Composed, personas_sha256, read_personas
 from synthdiv.generation.replies import example
 from synthdiv.generation.seeds import Form, Style, read_styles
 from synthdiv.generation.shape import Shape, Shapes
@@ -99,6 +99,11 @@ class CorpusPlan:
         if shows.personas:
             self.personas = read_personas(configuration.find(config.personas))
         self._people = len(self.personas)
+        self._personas_at: Callable[[list[int]], Sequence[str]] = (
+            self.personas.at
+            if isinstance(self.personas, Composed)
+            else lambda places: [self.personas[one] for one in places]
+        )
         self._shapes = Shapes(config.shape)
         self._replies: dict[tuple[Shape, int], tuple[type[BaseModel], str]] = {}
         self._forms = list(accumulate(weights(self.family.forms, config.forms)))
@@ -174,7 +179,7 @@ class CorpusPlan:
                 "form": f"{form.name}: {form.instruction}" if form else "",
                 "personas": list(assignment.personas),
                 "focus": focus,
-                "angle": "\n".join(words for name, words in angle.items() if name != FOCUS),
+                "angle": "\n".join([words for name, words in angle.items() if name != FOCUS]),
             },
         )
 
@@ -197,7 +202,7 @@ class CorpusPlan:
         if self._tree is not None:
             near = chance.share() < self.config.near_topics
             draw = self._tree.near if near else self._tree.anywhere
-            topics += tuple([self.topics[other] for other in draw(place, chance)])
+            topics += tuple(self.topics.among(draw(place, chance)))
         style = None
         if self.styles:  # every topic goes through the styles in turn, from one of its own
             style = self.styles[(zlib.crc32(of.encode()) + generation) % len(self.styles)]
@@ -213,7 +218,7 @@ class CorpusPlan:
             source=self._source(key, place, generation),
             style=style,
             form=form,
-            personas=tuple([self.personas[one] for one in people]),
+            personas=tuple(self._personas_at(people)),
             angle=angle,
             shape=shape,
         )
@@ -288,7 +293,7 @@ class CorpusPlan:
         self._topics_sha256 = available.sha256
         if self._sources is not None:
             self._grounds = Grounds(available, self._sources)
-            available = Topics.of(topic for topic in available if topic.key in self._grounds)
+            available = available.at(self._grounds.places)
         self.topics = choose_topics(available, config.topics or len(available), config.seed)
         if self.family.shows.topics == "several" and len(self.topics) < config.topics_per_prompt:
             raise UserError(
@@ -309,7 +314,7 @@ class CorpusPlan:
         if self._sources is None:
             return None
         if self._grounds is not None:
-            document, part = self._grounds.of(key, generation)
+            document, part = self._grounds.of(self.topics.row(place), generation)
             return self._sources.part(document, part)
         first = zlib.crc32(self._of(key).encode())
         return self._sources.part(self.documents[place], first + generation)

@@ -127,10 +127,10 @@ class Shapes:
             one.name: sorted((v, w) for v, w in getattr(config, one.name).items() if w)
             for one in dataclasses.fields(config)
         }
-        self._sizes = [
+        (self._passages, self._passage_ends), (self._words, self._word_ends) = (
             ([value for value, _ in shares[name]], list(accumulate(w for _, w in shares[name])))
             for name in ("passages", "words")
-        ]
+        )
         # What has few values is drawn at once: one number instead of seven.
         layouts = list(itertools.product(*(shares[name] for name in _LAYOUT)))
         self._layouts = [tuple(value for value, _ in layout) for layout in layouts]
@@ -139,7 +139,8 @@ class Shapes:
 
     def draw(self, chance: Chance) -> Shape:
         """Draws one."""
-        passages, words = (values[chance.among(ends)] for values, ends in self._sizes)
+        passages = self._passages[chance.among(self._passage_ends)]
+        words = self._words[chance.among(self._word_ends)]
         layout = chance.among(self._ends)
         shape = self._made.get((passages, words, layout))
         if shape is None:

@@ -1,6 +1,7 @@
 """What a session can be told: one frozen dataclass."""
 
 import math
+import re
 import urllib.parse
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,7 +20,8 @@ class LLMConfig:
         backend: "offline" (a stand-in that is no LLM), "openai" (any compatible server), "gemini",
             or "batch" (writes a batch file and pauses).
         model: its name at the server; the offline stand-in has its own.
-        base_url: the server, "http://host:port/v1"; None is OpenAI's.
+        base_url: the server, "http://host:port/v1", or several of one model with commas between;
+            None is OpenAI's.
         concurrency: calls in flight at most; fewer when the server asks for less.
         max_cost_usd: the store's whole cost, over all runs, never exceeds this.
         max_calls: nor its number of calls, retries included, this.
@@ -78,7 +80,11 @@ class LLMConfig:
         most_output_tokens(1, self.extra)  # refuses what is no number
         parse_speed(self.speed)
         if self.base_url is not None:
-            check_url(self.base_url)
+            urls = urls_of(self.base_url)
+            for url in urls:
+                check_url(url)
+            if len(urls) > 1 and self.backend != "openai":
+                raise UserError(f"several servers in base_url are for openai, not {self.backend!r}")
 
     def asking(self, whom: str) -> "LLMConfig":
         """Returns the same terms for another model, BACKEND:MODEL[@URL]."""
@@ -92,6 +98,11 @@ def parse_whom(whom: str) -> dict[str, str | None]:
     model, _, address = model.partition("@http")
     url = f"http{address}" if address else None
     return {"backend": backend, "model": model or None, "base_url": url}
+
+
+def urls_of(base_url: str) -> list[str]:
+    """Returns the addresses of the servers, which have commas between them."""
+    return re.split(r",\s*(?=https?://)", base_url)
 
 
 def check_url(url: str) -> None:

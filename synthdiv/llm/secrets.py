@@ -12,6 +12,7 @@ import urllib.parse
 from collections.abc import Iterable, Iterator
 
 from synthdiv.errors import UserError
+from synthdiv.llm.config import urls_of
 
 _VARIABLES = ("OPENAI_API_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY")
 _ADDRESSES = ("OPENAI_BASE_URL",)
@@ -70,8 +71,9 @@ class Secrets:
     def known(cls, base_url: str | None) -> "Secrets":
         """The keys of the environment and the passwords of the addresses calls may go to."""
         values = [os.environ.get(name, "") for name in _VARIABLES]
-        for url in (base_url, *map(os.environ.get, _ADDRESSES)):
-            user, _, _ = urllib.parse.urlsplit(url or "").netloc.rpartition("@")
+        given = (base_url, *map(os.environ.get, _ADDRESSES))
+        for url in (url for urls in given for url in urls_of(urls or "")):
+            user, _, _ = urllib.parse.urlsplit(url).netloc.rpartition("@")
             password = user.partition(":")[2] or user
             values += [password, urllib.parse.unquote(password)]
         return cls(values)

@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from synthdiv.engine import LOCAL, Engine
 from synthdiv.errors import Paused, UserError
 from synthdiv.llm.backends import make_backend
 from synthdiv.llm.config import LLMConfig
@@ -35,7 +36,11 @@ _MARGIN = 1.2  # calls are not all alike, and some are asked again
 
 
 def open_session(
-    config: LLMConfig, store: Path | None, fresh: bool = False, asking: bool = True
+    config: LLMConfig,
+    store: Path | None,
+    fresh: bool = False,
+    asking: bool = True,
+    engine: Engine = LOCAL,
 ) -> "Session":
     """Opens a session; use it as a context manager.
 
@@ -45,13 +50,18 @@ def open_session(
             as long as the session.
         fresh: ask again what the store has answers to.
         asking: False for a session that only plans, which needs neither key nor SDK.
+        engine: where calls are sent from. The store, the caps and the limits are always here.
 
     Raises:
         UserError: an unknown backend, no model or key for one that needs them, no price for a
-            model whose cost is capped.
+            model whose cost is capped, no cluster.
     """
     backend = make_backend(config, store.parent if store else None)
     if asking:
+        if engine.name == "ray" and config.backend != "batch":  # which sends nothing
+            from synthdiv.llm.callers import Callers
+
+            backend = Callers(backend, config, engine)
         backend.prepare()
     price = _price(config)
     if config.max_cost_usd is not None and price is None:
@@ -59,7 +69,7 @@ def open_session(
             f"`max_cost_usd` needs the price of {backend.model!r}, which configs/prices.json does"
             " not have; name a table that has it in LLM.prices, or cap `max_calls`"
         )
-    return Session(config, backend, price, store, fresh)
+    return Session(config, backend, price, store, fresh, engine)
 
 
 def _price(config: LLMConfig) -> Price | None:
@@ -79,6 +89,7 @@ class Session:
     Attributes:
         backend: the backend's name.
         model: the model's name, as it belongs in results.
+        engine: where its calls are sent from, and its callers have work done, too.
     """
 
     def __init__(
@@ -88,8 +99,9 @@ class Session:
         price: Price | None,
         store: Path | None,
         fresh: bool = False,
+        engine: Engine = LOCAL,
     ) -> None:
-        self.config = config
+        self.config, self.engine = config, engine
         self.backend, self.model = backend.name, backend.model
         self._answers_by, self._price = backend, price
         self._path, self._fresh = store, fresh

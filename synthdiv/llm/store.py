@@ -25,8 +25,8 @@ from typing import Any, NamedTuple
 
 from synthdiv.errors import UserError
 from synthdiv.json_lines import encodable
-from synthdiv.llm.processes import alive, this_machine
 from synthdiv.llm.protocol import Answer, Usage
+from synthdiv.machine import alive, this_machine
 
 _VERSION = 1
 _LEASE_S = 60.0

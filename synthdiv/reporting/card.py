@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from synthdiv.corpora import Corpus
+from synthdiv.corpora.manifest import METHOD, estimated_tokens, generated, writers_of
 from synthdiv.files import read_json, read_manifest, write_text
 
 CARD = "README.md"
@@ -65,8 +66,9 @@ def write_export_card(corpus: Corpus, target: Path, score: str | Path | None = N
             NAME.README.md beside it.
         score: directory of a score of it.
     """
-    ours = corpus.path.is_dir() and read_manifest(corpus.path)
-    manifest = ours or {}
+    manifest = read_manifest(corpus.path) or {}
+    if "shards" not in manifest:
+        manifest = {}  # of whoever else made the corpus
     shards = [corpus.path / shard for shard in manifest.get("shards", ())]
     if target.is_dir():
         shown = "*.parquet" if any(target.glob("*.parquet")) else None
@@ -84,7 +86,7 @@ def card(
     data_files: str | None = "shard-*.parquet",
 ) -> str:
     """Returns the text of a card; see `write_card`."""
-    made = _made(manifest)
+    made = generated(manifest)
     sections = [
         f"# {_plain(name)}\n\n{_what(manifest, made)}",
         _section("Size", _size(manifest)),
@@ -99,13 +101,6 @@ def card(
     return (
         _front_matter(name, manifest, made, data_files) + "\n\n".join(filter(None, sections)) + "\n"
     )
-
-
-def _made(manifest: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The manifest of how texts were generated: the corpus's own, or that of what it is from."""
-    while manifest and "generator" not in manifest:
-        manifest = (manifest.get("input") or {}).get("manifest") or {}
-    return manifest
 
 
 def _front_matter(
@@ -138,7 +133,7 @@ def _what(manifest: Mapping[str, Any], made: Mapping[str, Any]) -> str:
         words.append(f"Taken from {_plain(before['name'])}, {before['documents']:,} documents.")
     if made:
         words.append("The texts are synthetic: a language model wrote them.")
-        if _offline(made):
+        if all(one.backend == "offline" for one in writers_of(made)):
             words[-1] = (
                 "The texts were written by synthdiv's offline stand-in, which is no language model:"
                 " their facts are invented, and they are for trying things out only."
@@ -171,9 +166,7 @@ def _licence(manifest: Mapping[str, Any], made: Mapping[str, Any]) -> tuple[str,
 def _written(made: Mapping[str, Any]) -> str:
     if not made:
         return ""
-    generator = made["generator"]
-    writers = generator.get("writers") or [generator | {"share": 1.0}]
-    rows = [(str(w["model"]), str(w["backend"]), f"{w['share']:.0%}") for w in writers]
+    rows = [(one.model, one.backend, f"{one.share:.0%}") for one in writers_of(made)]
     config = made.get("config") or {}
     facts = [("prompt family", made.get("family")), ("seed", made.get("seed")),
              *((name, config.get(name)) for name in ("temperature", "top_p"))]  # fmt: skip
@@ -243,7 +236,7 @@ def _composition(shards: Sequence[Path]) -> str:
         "topics",
         "documents",
         "texts a topic",
-        "tokens (words x 4/3)",
+        f"tokens ({METHOD})",
     ]
     rows = []
     for group, number in sorted(documents.items(), key=lambda pair: (-pair[1], pair[0])):
@@ -251,7 +244,7 @@ def _composition(shards: Sequence[Path]) -> str:
         rows.append(
             [*(group[p] for p in shown), f"{of_topics:,}" if of_topics else UNKNOWN, f"{number:,}",
              f"{number / of_topics:.1f}" if of_topics else UNKNOWN,
-             f"{round(words[group] * 4 / 3):,}"]
+             f"{estimated_tokens(words[group]):,}"]
         )  # fmt: skip
     return _table(head, rows)
 
@@ -315,12 +308,6 @@ def _limits(manifest: Mapping[str, Any], made: Mapping[str, Any]) -> str:
             lines.append(f"Mean {name} {mark['mean']:.2f} of 5, marked by {judge}.")
     lines.append("Personal data, bias and offensive content were not looked for.")
     return "\n".join(f"- {line}" for line in lines)
-
-
-def _offline(made: Mapping[str, Any]) -> bool:
-    generator = made["generator"]
-    writers = generator.get("writers") or [generator]
-    return all(writer["backend"] == "offline" for writer in writers)
 
 
 def _section(title: str, body: str) -> str:

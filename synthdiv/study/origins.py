@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from synthdiv import files
+from synthdiv.corpora.manifest import generated, writers_of
 
 Cells = Sequence[Mapping[str, Any]]
 
@@ -20,17 +21,14 @@ def origin_of(corpus: str | Path, score: Mapping[str, Any]) -> dict[str, Any]:
         `written_by` in words, None where nothing tells; `writer_backends`, () where no language
         model of ours wrote it; `judged_by` and `judge_backend`.
     """
-    path = Path(corpus)
-    manifest = (files.read_manifest(path) if path.is_dir() else None) or {}
+    manifest = files.read_manifest(corpus) or {}
+    writers = writers_of(generated(manifest))
     generator = manifest.get("generator")
-    writers: Sequence[Mapping[str, Any]] = ()
-    if isinstance(generator, Mapping):
-        writers = generator.get("writers") or [generator]
-    told = ", ".join(dict.fromkeys(str(one.get("model")) for one in writers))
+    told = ", ".join(dict.fromkeys(one.model for one in writers))
     judge = score.get("judge") or {}
     return {
         "written_by": told or (str(generator) if generator else None),
-        "writer_backends": list(dict.fromkeys(str(one.get("backend")) for one in writers)),
+        "writer_backends": list(dict.fromkeys(one.backend for one in writers)),
         "judged_by": judge.get("model"),
         "judge_backend": judge.get("backend"),
     }

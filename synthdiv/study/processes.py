@@ -21,6 +21,7 @@ from types import FrameType
 from typing import Any
 
 from synthdiv.errors import Paused
+from synthdiv.processes import end_with_parent
 from synthdiv.progress import say
 
 _GRACE_S = 120.0  # to save a checkpoint in
@@ -147,7 +148,7 @@ def _work(
     for stream in (1, 2):
         os.dup2(said.fileno(), stream)
     said.close()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     _take_share(slot, jobs)
     try:
         end = do(name)
@@ -159,13 +160,6 @@ def _work(
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)  # threads of libraries are not waited for
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 def _take_share(slot: int, jobs: int) -> None:

@@ -22,6 +22,7 @@ from synthdiv.errors import Paused, UserError
 from synthdiv.files import write_json
 from synthdiv.model.config import ModelConfig
 from synthdiv.progress import Progress, say
+from synthdiv.storage import told
 from synthdiv.training.checkpoints import Checkpoints
 from synthdiv.training.config import RunConfig
 from synthdiv.training.mesh import check_fits
@@ -205,9 +206,9 @@ def train(run: Run, workdir: Path) -> Path:
             left_out = reporter.skipped["total"]
             if left_out:
                 say(f"warning: {left_out:,} of {number:,} updates were bad and were left out")
-            done: dict[str, Any] = {"checkpoint": str(final), "step": number, "skipped": left_out}
+            done: dict[str, Any] = {"checkpoint": told(final), "step": number, "skipped": left_out}
             if best is not None:
-                done["best"] = best | {"checkpoint": str(checkpoints.path(best["step"]))}
+                done["best"] = best | {"checkpoint": told(checkpoints.path(best["step"]))}
                 say(f"lowest held-out loss: {best['loss']:.4f}, after step {best['step']:,}")
             write_json(workdir / "done.json", done | {"figures": figures})
     return final

@@ -18,6 +18,7 @@ from synthdiv.model import weights
 from synthdiv.model.config import ModelConfig
 from synthdiv.plans import Plan
 from synthdiv.progress import say
+from synthdiv.storage import fetch, is_remote, told
 from synthdiv.training import initial
 from synthdiv.training.config import PretrainConfig, RunConfig, SFTConfig
 from synthdiv.training.host import prepare
@@ -81,8 +82,8 @@ def plan_pretrain(
         UserError: what `pretrain` would refuse, with that workdir.
     """
     config, checkpoint = _continued(config, init_from)
-    sources = [Path(directory) for directory, _ in config.mixture.sources]
-    if not config.tokens or any(directory.exists() for directory in sources):
+    sources = [directory for directory, _ in config.mixture.sources]
+    if not config.tokens or any(is_remote(each) or Path(each).exists() for each in sources):
         run = _open_pretrain(config, checkpoint, planned=True)
         if workdir is not None:
             check(Path(workdir), pretraining(config, run.data, run.steps, checkpoint))
@@ -168,10 +169,11 @@ def _begin(config: SFTConfig, init_from: str | Path) -> tuple[Path, SFTConfig]:
 
 def _paths(input: str | Path | Sequence[str | Path]) -> list[Path]:
     given = [input] if isinstance(input, str | Path) else list(input)
-    for path in given:
-        if not Path(path).exists():
+    paths = [fetch(path) for path in given]
+    for path in paths:
+        if not path.exists():
             raise UserError(f"no instruction data {str(path)!r}")
-    return [Path(path) for path in given]
+    return paths
 
 
 def export(checkpoint: str | Path, output: str | Path, dtype: str = "float32") -> Path:
@@ -246,7 +248,7 @@ def _open_pretrain(config: PretrainConfig, checkpoint: Path | None, planned: boo
         _mesh(config, config.model, data.sequence_length, planned),
         data.tokenizer_dir,
         first_params=params,
-        init_from=str(checkpoint or ""),
+        init_from=told(checkpoint) if checkpoint else "",
         validation=held_out(config),
     )
 
@@ -279,7 +281,7 @@ def _open_sft(
     )
     mesh = _mesh(config, model, data.sequence_length, planned)
     params = initial.params_of(checkpoint, model)
-    return Run(config, model, data, data.steps, mesh, tokenizer, params, str(checkpoint))
+    return Run(config, model, data, data.steps, mesh, tokenizer, params, told(checkpoint))
 
 
 def _mesh(config: RunConfig, model: ModelConfig, length: int, planned: bool) -> Mesh:

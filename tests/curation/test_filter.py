@@ -210,12 +210,11 @@ def test_near_duplicates_are_those_that_the_sets_of_shingles_say() -> None:
     shingles, edges = distinct_shingles(batch, 5)
     signatures = NearDuplicates(5, 64).prepare(batch)
     found = find_twins(
-        np.zeros((len(texts), 2), np.uint64),
+        None,
         signatures,
         np.ones(len(texts), bool),
         lambda n: shingles[edges[n] : edges[n + 1]],
         0.7,
-        exact=False,
     )
     stay: list[int] = []
     expected = []
@@ -329,7 +328,7 @@ def test_a_killed_run_goes_on_and_ends_the_same(
     whole = run("whole")
     for place, target in enumerate(
         (
-            "synthdiv.curation.examine.Examiner.examine",
+            "synthdiv.curation.examine.Findings.write",
             "synthdiv.files.CorpusWriter.write",
             "synthdiv.files.CorpusWriter.close",
             "synthdiv.curation.filtering.decide",

@@ -86,19 +86,6 @@ def test_no_part_has_more_tokens_than_asked_for_whatever_the_lengths(tmp_path: P
     assert not (tmp_path / "b").exists()
 
 
-@pytest.mark.parametrize("inside", ["corpus", "corpus/part"])
-def test_a_corpus_is_not_written_into_itself(tmp_path: Path, inside: str, run_command: Any) -> None:
-    (tmp_path / "corpus").mkdir()
-    (tmp_path / "corpus" / "in.jsonl").write_text("\n".join(map(json.dumps, texts({"bees": 9}))))
-    arguments = (f"--input={tmp_path}/corpus", f"--output={tmp_path}/{inside}")
-    for command in (["select", "--documents=3"], ["filter"], ["filter", "--llm=offline"]):
-        done = run_command(*command, *arguments)
-        assert (
-            done.code == 2 and done.stderr.startswith("error: output ") and "input" in done.stderr
-        )
-        assert [path.name for path in (tmp_path / "corpus").iterdir()] == ["in.jsonl"]
-
-
 def test_a_least_quality_leaves_out_what_is_below_or_not_marked(tmp_path: Path) -> None:
     rows = texts({"bees": 20, "ships": 20})
     for place, row in enumerate(rows):

@@ -120,12 +120,12 @@ def test_the_prompt_asks_for_the_shape_that_the_document_keeps():
     for number in range(len(planned)):
         shape, shown = planned.assignment(number).shape, prompt(planned, number)
         reply = shown.rpartition("\n")[2]
-        assert f"{shape.passages} passages and about {shape.words} words" in shown
+        assert f"{shape.passages} passage" in shown and f" and about {shape.words} words" in shown
         assert ('"title"' in reply) == shape.titled
         assert ('"choice_questions"' in reply) == (shape.choices > 0)
         assert ('"open_questions"' in reply) == (shape.questions > 0)
         assert ('"explanation"' in reply) == shape.explained
-        assert ("Ask no questions" in shown) == (shape.choices + shape.questions == 0)
+        assert ("No question follows the text" in shown) == (shape.choices + shape.questions == 0)
         seen.add((shape.choices, shape.questions, shape.titled, shape.markdown))
     assert len(seen) >= 12
 

@@ -3,7 +3,7 @@
 Prints "begun" before the first call; writes the values as JSON when all is done. For tests that
 kill it, run two of it at once, or search what it leaves behind for keys. Further settings: "first",
 the number of the first question; "backoff", seconds before a call is tried again for the first
-time; and "values", false where the replies are too many to be kept.
+time; "values", false where the replies are too many to be kept; and "engine", fields of Engine.
 """
 
 import json
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from synthdiv import cli
+from synthdiv.engine import Engine
 from synthdiv.llm import LLMConfig, exchange, open_session
 from tests.llm.serving import question
 
@@ -33,7 +34,8 @@ def ask(settings: dict[str, Any]) -> None:
         prices=settings.get("prices"),
         max_cost_usd=settings.get("max_cost_usd"),
     )
-    with open_session(config, Path(settings["store"])) as session:
+    engine = Engine(**settings.get("engine", {}))
+    with open_session(config, Path(settings["store"]), engine=engine) as session:
         print("begun", flush=True)
         requests = (question(i, checked=True) for i in range(first, first + calls))
         asking = session.map(session.ask, requests, "asking", calls)

@@ -113,6 +113,9 @@ class Server:
             }
             writer.write(_response(200, totals))
             return True
+        if path == "/v1/models":
+            writer.write(_response(200, {"data": [{"id": "test"}]}))
+            return True
         if path == "/reset":
             self.__init__(json.loads(body))
             writer.write(_response(200, {}))

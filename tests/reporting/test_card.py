@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from synthdiv.files import CorpusWriter, read_manifest
+from synthdiv.files import CorpusWriter, read_manifest, write_json
 from synthdiv.reporting.card import card, write_card
 
 yaml = pytest.importorskip("yaml")
@@ -94,3 +94,42 @@ def test_filtered_and_exported_corpora_keep_their_story(tmp_path: Path, run_comm
         assert "A filtered corpus of" in text and "offline stand-in" in text
         shown = front_matter(text)["configs"][0]["data_files"]
         assert [*(tmp_path / kind).rglob(shown)] != []
+
+
+@pytest.mark.parametrize(
+    ("manifest", "told"),
+    [({"generator": "standard library of Python 3.11", "licence": "PSF"}, "PSF"),
+     ({"generator": {"backend": "openai", "model": "m"}}, "| m | openai | 100% |")],
+)  # fmt: skip
+def test_a_corpus_that_says_who_made_it_in_words_goes_through_all_commands(
+    manifest: dict[str, Any], told: str, tmp_path: Path, run_command: Any
+) -> None:
+    writer = CorpusWriter(tmp_path / "made")
+    words = "bees carry nectar home and the keeper of their hive counts what they bring, {} times."
+    texts = (words[n:].format(n) for n in range(9))
+    writer.write([{"id": str(n), "text": text} for n, text in enumerate(texts)])
+    writer.close({"documents": 9} | manifest)
+    for name, how in (("filter", "--bind=Filter.drop=('short',)"), ("select", "--documents=4")):
+        done = run_command(name, how, f"--input={tmp_path}/made", f"--output={tmp_path}/{name}")
+        assert done.code == 0, done.stderr
+    for source, name in (("made", "made"), ("filter", "filter"), ("select/diverse", "diverse")):
+        done = run_command(
+            "export", f"--corpus={tmp_path}/{source}", "--format=jsonl", f"--output={tmp_path}/out"
+        )
+        assert done.code == 0, done.stderr
+        text = (tmp_path / "out" / f"{name}.README.md").read_text()
+        known = "generator" in manifest and not isinstance(manifest["generator"], str)
+        assert ("Who wrote the texts is not known" in text) != known
+        assert told in text
+
+
+def test_a_manifest_of_somebody_else_is_left_alone(tmp_path: Path, run_command: Any) -> None:
+    """Of any form: one that is an object, and one that is none."""
+    made = tmp_path / "made"
+    made.mkdir()
+    (made / "texts.jsonl").write_text('{"text": "Bees carry nectar home."}\n')
+    for number, content in enumerate(({"generator": {"writers": [1]}, "input": "a"}, ["shard-1"])):
+        write_json(made / "manifest.json", content)
+        out = f"--output={tmp_path}/out{number}"
+        done = run_command("export", f"--corpus={made}", "--format=jsonl", out)
+        assert done.code == 0, done.stderr

@@ -121,7 +121,8 @@ class AnswerFiles:
         said = []
         for path, number in there.items():
             if waiting and not taken[path]:
-                said.append(f"none of {number:,} answers in {path} belongs to these requests")
+                few = f"none of {number:,} answers in {path} belongs to these requests"
+                said.append(f"{few} (those to earlier requests are kept elsewhere)")
             elif waiting and taken[path] < number:
                 few = f"only {taken[path]:,} of {number:,} answers in {path}"
                 said.append(f"{few} belong to these requests")
