@@ -90,13 +90,13 @@ DEV = [
     *PLOTS,
     *S3,
     "axe-playwright-python>=0.1.4",
+    "flask>=3.1",  # with flask-cors, what moto's server needs
+    "flask-cors>=6.0",
     "hypothesis>=6.100",
     "import-linter>=2.5",
     "ipykernel>=6.29",
-    "flask>=3.1",  # with flask-cors, what moto's server needs
-    "flask-cors>=6.0",
-    "moto[s3]>=5.2",
     "kubeflow-trainer-api>=2.3",  # the published API of JobSet and Kubernetes, as models
+    "moto[s3]>=5.2",
     "mypy>=2.0",
     "nbclient>=0.10",
     "pandas>=2.2",

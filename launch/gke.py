@@ -17,6 +17,7 @@ from a Kubernetes secret (--secret) and stand in no manifest.
 
 import json
 import math
+import re
 import shlex
 import subprocess
 from typing import Any
@@ -65,10 +66,9 @@ def pods() -> int:
     """
     if not FLAGS.topology:
         return FLAGS.nodes
-    try:
-        chips = math.prod(int(side) for side in FLAGS.topology.split("x"))
-    except ValueError:
-        raise UserError(f"--topology={FLAGS.topology}: write it as 4x4 or 2x2x4") from None
+    if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)+", FLAGS.topology):
+        raise UserError(f"--topology={FLAGS.topology}: write it as 4x4 or 2x2x4")
+    chips = math.prod(int(side) for side in FLAGS.topology.split("x"))
     if FLAGS.chips is None or chips % FLAGS.chips:
         raise UserError(f"--topology={FLAGS.topology} has {chips} chips: give --chips a machine")
     return chips // FLAGS.chips

@@ -92,7 +92,7 @@ def sbatch_script(words: list[str], gpus: int, array: int) -> str:
         "--requeue",
         "--open-mode=append",
         *([f"--array=1-{array}{bound}"] if array else []),
-        f"--output={Path(FLAGS.logs).resolve()}/%x-{'%A_%a' if array else '%j'}.log",
+        shlex.quote(f"--output={Path(FLAGS.logs).resolve()}/%x-{'%A_%a' if array else '%j'}.log"),
         *FLAGS.sbatch,
     ]
     most = restarts(words, saves=FLAGS.array > 0)
@@ -146,6 +146,8 @@ def main(rest: list[str]) -> int:
     if not FLAGS.dry_run:
         output_dir(FLAGS.logs)
     code, job = sbatch(sbatch_script(words, gpus, FLAGS.array))
+    if code and FLAGS.gpus_per_node is None and gpus:
+        print("on a cluster without GPUs, say --gpus_per_node=0", file=sys.stderr)
     if FLAGS.array and not code and not FLAGS.test_only:
         last = [f"--dependency=afterok:{job}", "--kill-on-invalid-dep=yes"]
         code, _ = sbatch(sbatch_script(words, 0, 0), *last)

@@ -17,6 +17,7 @@ of a study's training runs (--shard) has a slice of its own. Slices stay until -
 money while they do.
 """
 
+import re
 import shlex
 import subprocess
 import sys
@@ -196,6 +197,9 @@ def run_line(words: list[str]) -> str:
 def main(rest: list[str]) -> int:
     if not FLAGS.zone:
         raise UserError("--zone is required")
+    for setting in FLAGS.export:
+        if not re.match(r"[A-Za-z_]\w*=", setting):
+            raise UserError(f"--export={setting}: write it as NAME=VALUE")
     # A slice may be several machines; a command that knows of it takes one as well.
     words = read_command(rest, 2 if is_shared(rest) or FLAGS.slices > 1 else 1)
     check_array(words)

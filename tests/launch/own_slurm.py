@@ -19,7 +19,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol")
 PR_SET_PDEATHSIG = 1  # of prctl(2)
-PATIENCE_S = 600.0  # for anything that a test waits for
+PATIENCE_S = 1800.0  # for anything that a test waits for
 
 CONFIGURATION = """\
 ClusterName=own
@@ -134,7 +134,7 @@ class OwnSlurm:
     def launch(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Runs launch/slurm.py with these arguments, in the cluster's directory."""
         return subprocess.run(
-            [sys.executable, str(ROOT / "launch" / "slurm.py"), "--logs=logs", *arguments],
+            [sys.executable, str(ROOT / "launch" / "slurm.py"), "--logs=the logs", *arguments],
             env=self.environment,
             cwd=self.directory,
             capture_output=True,
@@ -151,6 +151,11 @@ class OwnSlurm:
     def job(self, number: str) -> dict[str, str]:
         """What Slurm says of a job, or of all jobs of an array: the values of `scontrol show`."""
         return dict(re.findall(r"(\w+)=(\S*)", self.run("scontrol", "show", "job", number)))
+
+    def seconds(self, number: str) -> int:
+        """For how long a job has been running."""
+        hours, minutes, seconds = self.job(number)["RunTime"].split(":")
+        return (int(hours) * 60 + int(minutes)) * 60 + int(seconds)
 
     def release(self, number: str) -> None:
         """Lets a job that was queued again start at once, and not after Slurm's two minutes."""
@@ -177,7 +182,7 @@ class OwnSlurm:
 
     def said(self) -> str:
         """The ends of the jobs' logs and of Slurm's own."""
-        logs = [*self.directory.glob("logs/*.log"), *self.directory.glob("*.log")]
+        logs = [*self.directory.glob("the logs/*.log"), *self.directory.glob("*.log")]
         return "\n".join(f"== {log.name}\n{log.read_text()[-3000:]}" for log in logs)
 
 

@@ -156,6 +156,7 @@ def test_mistakes_are_one_line() -> None:
     for arguments, words in [
         (PRETRAIN, "--image is required"),
         ([IMAGE, *TPU[:1], "--topology=4by4", "--chips=4", *PRETRAIN], "write it as 4x4"),
+        ([IMAGE, *TPU[:1], "--topology=0x4", "--chips=4", *PRETRAIN], "write it as 4x4"),
         ([IMAGE, *TPU[:2], "--chips=5", *PRETRAIN], "has 16 chips"),
         ([IMAGE, *GPU[:1], *PRETRAIN], "give --chips"),
         ([IMAGE, "--chips=1", *PRETRAIN], "of which --accelerator?"),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.launch.own_slurm import ROOT, OwnSlurm, own_slurm
+from tests.launch.own_slurm import PATIENCE_S, ROOT, OwnSlurm, own_slurm
 
 pytest.importorskip("jax")
 pytest.importorskip("lm_eval")
@@ -32,7 +32,9 @@ def slurm() -> Iterator[OwnSlurm]:
 
 
 def pretrain(settings: Path, workdir: Path, steps: int) -> list[str]:
+    """Steps of some 50 ms, so that a signal comes before the last of them."""
     binds = [f"Pretrain.tokens={steps * 16 * 32}", "Pretrain.checkpoint_every=100"]
+    binds += ["Model.hidden=256", "Model.mlp=1024"]
     return [
         "pretrain",
         f"--config={settings}",
@@ -42,7 +44,7 @@ def pretrain(settings: Path, workdir: Path, steps: int) -> list[str]:
 
 
 def log(slurm: OwnSlurm, job: str) -> str:
-    (file,) = slurm.directory.glob(f"logs/*-{job}.log")
+    (file,) = slurm.directory.glob(f"the logs/*-{job}.log")
     return file.read_text()
 
 
@@ -73,21 +75,21 @@ def test_commands_get_what_they_need(slurm: OwnSlurm) -> None:
 
 
 def test_each_process_has_its_cores(slurm: OwnSlurm, tmp_path: Path) -> None:
-    """srun starts the steps with the cores of each process, not with one."""
-    code = "import os; print('cores', os.environ['SLURM_CPUS_PER_TASK'])"
-    (tmp_path / "python").write_text(f'#!/bin/sh\nexec {sys.executable} -c "{code}"\n')
+    """srun starts the step with the cores of each process, not with one."""
+    show = 'exec scontrol show step "$SLURM_JOB_ID.$SLURM_STEP_ID"'
+    (tmp_path / "python").write_text(f"#!/bin/sh\n{show}\n")
     (tmp_path / "python").chmod(0o755)
     flags = [f"--python={tmp_path / 'python'}", "--cpus_per_task=2", *TWO_PROCESSES]
     (job,) = slurm.submit(*flags, "pretrain")
     assert slurm.ended(job) == ("COMPLETED", "0:0")
-    assert log(slurm, job).count("cores 2") == 2
+    assert log(slurm, job).count("CPUs=4 Tasks=2") == 2
 
 
 def test_preempted_and_queued_again_it_ends_in_the_same_bits(
     slurm: OwnSlurm, settings: Path, tmp_path: Path
 ) -> None:
     whole, disturbed = tmp_path / "whole", tmp_path / "disturbed"
-    steps = 240
+    steps = 90
     (job,) = slurm.submit(*TWO_PROCESSES, *pretrain(settings, whole, steps))
     assert slurm.ended(job) == ("COMPLETED", "0:0"), slurm.said()
 
@@ -104,23 +106,27 @@ def test_preempted_and_queued_again_it_ends_in_the_same_bits(
     assert len(logged(disturbed)) < steps
     assert slurm.ended(job) == ("COMPLETED", "0:0"), slurm.said()
     assert slurm.job(job)["Restarts"] == "2"
-    assert log(slurm, job).count("paused: SIGTERM came") == 4  # two processes, twice
+    assert log(slurm, job).count("paused: asked to stop") == 4  # two processes, twice
     assert_same_run(whole, disturbed)
 
 
 def test_before_the_time_limit_it_saves_and_is_queued_again(
     slurm: OwnSlurm, settings: Path, tmp_path: Path
 ) -> None:
-    long = pretrain(settings, tmp_path / "again", 10_000_000)
-    limit = ["--time=00:01:00", "--grace=30"]
-    (again,) = slurm.submit(*limit, *TWO_PROCESSES, *long)
-    bounded = pretrain(settings, tmp_path / "once", 10_000_000)
-    (once_only,) = slurm.submit(*limit, "--max_restarts=0", "--gpus_per_node=0", *bounded)
-    assert slurm.ended(once_only) == ("FAILED", "75:0")
+    workdirs = [tmp_path / "again", tmp_path / "once"]
+    endless = [pretrain(settings, workdir, 10_000_000) for workdir in workdirs]
+    (again,) = slurm.submit("--grace=120", *TWO_PROCESSES, *endless[0])
+    (once,) = slurm.submit("--grace=120", "--max_restarts=0", "--gpus_per_node=1", *endless[1])
+    slurm.wait("both to train", lambda: all(map(logged, workdirs)))
+    for job in (again, once):  # the limit comes near, however long it took to start
+        minutes = slurm.seconds(job) // 60 + 3
+        slurm.run("scontrol", "update", f"JobId={job}", f"TimeLimit={minutes}")
+    assert slurm.ended(once) == ("FAILED", "75:0")
     slurm.wait("the job to be queued again", lambda: slurm.job(again)["Restarts"] == "1")
     slurm.run("scancel", again)
-    for workdir in ("again", "once"):
-        assert list((tmp_path / workdir / "checkpoints").iterdir())
+    for job, workdir in zip((again, once), workdirs, strict=True):
+        assert "paused: asked to stop at step" in log(slurm, job)
+        assert list((workdir / "checkpoints").iterdir())
 
 
 def test_an_array_of_six_finds_what_one_process_finds(slurm: OwnSlurm, tmp_path: Path) -> None:
@@ -129,11 +135,13 @@ def test_an_array_of_six_finds_what_one_process_finds(slurm: OwnSlurm, tmp_path:
         f"--config={ROOT}/configs/study/smoke.gin",
         "--bind=Study.seeds=[0, 1]",
         "--bind=Study.phases=['pretrain']",
+        "--bind=Study.synthetic_tokens=8_000",
+        "--bind=Study.real_tokens=8_000",
         "--bind=Score.rounds=30",
     ]
     environment = slurm.environment | {"HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
     whole = [sys.executable, "-m", "synthdiv.study", *study[1:], f"--workdir={tmp_path / 'one'}"]
-    subprocess.run(whole, env=environment, check=True, capture_output=True, timeout=600)
+    subprocess.run(whole, env=environment, check=True, capture_output=True, timeout=PATIENCE_S)
     array, last = slurm.submit("--array=6", *study, f"--workdir={tmp_path / 'six'}")
     assert slurm.job(last)["Dependency"].startswith(f"afterok:{array}_*")
     assert slurm.ended(last) == ("COMPLETED", "0:0"), slurm.said()

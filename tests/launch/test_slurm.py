@@ -54,7 +54,8 @@ def test_a_study_is_an_array_and_a_job_that_waits_for_it(cluster) -> None:
 
 def test_an_array_that_sbatch_refuses_has_no_last_job(cluster) -> None:
     cluster.install("sbatch", {"": [("", 1)]})
-    assert cluster.launch("slurm", "--array=2", *STUDY).returncode == 1
+    result = cluster.launch("slurm", "--array=2", *STUDY)
+    assert result.returncode == 1 and result.stderr.endswith("say --gpus_per_node=0\n")
     assert len(cluster.calls("sbatch")) == 1
 
 
