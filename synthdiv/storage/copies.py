@@ -17,9 +17,10 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+from synthdiv import hub
 from synthdiv.errors import UserError
 from synthdiv.machine import alive, this_machine
-from synthdiv.progress import say
+from synthdiv.progress import Progress, say
 from synthdiv.storage import ledger
 from synthdiv.storage.addresses import SCHEMES, Address, is_remote, parse
 from synthdiv.storage.stores import Digest, store, version
@@ -121,6 +122,8 @@ def fetch(given: str | Path) -> Path:
     if not is_remote(given):
         return Path(given)
     address = parse(str(given))
+    if address.scheme == "hf":
+        return hub.fetch_place(address.path)
     objects = listing(address)
     if not objects:
         raise UserError(f"nothing is at {address}")
@@ -128,8 +131,12 @@ def fetch(given: str | Path) -> Path:
     if "" in objects:
         return copy_of(objects[""])
     objects = _newest(objects)
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        list(pool.map(copy_of, objects.values()))
+    with (
+        Progress(len(objects), f"fetching {address}", "objects") as progress,
+        ThreadPoolExecutor(AT_ONCE) as pool,
+    ):
+        for _ in pool.map(copy_of, objects.values()):
+            progress.update()
     for path in target.rglob("*"):
         name = path.relative_to(target).as_posix()
         if path.is_file() and name not in objects and not hidden(name):
