@@ -21,7 +21,7 @@ from synthdiv.progress import say
 _ENOUGH = 0.5  # of the weight of a topic's words
 _NAME = 2  # weight of a word of the topic's name, beside a keyword's
 _KEPT = 8  # parts for each topic
-_AT_ONCE = 1 << 20  # words of topics
+_AT_ONCE = 1 << 16  # topics, or their words
 
 
 class TopicWords:
@@ -50,6 +50,7 @@ class TopicWords:
         del order, words, owners, own_weights
         self._ends = np.searchsorted(numbers, np.arange(len(self._numbers) + 1))
         self._rare = np.log(1 + len(topics) / np.diff(self._ends))
+        self._met = np.zeros(len(topics))  # nothing, between two texts
         self._least = np.zeros(len(topics))
         for start in range(0, len(numbers), _AT_ONCE):
             some = slice(start, start + _AT_ONCE)
@@ -59,15 +60,16 @@ class TopicWords:
     def met(self, text: str) -> tuple[np.ndarray, np.ndarray]:
         """The topics that a text is about, and the weight of each one's words in the text."""
         known = sorted(n for word in _words([text]) if (n := self._numbers.get(word)) is not None)
-        spans = [slice(self._ends[n], self._ends[n + 1]) for n in known]
-        if not spans:
-            return np.empty(0, np.int32), np.empty(0)
-        owners = np.concatenate([self._owners[span] for span in spans])
-        weights = [self._own_weights[s] * self._rare[n] for n, s in zip(known, spans, strict=True)]
-        places, of = np.unique(owners, return_inverse=True)
-        worth = np.bincount(of, np.concatenate(weights))
-        enough = worth >= self._least[places]
-        return places[enough], worth[enough]
+        owners = [np.empty(0, np.int32)]
+        for number in known:
+            span = slice(self._ends[number], self._ends[number + 1])
+            owners.append(self._owners[span])
+            self._met[owners[-1]] += self._own_weights[span] * self._rare[number]
+        some = np.concatenate(owners)
+        places = np.unique(some[self._met[some] >= self._least[some]])
+        worth = self._met[places]
+        self._met[some] = 0
+        return places, worth
 
 
 class Grounds:
@@ -100,8 +102,11 @@ class Grounds:
                 best[places[better], last[better]] = worth[better]
                 self._parts[places[better], last[better]] = turn
                 turn += 1
-        order = np.lexsort((self._parts, -best))
-        self._parts = np.take_along_axis(self._parts, order, axis=1)
+        del words
+        for start in range(0, len(topics), _AT_ONCE):
+            some = slice(start, start + _AT_ONCE)
+            order = np.lexsort((self._parts[some], -best[some]))
+            self._parts[some] = np.take_along_axis(self._parts[some], order, axis=1)
         self._held = (self._parts >= 0).sum(axis=1)
         if not len(self.places):
             raise UserError(f"no passage of the sources is about any of {len(topics):,} topics")
