@@ -324,7 +324,8 @@ def _in_words(figures: dict[str, Any], device: Device, target: Target) -> dict[s
         "FLOPs": f"{figures['flops']:.3g} ({figures['flops_per_token']:.3g} a token); "
         f"{figures['flops_6nd']:.3g} by 6ND",
         "devices": f"{figures['devices']:,} x {figures['device']}, mesh {mesh}",
-        "memory a device": f"{_gigabytes(figures['bytes_per_device'])} of {_gigabytes(capacity)}, "
+        "memory a device": f"{_gigabytes(figures['bytes_per_device'])} of {_gigabytes(capacity)}"
+        f"{f' ({USABLE:.0%} usable)' if capacity else ''}, "
         f"the state {_gigabytes(figures['state_bytes_per_device'])} of it",
     }
     facts["attention"] = figures["attention"]
