@@ -66,7 +66,17 @@ def cache() -> Path:
 
 
 def cached(kind: str, address: Address) -> Path:
-    """Where the copy of an address has its place."""
+    """Where the copy of an address has its place.
+
+    Raises:
+        UserError: nothing can be kept there.
+    """
+    try:
+        cache().mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"no cache {str(cache())!r}: {error.strerror}; SYNTHDIV_CACHE names another directory"
+        ) from None
     return cache() / kind / address.scheme / address.path
 
 
