@@ -2,23 +2,20 @@
 
     python benchmarks/engine.py [--turns=3] [--megabytes=40] [--calls=6000] [--input=CORPUS]
 
-Does the same work by both engines in turns, each time in a process of its own: tokenizing, the
-baselines and filtering of real text (by default Python's standard library), and calls to a canned
-server, which is what generating and scoring take. CPU seconds are those of the process and all
-below it, Ray's own processes among them, from the start of the work to its end; starting a cluster
-and its workers is told apart. Prints one JSON object with the medians and the ratios.
+Does the same work by both engines in turns: tokenizing, the baselines and filtering of real text
+(by default Python's standard library), and calls to a canned server, which is what generating and
+scoring take. CPU seconds are those of this process and all below it, from the start of the work to
+its end; Ray's own processes, idle or not, count where Ray does it. Starting the cluster and its
+workers is told apart. Prints a JSON object a line.
 """
 
 import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +27,11 @@ from benchmarks.llm_client import requests, static_server  # noqa: E402
 from synthdiv.engine import Engine, crew  # noqa: E402
 from synthdiv.files import Corpus, CorpusWriter  # noqa: E402
 
-WORKS = ("tokenize", "baselines", "filter", "calls")
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def cpu_seconds() -> float:
-    """Of this process and all below it, also of those that have ended."""
+def cpu_seconds(without: frozenset[int] = frozenset()) -> float:
+    """Of this process and all below it, also of those that have ended, but for some children."""
     times: dict[int, float] = {}
     parents: dict[int, int] = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
@@ -47,9 +43,16 @@ def cpu_seconds() -> float:
         times[int(path.parent.name)] = sum(map(int, fields[11:15])) / TICKS
     own, grown = {os.getpid()}, True
     while grown:
-        found = {pid for pid, parent in parents.items() if parent in own} - own
+        found = {pid for pid, parent in parents.items() if parent in own} - own - without
         own, grown = own | found, bool(found)
     return sum(times[pid] for pid in own)
+
+
+def children() -> frozenset[int]:
+    """Those of this process that are there."""
+    path = Path(f"/proc/{os.getpid()}/task")
+    listed = (each.read_text().split() for each in path.glob("*/children"))
+    return frozenset(int(pid) for pids in listed for pid in pids)
 
 
 def tokenize(settings: dict[str, Any], engine: Engine, output: Path) -> None:
@@ -90,67 +93,56 @@ def idle(seconds: float) -> None:
     time.sleep(seconds)
 
 
-def one(settings: dict[str, Any]) -> None:
-    """Does one piece of work and prints what it took."""
-    engine = Engine(settings["engine"])
-    idle(0)
-    before = cpu_seconds()
-    if engine.name == "ray":
-        import ray
+WORK = {"tokenize": tokenize, "baselines": baselines, "filter": filtered, "calls": calls}
 
-        ray.init("local", num_cpus=os.cpu_count(), object_store_memory=1 << 29, log_to_driver=False)
-        with crew(idle, engine) as workers:
-            list(workers.map([0.5] * 2 * (os.cpu_count() or 1)))
-        time.sleep(3)  # its processes are still starting
-    start, began = cpu_seconds(), time.monotonic()
-    work = {"tokenize": tokenize, "baselines": baselines, "filter": filtered, "calls": calls}
+
+def start_cluster() -> frozenset[int]:
+    """Starts one node, its workers with what they import; returns Ray's own processes."""
+    import ray
+
+    before = children()
+    size: dict[str, Any] = {"num_cpus": os.cpu_count(), "object_store_memory": 1 << 29}
+    ray.init("local", **size, include_dashboard=False, log_to_driver=False)
+    with crew(idle, Engine("ray")) as workers:
+        list(workers.map([0.5] * 2 * (os.cpu_count() or 1)))
+    time.sleep(3)  # its processes are still starting
+    return children() - before
+
+
+def measured(work: str, settings: dict[str, Any], name: str, rays: frozenset[int]) -> float:
+    """CPU seconds of a piece of work; Ray's processes count where Ray does it."""
+    without = rays if name == "local" else frozenset[int]()
+    start = cpu_seconds(without)
     with tempfile.TemporaryDirectory() as directory:
-        work[settings["work"]](settings, engine, Path(directory) / "out")
-    took = {
-        "cpu_s": cpu_seconds() - start,
-        "wall_s": time.monotonic() - began,
-        "start_cpu_s": start - before,
-    }
-    print("\n" + json.dumps(took))
+        WORK[work](settings, Engine(name), Path(directory) / "out")
+    return cpu_seconds(without) - start
 
 
-def measured(**settings: Any) -> dict[str, float]:
-    command = [sys.executable, __file__, "--one", json.dumps(settings)]
-    environment = os.environ | {"RAY_USAGE_STATS_ENABLED": "0"}
-    ended = subprocess.run(command, stdout=subprocess.PIPE, check=True, env=environment)
-    return json.loads(ended.stdout.splitlines()[-1])
-
-
-def compared(measure: Callable[..., dict[str, float]], turns: int) -> dict[str, Any]:
-    """Medians of both engines, which take turns, and the median of the turns' ratios."""
-    found: dict[str, list[dict[str, float]]] = {"local": [], "ray": []}
+def compared(
+    work: str, settings: dict[str, Any], rays: frozenset[int], turns: int
+) -> dict[str, Any]:
+    """CPU seconds of both engines, which take turns, their medians, and that of the ratios."""
+    found: dict[str, list[float]] = {"local": [], "ray": []}
     for turn in range(turns):
         for name in sorted(found, reverse=bool(turn % 2)):
-            found[name].append(measure(engine=name))
-    ratios = [r["cpu_s"] / h["cpu_s"] for h, r in zip(found["local"], found["ray"], strict=True)]
-    medians = {
-        name: {key: round(statistics.median(t[key] for t in took), 2) for key in took[0]}
-        for name, took in found.items()
-    }
+            found[name].append(measured(work, settings, name, rays))
+    ratios = [ray / here for here, ray in zip(found["local"], found["ray"], strict=True)]
     return {
-        **medians,
-        "cpu_ratio": round(statistics.median(ratios), 3),
-        "cpu_ratios": [round(ratio, 3) for ratio in ratios],
+        **{name: [round(seconds, 2) for seconds in took] for name, took in found.items()},
+        **{f"{name}_median": round(statistics.median(took), 2) for name, took in found.items()},
+        "ratios": [round(ratio, 3) for ratio in ratios],
+        "ratio": round(statistics.median(ratios), 3),
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--one")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--megabytes", type=float, default=40)
     parser.add_argument("--calls", type=int, default=6000)
     parser.add_argument("--input", action="append", default=[])
-    parser.add_argument("--only", default=",".join(WORKS))
+    parser.add_argument("--only", default=",".join(WORK))
     arguments = parser.parse_args()
-    if arguments.one:
-        one(json.loads(arguments.one))
-        return
     from synthdiv.data import train_tokenizer
 
     with tempfile.TemporaryDirectory() as directory, static_server() as (url, server):
@@ -169,12 +161,15 @@ def main() -> None:
         train_tokenizer([corpus], Path(directory) / "bpe", 32_768, max_bytes=10_000_000)
         settings = {"corpus": str(corpus.path), "tokenizer": f"{directory}/bpe"}
         settings |= {"url": url, "calls": arguments.calls}
-        figures = {
-            work: compared(partial(measured, work=work, **settings), arguments.turns)
-            for work in arguments.only.split(",")
-        }
+        idle(0)
+        start = cpu_seconds()
+        rays = start_cluster()
         told = {"cores": os.cpu_count(), "megabytes": arguments.megabytes, "server": server}
-        print(json.dumps(told | {"calls": arguments.calls} | figures, indent=1))
+        told |= {"calls": arguments.calls, "start_cpu_s": round(cpu_seconds() - start, 2)}
+        print(json.dumps(told), flush=True)
+        for work in arguments.only.split(","):
+            figures = compared(work, settings, rays, arguments.turns)
+            print(json.dumps({work: figures}), flush=True)
 
 
 if __name__ == "__main__":

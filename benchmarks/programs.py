@@ -13,15 +13,12 @@ runs (in a loop or not), and for GPUs the step's expected time by the model of d
 
 import argparse
 import collections
-import contextlib
 import json
+import math
 import os
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -29,34 +26,9 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 from benchmarks import hlo  # noqa: E402
 from benchmarks.train_step import model_config, parse_changes  # noqa: E402
 from synthdiv.model.config import ModelConfig  # noqa: E402
-from synthdiv.training.hardware import device_named  # noqa: E402
+from synthdiv.training.absent import absent_devices, standing_in  # noqa: E402
+from synthdiv.training.hardware import Device, device_named  # noqa: E402
 
-# What XLA asks about a GPU: NVIDIA's data sheets, and the CUDA programming guide's table of compute
-# capability 9.0.
-HOPPER = """
-platform_name: "CUDA"
-device_description_str: "{name}"
-dnn_version_info {{ major: 9 minor: 19 }}
-gpu_device_info {{
-  name: "{name}" device_vendor: "NVIDIA Corporation"
-  cuda_compute_capability {{ major: 9 feature_extension: ACCELERATED_FEATURES }}
-  driver_version: "13.0.0" runtime_version: "12.9.0" compile_time_toolkit_version: "12.9.0"
-  dnn_version: "9.19.0"
-  core_count: 132 fpus_per_core: 128 clock_rate_ghz: 1.98 threads_per_warp: 32
-  device_memory_size: {memory} memory_bandwidth: {bandwidth} l2_cache_size: 52428800
-  device_address_bits: 64
-  shared_memory_per_block: 49152 shared_memory_per_block_optin: 232448
-  shared_memory_per_core: 233472
-  registers_per_core_limit: 65536 registers_per_block_limit: 65536
-  threads_per_block_limit: 1024 threads_per_core_limit: 2048
-  block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535
-  thread_dim_limit_x: 1024 thread_dim_limit_y: 1024 thread_dim_limit_z: 64
-}}
-"""
-GPUS: dict[str, dict[str, Any]] = {
-    "h200": {"name": "NVIDIA H200", "memory": 141 * 10**9, "bandwidth": 4800 * 10**9},
-    "h100": {"name": "NVIDIA H100 80GB HBM3", "memory": 80 * 10**9, "bandwidth": 3350 * 10**9},
-}
 HOST = 8  # GPUs that NVLink joins
 PEAK = device_named("H100").bf16_flops
 
@@ -70,7 +42,7 @@ CASES = (
     ("h100x64", "8,8,1", "1b4", "batch=1024"),
     ("h100x64", "1,64,1", "1b4", "batch=1024"),
     ("h100x64", "8,8,1", "7b", "batch=256 remat='mlp'"),
-    ("v5p:2x2x2", "1,8,1", "1b4", "batch=32"),
+    ("v5px8", "1,8,1", "1b4", "batch=32"),
 )
 
 # The model of docs/scaling.md, of what one device does in a second.
@@ -81,60 +53,20 @@ NVLINK, NETWORK = 450e9, 50e9  # bytes sent by a GPU: fourth generation; 400 Gb/
 REACHED = 0.8  # of a link, by large collectives
 
 
-def devices_of(target: str) -> list[Any]:
-    """Returns devices to compile for: "h200", "h100x64" (in hosts of 8), "v5p:2x2x2".
-
-    Raises:
-        SystemExit: the compiler for it is not installed.
-    """
-    from jax.experimental import topologies
-
-    kind, _, number = target.partition("x")
-    try:
-        if kind not in GPUS:
-            return topologies.get_topology_desc(target, "tpu").devices
-        count = int(number or 1)
-        shape = f"1x{max(1, count // HOST)}x{min(count, HOST)}"
-        spec = HOPPER.format(**GPUS[kind])
-        topology = topologies.get_topology_desc(target, "cuda", topology=shape, target_config=spec)
-        return topology.devices
-    except Exception as error:  # JAX raises several kinds, with a long trace
-        reason = str(error).strip().splitlines()[-1]
-        raise SystemExit(
-            f"cannot compile for {target}: {reason}; is its compiler there?"
-        ) from error
-
-
-@contextlib.contextmanager
-def standing_in(devices: list[Any]) -> Iterator[None]:
-    """Makes the choice of kernels ask these devices instead of this machine's."""
-    import jax
-    from jax._src.cudnn import fused_attention_stablehlo as cudnn
-
-    capability = tuple(map(int, getattr(devices[0], "compute_capability", "0.0").split(".")))
-    with (
-        mock.patch.object(jax, "default_backend", lambda: devices[0].platform),
-        mock.patch.object(jax, "local_devices", lambda: devices),
-        mock.patch.object(cudnn, "check_cudnn_version", lambda: 91900),
-        mock.patch.object(
-            cudnn,
-            "check_compute_capability",
-            lambda least: capability >= tuple(map(int, least.split("."))),
-        ),
-    ):
-        yield
+def device_of(target: str) -> tuple[Device, int]:
+    """Returns what "h200", "h100x64" and "v5p:x8" name, and how many."""
+    kind, _, number = target.replace(":", "").partition("x")
+    return device_named(kind), int(number or 1)
 
 
 def compile_step(target: str, mesh: str, model: str, changes: str, length: int = 2048):
     """Returns the compiled step, its ModelConfig, sequences a device, and the seconds it took."""
-    import jax
 
     from synthdiv.training.mesh import MeshConfig, in_force, make_mesh
     from synthdiv.training.optimizer import OptimizerConfig
     from synthdiv.training.step import StepConfig, abstract_batch, abstract_state, compiled_step
 
-    jax.devices()  # this machine's own, before another stands in
-    made = make_mesh(MeshConfig(*map(int, mesh.split(","))), devices_of(target))
+    made = make_mesh(MeshConfig(*map(int, mesh.split(","))), absent_devices(*device_of(target)))
     settings = {"dtype": "bfloat16"} | parse_changes(changes)
     batch, documents = settings.pop("batch", 16), settings.pop("documents", 0)
     flags = {name: settings.pop(name) for name in list(settings) if name.startswith("xla_")}
@@ -185,7 +117,7 @@ def measure(target: str, mesh: str, model: str, changes: str, length: int = 2048
             for (k, t, n, w), (runs, sent) in sorted(collectives.items())
         ],
     }
-    if target.partition("x")[0] in GPUS:
+    if device_of(target)[0].platform == "gpu":
         tensor = int(mesh.split(",")[2])
         figures |= expected(program, config, target, rows, tensor, length)
     return figures
@@ -199,7 +131,6 @@ def expected(
     A collective hides behind what the schedule puts between its start and its end; the rest of its
     time is the step's. `rows` are a device's sequences, `tensor` the devices that share them.
     """
-    kind = target.partition("x")[0]
     heads = config.heads * config.head_size / tensor
     attention = 4 * rows * length**2 / 2 * heads / ATTENTION
     fused = {name for one, _, _ in program if one.opcode == "fusion" for name in one.called}
@@ -236,7 +167,9 @@ def expected(
                 seconds, covered = under_way.pop(one.operands[0])
                 exposed += max(0.0, seconds - covered) * runs
     tokens = rows * length / tensor
-    rest = tokens * config.layers * config.hidden * REST / GPUS[kind]["bandwidth"]
+    rest = (
+        tokens * config.layers * config.hidden * REST / (device_of(target)[0].bandwidth or math.nan)
+    )
     step = busy + rest + exposed
     return {
         "products_and_attention_ms": busy * 1e3,
@@ -253,7 +186,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--target", help="h200, h100, h100xN, or a TPU topology such as v5p:2x2x2")
+    parser.add_argument("--target", help="h200, h100, h100xN, v5pxN, v5exN")
     parser.add_argument("--mesh", default="1,1,1", help="data,fsdp,tensor")
     parser.add_argument("--model", default="1b4", help="a name in configs/model")
     parser.add_argument("--try", dest="try_", default="batch=16", help="settings, xla_* flags too")

@@ -11,6 +11,7 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 cd "$ROOT"
 prepare test dev
+unset PYTHONDONTWRITEBYTECODE # tests start Python a hundred times
 
 again=
 if [ "${1:-}" = --again ]; then

@@ -1,6 +1,6 @@
 """The flags that say what hardware --dry_run plans for."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
@@ -30,7 +30,7 @@ def define(values: flags.FlagValues) -> None:
     flags.DEFINE_bool(
         "compile",
         False,
-        "Ask the compiler for the memory on the devices at hand; minutes for large models.",
+        "Ask the compiler for the memory, in minutes, instead of estimating it.",
         flag_values=values,
     )
 
@@ -39,6 +39,12 @@ def target(values: flags.FlagValues) -> "Target":
     """Returns what they say."""
     from synthdiv.training import Target
 
+    if values.compile and values.device:
+        import jax
+
+        # A compiler for devices that are not here starts beside the CPU, and not in their place.
+        config: Any = jax.config
+        config.update("jax_platforms", "cpu")
     return Target(
         values.device, values.devices, values.mfu, values.device_table, compile=values.compile
     )

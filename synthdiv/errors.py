@@ -34,13 +34,16 @@ def closest(name: str, known: Iterable[str]) -> str:
 
     The directory, scope or ending that two names have in common makes them no more alike.
     """
-    best = max(known, key=lambda other: _likeness(name, other), default=None)
-    if best is None or _likeness(name, best) < _ALIKE:
-        return ""
-    return f"; did you mean {best!r}?"
+    best, likeness = "", 0.0
+    for other in known:
+        found = _likeness(name, other, max(likeness, _ALIKE))
+        if found > likeness:
+            best, likeness = other, found
+    return f"; did you mean {best!r}?" if best else ""
 
 
-def _likeness(name: str, other: str) -> float:
+def _likeness(name: str, other: str, least: float) -> float:
+    """The share of two names that is the same; 0 where that is less than `least`."""
     if "/" not in name:
         other = other.rpartition("/")[2]
     common = os.path.commonprefix([name, other])
@@ -49,7 +52,11 @@ def _likeness(name: str, other: str) -> float:
     (stem, ending), (other_stem, other_ending) = os.path.splitext(name), os.path.splitext(other)
     if ending == other_ending:
         name, other = stem, other_stem
-    return difflib.SequenceMatcher(None, name, other).ratio()
+    matcher = difflib.SequenceMatcher(None, name, other)
+    if min(matcher.real_quick_ratio(), matcher.quick_ratio()) < least:  # never below the ratio
+        return 0.0
+    ratio = matcher.ratio()
+    return ratio if ratio >= least else 0.0
 
 
 def first_line(error: BaseException) -> str:

@@ -110,6 +110,40 @@ def fetch_file(repository: str, file: str, kind: str, revision: str | None = Non
         raise UserError(f"no file {file!r} of {repository} from the hub: {reason}") from error
 
 
+def fetch_place(place: str) -> Path:
+    """Returns a local copy of a repository, or of a file or directory in one.
+
+    Args:
+        place: `[datasets/]ORG/NAME[@REVISION][/PATH]`.
+
+    Raises:
+        UserError: there is none, or it cannot be had.
+    """
+    kind = "dataset" if place.startswith("datasets/") else "model"
+    organization, _, rest = place.removeprefix("datasets/").partition("/")
+    name, _, within = rest.partition("/")
+    name, _, revision = name.partition("@")
+    try:
+        import huggingface_hub
+    except ImportError:
+        raise UserError("hf:// needs huggingface_hub: pip install 'synthdiv[hub]'") from None
+    silent = why_silent()
+    try:
+        folder = huggingface_hub.snapshot_download(
+            f"{organization}/{name}",
+            repo_type=kind,
+            revision=revision or None,
+            allow_patterns=[within, f"{within}/*"] if within else None,
+            local_files_only=silent is not None,
+        )
+    except Exception as error:
+        raise UserError(f"hf://{place} cannot be had: {silent or first_line(error)}") from error
+    path = Path(folder, within)
+    if not path.exists():
+        raise UserError(f"nothing is at hf://{place}")
+    return path
+
+
 def why_silent() -> str | None:
     """Returns in words why nothing but the hub's cache can be used; None where the hub answers.
 

@@ -14,13 +14,22 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
-LONGEST = ("end_to_end", "faults", "training", "parity")  # rooms, so that no worker ends with one
+# What a process of its own is told, so that JAX compiles small programs without most optimizations.
+QUICKLY_COMPILED = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+
+# Rooms and files, so that no worker ends with one.
+LONGEST = ("end_to_end", "faults", "training", "test_documented_runs.py", "parity")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts the longest files first, which then go to the workers first, each file to one."""
-    rank = {room: place for place, room in enumerate(LONGEST)}
-    items.sort(key=lambda item: rank.get(item.path.parent.name, len(rank)))
+    rank = {name: place for place, name in enumerate(LONGEST)}
+
+    def place(item: pytest.Item) -> int:
+        names = (item.path.parent.name, item.path.name)
+        return min(rank.get(name, len(rank)) for name in names)
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 import synthdiv
-from synthdiv.cli import COMMANDS
+from synthdiv.cli import COMMANDS, _again
 from synthdiv.errors import closest, needs_extra
 
 COMMAND = '''
@@ -158,6 +158,19 @@ def test_an_unknown_command_names_the_nearest(run_command):
     refused = run_command("scroe")
     assert refused.code == 2
     assert refused.stderr == "error: no command 'scroe'; did you mean 'score'?; --help lists them\n"
+
+
+@pytest.mark.parametrize(
+    ("program", "start"),
+    [
+        ("/lib/synthdiv/score.py", "python -m synthdiv.score"),
+        ("/lib/synthdiv/study/__main__.py", "python -m synthdiv.study"),
+        ("synthdiv score", "synthdiv score"),
+    ],
+)
+def test_the_command_to_go_on_with_is_the_one_that_was_given(program, start):
+    argv = [program, "--fresh", "--input=a b", "--max_calls", "10"]
+    assert _again(argv, {"max_calls": 20.0}) == f"{start} '--input=a b' --max_calls=20"
 
 
 @pytest.mark.parametrize(

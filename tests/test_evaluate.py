@@ -2,19 +2,11 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.evaluation import small
-
-
-def _run(*arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "synthdiv.evaluate", *arguments], capture_output=True, text=True
-    )
 
 
 @pytest.fixture(scope="module")
@@ -131,18 +123,19 @@ def test_a_data_file_that_cannot_be_used_is_named_with_the_line(
     assert "Traceback" not in ran.stderr and not (tmp_path / "out" / "results.json").exists()
 
 
-def test_contexts_that_are_too_long_are_cut_and_counted(folder, tmp_path):
+def test_contexts_that_are_too_long_are_cut_and_counted(folder, tmp_path, run_command):
     rows = [small.SUITE["boolq_validation"](i) for i in range(3)]
     rows[1]["passage"] *= 60
     text = "".join(json.dumps(row) + "\n" for row in rows)
     (tmp_path / "boolq_validation.jsonl").write_text(text)
-    ran = _run(
+    ran = run_command(
+        "evaluate",
         f"--checkpoint={folder}/model0",
         "--tasks=boolq",
         f"--data_dir={tmp_path}",
         f"--output={tmp_path}/results.json",
     )
-    assert ran.returncode == 0, ran.stderr
+    assert ran.code == 0, ran.stderr
     said = "requests whose context was too long for the model, cut on the left: boolq 2"
     assert ran.stdout.splitlines()[-2] == said
     assert json.loads((tmp_path / "results.json").read_text())["truncated"] == {"boolq": 2}

@@ -1,7 +1,7 @@
 """Corpora in object stores: fetched shard by shard, verified, and read as if they lay here."""
 
 import glob
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from synthdiv.corpora import formats, sources
@@ -11,10 +11,12 @@ from synthdiv.corpora.sources import Source
 from synthdiv.errors import UserError
 from synthdiv.storage import Passage, RemoteFile, fetch, listing, parse
 from synthdiv.storage.addresses import Address
+from synthdiv.storage.copies import copy_of
 from synthdiv.storage.stores import store
 
 _KEPT = 10 << 30  # bytes of a corpus that is kept in the cache; a larger one passes through
-_WHOLE = ("manifest.json", "partial.json")  # one of which lies in a corpus of ours that was left
+_MANIFEST = "manifest.json"
+_WHOLE = (_MANIFEST, "partial.json")  # one of which lies in a corpus of ours that was left
 
 
 def find(given: str) -> Source:
@@ -24,11 +26,15 @@ def find(given: str) -> Source:
         UserError: nothing is there, it is not complete, or it is of no known format.
     """
     address = parse(given)
+    folder = None
     if glob.has_magic(given):
         matches = store(address).matches(address)
-        shards = [shard for match in matches for shard in _shards(match, some=True)]
+        shards = [shard for match in matches for shard in _shards(match, listing(match), True)]
     else:
-        shards = _shards(address)
+        objects = listing(address)
+        shards = _shards(address, objects)
+        if _MANIFEST in objects:
+            folder = copy_of(objects[_MANIFEST]).parent
     if not shards:
         raise UserError(f"no corpus {'matches' if glob.has_magic(given) else 'is at'} {address}")
     parts = address.path.split("/")
@@ -53,12 +59,13 @@ def find(given: str) -> Source:
         finally:
             passage.close()
 
-    return Source(given, name, rows, lambda where: _place(*where), tuple(shards))
+    return Source(given, name, rows, lambda where: _place(*where), tuple(shards), folder)
 
 
-def _shards(address: Address, some: bool = False) -> list[RemoteFile]:
+def _shards(
+    address: Address, objects: Mapping[str, RemoteFile], some: bool = False
+) -> list[RemoteFile]:
     """The files of a corpus; of one among several, none where it has none."""
-    objects = listing(address)
     if "" in objects:
         if formats.ending(Path(address.name)) is None and not some:
             raise UserError(f"{address} is of no known corpus format: {formats.ENDINGS}")

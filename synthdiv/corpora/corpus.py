@@ -96,8 +96,8 @@ class Corpus:
 
     @property
     def path(self) -> Path:
-        """Where a corpus that is on disk lies."""
-        return Path(self._source.origin)
+        """Where a corpus that is on disk lies; of one in a store, where its manifest does."""
+        return self._source.folder or Path(self._source.origin)
 
     @property
     def places(self) -> list[Path]:

@@ -49,6 +49,7 @@ class Source:
         rows: starts reading: (where, row), where `where` is what `place` puts into words.
         place: where a row stands, for people.
         shards: the files behind it, in the order in which they are read; none of a table.
+        folder: where the manifest of a corpus in a store lies here.
     """
 
     origin: str
@@ -56,6 +57,7 @@ class Source:
     rows: Callable[[], Iterator[tuple[Any, Row]]]
     place: Callable[[Any], str]
     shards: tuple[Path | RemoteFile, ...] = ()
+    folder: Path | None = None
 
 
 def find(data: Data) -> Source:

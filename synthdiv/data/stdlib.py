@@ -11,6 +11,7 @@ import functools
 import hashlib
 import inspect
 import json
+import os
 import random
 import re
 import sys
@@ -165,7 +166,7 @@ def _library() -> tuple[_Module, ...]:
     """The documentation of the library's modules, by name."""
     root = Path(sysconfig.get_path("stdlib"))
     modules = []
-    for path in sorted(root.rglob("*.py")):
+    for path in _sources(root):
         parts = path.relative_to(root).with_suffix("").parts
         generated = any(p.startswith(("config-", "_sysconfigdata")) for p in parts)
         if generated or _LEFT_OUT & set(parts):
@@ -178,6 +179,14 @@ def _library() -> tuple[_Module, ...]:
         members = tuple(m for m in (_member(node, name) for node in tree.body) if m)
         modules.append(_Module(name, _docstring(tree), members))
     return tuple(modules)
+
+
+def _sources(root: Path) -> list[Path]:
+    found = []
+    for folder, folders, names in os.walk(root):  # site-packages alone may hold 10,000
+        folders[:] = [name for name in folders if name not in _LEFT_OUT]
+        found += [Path(folder, name) for name in names if name.endswith(".py")]
+    return sorted(found)
 
 
 def _member(node: ast.AST, module: str) -> _Member | None:

@@ -46,7 +46,7 @@ def connect(engine: Engine) -> Any:
                 log_to_driver=False,
                 logging_level=logging.ERROR,
             )
-        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        except Exception as error:  # of no class of their own, some of them
             where = engine.address or os.environ.get("RAY_ADDRESS") or "this machine"
             raise UserError(f"no Ray cluster at {where}: {first_line(error)}") from None
         nodes = len(working_nodes(ray))
@@ -114,7 +114,7 @@ class RayCrew(Crew[P, R]):
         self._ray = connect(engine)
         self._processes, self._cores, self._looked = processes or None, 1, -_LOOK_S
         # In a list, which hands a task the reference and not the work itself.
-        self._given = (uuid4().hex, [self._ray.put(pickle.dumps(work))])
+        self._given = (uuid4().hex, [self._ray.put(self._ray.cloudpickle.dumps(work))])
         self._under_way: set[Any] = set()
 
     @property

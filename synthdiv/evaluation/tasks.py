@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import functools
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -161,14 +162,29 @@ def check_data(names: list[str], data_dir: Path | None, num_fewshot: int | None 
 def _definition(name: str) -> dict[str, Any]:
     if name == "world_facts":
         return dict(WORLD_FACTS)
-    import lm_eval
     from lm_eval.tasks._yaml_loader import load_yaml
 
-    path = Path(lm_eval.__file__).parent / "tasks" / _STOCK[name]
+    path = _stock_folder() / _STOCK[name]
     if not path.exists():
         path = _stock_index().task_index[name].yaml_path
     config = load_yaml(path, resolve_func=True)
     return {key: value for key, value in config.items() if key != "tag"}
+
+
+def _stock_folder() -> Path:
+    import lm_eval
+
+    return Path(lm_eval.__file__).parent / "tasks"
+
+
+@functools.cache
+def _definitions(folder: Path) -> str:
+    """The text of a folder's definitions, in which every task's name stands as it is.
+
+    To read lm-eval's own takes a tenth of the time that its index does.
+    """
+    paths = folder.rglob("*.yaml")
+    return "\n".join(path.read_text(encoding="utf-8", errors="replace") for path in paths)
 
 
 @functools.cache
@@ -235,14 +251,23 @@ def _local_task(
 def _stock_tasks(names: list[str], include_path: str | Path | None) -> dict[str, Any]:
     if include_path is not None and not Path(include_path).is_dir():
         raise UserError(f"`include_path={include_path}` is no directory of task definitions")
-    manager = _stock_index(None if include_path is None else str(include_path))
-    known = [*manager.all_tasks, PAPER, "world_facts"]
-    chosen: list[str] = []
-    for name in names:
-        matching = manager.match_tasks([name]) if "*" in name else [name]
-        if not matching or not (matching[0] in manager.task_index or Path(name).is_file()):
-            raise UserError(f"no task {name!r} in lm-eval{closest(name, known)}")
-        chosen += matching
+    from lm_eval.tasks import TaskManager
+
+    files = [_stock_folder() / _STOCK[name] for name in names if name in _STOCK]
+    if include_path is None and len(files) == len(names) and all(map(Path.exists, files)):
+        manager, chosen = TaskManager(include_defaults=False), [str(path) for path in files]
+    else:
+        folders = [*([Path(include_path)] if include_path else []), _stock_folder()]
+        for name in names:
+            named = any(name in _definitions(folder) for folder in folders)
+            if not (named or "*" in name or Path(name).is_file()):
+                raise _no_task(name, folders)
+        manager, chosen = _stock_index(str(include_path) if include_path else None), []
+        for name in names:
+            matching = manager.match_tasks([name]) if "*" in name else [name]
+            if not matching or not (matching[0] in manager.task_index or Path(name).is_file()):
+                raise _no_task(name, folders)
+            chosen += matching
     try:
         return manager.load(chosen)
     except UserError:
@@ -253,6 +278,13 @@ def _stock_tasks(names: list[str], include_path: str | Path | None) -> dict[str,
             f"cannot load tasks {', '.join(names)}: {lines[0]}. Without a network, give `data_dir` "
             "or fill the hub's cache first"
         ) from error
+
+
+def _no_task(name: str, folders: list[Path]) -> UserError:
+    told = re.compile(r"^(?:task|group|tag): *['\"]?([\w.-]+)", re.MULTILINE)
+    known = [found for folder in folders for found in told.findall(_definitions(folder))]
+    alike = closest(name, [*known, PAPER, "world_facts"])
+    return UserError(f"no task {name!r} in lm-eval{alike}")
 
 
 @contextlib.contextmanager

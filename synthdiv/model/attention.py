@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from synthdiv.errors import UserError
+from synthdiv.model.config import ModelConfig
 from synthdiv.model.partition import spec
 
 
@@ -68,6 +69,18 @@ def choose_backend(
     if reason is None:
         return fast, f"attention: {fast} (the fastest for {platform})"
     return "xla", f"attention: xla, which is slow on {platform}; not {fast}, because {reason}"
+
+
+def backend_of(model: ModelConfig, length: int, platform: str = "") -> tuple[str, str]:
+    """Returns the backend that training a model takes, and why; see `choose_backend`."""
+    return choose_backend(
+        model.attention,
+        dtype=model.dtype,
+        head_dim=model.head_size,
+        dropout=model.attention_dropout,
+        length=length,
+        platform=platform,
+    )
 
 
 def attend(

@@ -6,6 +6,7 @@ the rest of the training state, which only `synthdiv.training` reads.
 """
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,7 @@ def letters(config: ModelConfig) -> dict[str, Any]:
     )
 
 
+@functools.lru_cache(maxsize=64)
 def _abstract(config: ModelConfig) -> Llama:
     return nnx.eval_shape(lambda: Llama(config, nnx.Rngs(0)))
 

@@ -69,7 +69,8 @@ def write_export_card(corpus: Corpus, target: Path, score: str | Path | None = N
     manifest = read_manifest(corpus.path) or {}
     if "shards" not in manifest:
         manifest = {}  # of whoever else made the corpus
-    shards = [corpus.path / shard for shard in manifest.get("shards", ())]
+    files = (corpus.path / shard for shard in manifest.get("shards", ()))
+    shards = [file for file in files if file.exists()]  # of a large one in a store, none is here
     if target.is_dir():
         shown = "*.parquet" if any(target.glob("*.parquet")) else None
         return write_card(target, manifest, shards, score, corpus.name, shown)

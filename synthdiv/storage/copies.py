@@ -17,9 +17,10 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+from synthdiv import hub
 from synthdiv.errors import UserError
 from synthdiv.machine import alive, this_machine
-from synthdiv.progress import say
+from synthdiv.progress import Progress, say
 from synthdiv.storage import ledger
 from synthdiv.storage.addresses import SCHEMES, Address, is_remote, parse
 from synthdiv.storage.stores import Digest, store, version
@@ -65,7 +66,17 @@ def cache() -> Path:
 
 
 def cached(kind: str, address: Address) -> Path:
-    """Where the copy of an address has its place."""
+    """Where the copy of an address has its place.
+
+    Raises:
+        UserError: nothing can be kept there.
+    """
+    try:
+        cache().mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"no cache {str(cache())!r}: {error.strerror}; SYNTHDIV_CACHE names another directory"
+        ) from None
     return cache() / kind / address.scheme / address.path
 
 
@@ -121,6 +132,8 @@ def fetch(given: str | Path) -> Path:
     if not is_remote(given):
         return Path(given)
     address = parse(str(given))
+    if address.scheme == "hf":
+        return hub.fetch_place(address.path)
     objects = listing(address)
     if not objects:
         raise UserError(f"nothing is at {address}")
@@ -128,8 +141,12 @@ def fetch(given: str | Path) -> Path:
     if "" in objects:
         return copy_of(objects[""])
     objects = _newest(objects)
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        list(pool.map(copy_of, objects.values()))
+    with (
+        Progress(len(objects), f"fetching {address}", "objects") as progress,
+        ThreadPoolExecutor(AT_ONCE) as pool,
+    ):
+        for _ in pool.map(copy_of, objects.values()):
+            progress.update()
     for path in target.rglob("*"):
         name = path.relative_to(target).as_posix()
         if path.is_file() and name not in objects and not hidden(name):

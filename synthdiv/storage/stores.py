@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import hashlib
 import importlib
+import json
 import os
 import random
 import re
@@ -28,6 +29,7 @@ _PART = 64 << 20  # bytes of a part of a large upload; S3 takes 10,000 parts
 _WINDOW = 8 << 20  # bytes asked for at once
 _WINDOWS = 4  # requests in flight for one object
 _SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "HF_TOKEN")
+_FINAL = ("NoCredentialsError", "PartialCredentialsError", "ParamValidationError")
 _USERINFO = re.compile(r"(\w+://)[^\s/]*@")
 _SIGNATURE = re.compile(r"\?\S*(?:Signature|Credential|sig=|oken)\S*")
 
@@ -47,13 +49,13 @@ class Digest:
     Attributes:
         bytes: how many.
         sha256: in hex.
-        md5: in hex; of an upload in parts, as S3 counts it: of the parts' digests, and their
-            number. None where nobody told.
+        md5: in hex; and of an upload in parts, as S3 counts it: of the parts' digests, and their
+            number. Empty where nobody told.
     """
 
     bytes: int
     sha256: str
-    md5: str | None = None
+    md5: tuple[str, ...] = ()
 
 
 def words(error: BaseException) -> str:
@@ -158,7 +160,7 @@ class Store:
         found = self.info(address)
         if found is None or found["size"] != digest.bytes:
             return False
-        if _told_md5(found) == digest.md5:
+        if _told_md5(found) in digest.md5:
             return True
         # Encrypted objects, and stores that tell no digest: read back.
         reading = hashlib.sha256()
@@ -212,7 +214,7 @@ class Store:
         if known:
             return any((digest.bytes, digest.sha256) == (one.bytes, one.sha256) for one in known)
         told = _told_md5(before)
-        if told == digest.md5 or read.count(digest.sha256) > 1:  # an ETag need not be an MD5
+        if told in digest.md5 or read.count(digest.sha256) > 1:  # an ETag need not be an MD5
             return True
         if told is not None and "-" not in told:
             return False
@@ -253,7 +255,7 @@ class Store:
             except PermissionError as error:
                 raise UserError(f"{address}: no access: {words(error)}") from None
             except Exception as error:
-                if type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError"):
+                if _is_final(error):
                     raise UserError(f"{address}: {words(error)}") from None
                 if isinstance(error, OSError) and error.filename and error.errno:
                     raise  # of the disk here
@@ -264,6 +266,15 @@ class Store:
             time.sleep(wait * random.uniform(0.75, 1.25))
             wait = min(2 * wait, _LONGEST_WAIT_S)
         raise AssertionError("unreachable")
+
+
+def _is_final(error: Exception) -> bool:
+    """Whether asking again would change nothing: a name that cannot be one, no credentials."""
+    if type(error).__name__ in _FINAL or str(getattr(error, "code", "")) in ("401", "403"):
+        return True
+    if isinstance(error, ValueError):
+        return not isinstance(error, json.JSONDecodeError | UnicodeDecodeError)
+    return str(error).startswith("Forbidden")  # as gcsfs puts it
 
 
 def digest_copy(source: Path, target: Path) -> Digest:
@@ -294,11 +305,11 @@ def _written(parts: Iterator[bytes], file: Any) -> Digest:
         if size % _PART == 0:  # windows divide it
             pieces.append(piece.digest())
             piece = hashlib.md5(usedforsecurity=False)
-    told = md5.hexdigest()
+    told: tuple[str, ...] = (md5.hexdigest(),)
     if size >= 2 * _PART:  # from there on s3fs uploads in parts
         pieces += [piece.digest()] if size % _PART else []
         joined = hashlib.md5(b"".join(pieces), usedforsecurity=False)
-        told = f"{joined.hexdigest()}-{len(pieces)}"
+        told = (*told, f"{joined.hexdigest()}-{len(pieces)}")
     return Digest(size, whole.hexdigest(), told)
 
 

@@ -23,7 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from synthdiv.errors import Paused, UserError, first_line
-from synthdiv.progress import say
+from synthdiv.progress import Progress, say
 from synthdiv.storage import ledger
 from synthdiv.storage.addresses import Address, is_remote, parse
 from synthdiv.storage.copies import AT_ONCE, cache, cached, hidden
@@ -163,12 +163,18 @@ class WorkingCopy:
                 self._list(Ledger(objects | put, {name: self.listed.known(name) for name in put}))
             new = [name for name in changed if name not in objects]
             commits = [name for name in new if Path(name).name in _COMMITS]
-            with ThreadPoolExecutor(AT_ONCE) as pool:
+            with ThreadPoolExecutor(AT_ONCE) as pool, contextlib.ExitStack() as stack:
                 jobs = [pool.submit(self._put, name, *one) for name, one in again.items()]
                 data = [name for name in new if name not in commits]
                 jobs += [pool.submit(self._put_new, name, Path(spool)) for name in data]
+                bar = None
+                if all_of_it:  # somebody waits for it
+                    label = f"putting into {self._address}"
+                    bar = stack.enter_context(Progress(len(jobs), label, "objects"))
                 for job in jobs:
                     put |= job.result()
+                    if bar is not None:
+                        bar.update()
             for name in sorted(commits, key=lambda name: found[name][1]):
                 put |= self._put_new(name, Path(spool))
         self._list(Ledger(objects | put))
@@ -243,8 +249,15 @@ class WorkingCopy:
                     "another address, or remove all of this one"
                 ) from None
 
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            self.listed = Ledger(dict(pool.map(got, self.listed.objects)))
+        with (
+            Progress(len(self.listed.objects), f"fetching {self._address}", "objects") as progress,
+            ThreadPoolExecutor(AT_ONCE) as pool,
+        ):
+            found = {}
+            for name, digest in pool.map(got, self.listed.objects):
+                found[name] = digest
+                progress.update()
+        self.listed = Ledger(found)
         self._seen = self._files()
 
     def _set_aside(self) -> None:
@@ -319,8 +332,11 @@ class _Mirror(threading.Thread):
         try:
             self._lock.renew()
             self._copy.look(all_of_it=True)
-        except Away as away:
-            raise Away(f"{away}; all is kept in {self._copy.path}: run the same again") from None
+        except Held:
+            raise
+        except (Away, UserError) as error:
+            kept = f"{error}; all is kept in {self._copy.path}: run the same again"
+            raise type(error)(kept) from None
 
 
 def _settled(found: Mapping[str, Signature], began: int | None) -> list[str]:

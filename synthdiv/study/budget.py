@@ -49,10 +49,11 @@ def budget(
     Raises:
         UserError: a device that is not known, or a share that is none.
     """
-    from synthdiv.training.hardware import check_mfu, device_named
+    from synthdiv.training.hardware import TABLE, check_mfu, device_named
 
     check_mfu(mfu)
-    peak = device_named(device).bf16_flops
+    accelerator = device_named(device)
+    peak, price = accelerator.bf16_flops, accelerator.usd_per_hour
     tokens = {cell.name: _tokens(cell, written) for cell in study.cells}
     kinds = itertools.product(study.models, study.mixtures)
     lines = [(model, mixture, _line(study, model, mixture)) for model, mixture in kinds]
@@ -63,14 +64,18 @@ def budget(
     )
     more = {name: flops / an_hour for name, flops in beside.items() if not isinstance(flops, str)}
     unknown = [name for name in beside if name not in more]
+    in_all = hours + sum(more.values())
     disk = _disk(study, tokens, lines, runs)
     summary = {
         "accelerators": f"{device} at {100 * mfu:g}% of {peak:.3g} FLOP/s",
         "pre-training": f"{rounded(hours)} chip-hours with attention, {rounded(by_6nd)} by 6ND",
         **{name: f"about {rounded(some)} chip-hours" for name, some in more.items()},
         **{name: f"not counted: {beside[name]}" for name in unknown},
-        "hours": f"{rounded((hours + sum(more.values())) / jobs)} on {jobs:,} at a time"
+        "hours": f"{rounded(in_all / jobs)} on {jobs:,} at a time"
         + (f", without {' and '.join(unknown)}" if unknown else ""),
+        "accelerators cost": f"{rounded(in_all * price)} USD at {price:,.2f} an hour ({TABLE})"
+        if price is not None
+        else f"unknown: no price of {accelerator.name} in {TABLE}",
         "disk": " + ".join(f"{rounded(size / 1e9)} GB of {name}" for name, size in disk.items())
         + f" = {rounded(sum(disk.values()) / 1e9)} GB",
     }
@@ -78,7 +83,8 @@ def budget(
         each = ", ".join(f"{name} {amount:,.0f}" for name, amount in real.items())
         summary["real text"] = f"{each} tokens a pass"
     figures = {"chip_hours": hours, "chip_hours_6nd": by_6nd, "chip_hours_beside": more}
-    whole = plans.Plan(summary, figures | {"disk_bytes": sum(disk.values())})
+    figures |= {"usd": price and in_all * price, "disk_bytes": sum(disk.values())}
+    whole = plans.Plan(summary, figures)
     return {
         "corpora": _corpora(study, tokens),
         "training": _training(study, lines, runs, an_hour),

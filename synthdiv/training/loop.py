@@ -20,6 +20,7 @@ import synthdiv
 from synthdiv.data import Batches
 from synthdiv.errors import Paused, UserError
 from synthdiv.files import write_json
+from synthdiv.model.attention import backend_of
 from synthdiv.model.config import ModelConfig
 from synthdiv.progress import Progress, say
 from synthdiv.storage import told
@@ -31,7 +32,6 @@ from synthdiv.training.step import (
     StepConfig,
     TrainState,
     abstract_state,
-    backend_of,
     compiled_step,
     init_state,
     place,

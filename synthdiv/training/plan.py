@@ -3,10 +3,11 @@
 For the devices at hand, or for others by the table of `synthdiv.training.hardware`. Parameters,
 FLOPs and the state are exact, from shapes; what else a step keeps, and what devices send each
 other, is estimated in seconds. The compiler can be asked for the memory instead: it compiles the
-step, without creating any array, for one and for two sequences a device, and the difference is what
-a sequence costs.
+step, without creating any array, for a few sequences a device and for one more, and the difference
+is what a sequence costs.
 """
 
+import contextlib
 import dataclasses
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -17,9 +18,11 @@ import jax
 from jax.sharding import AbstractMesh, Mesh
 
 from synthdiv.errors import UserError
+from synthdiv.model.attention import backend_of
 from synthdiv.plans import Plan
 from synthdiv.progress import say
 from synthdiv.training import traffic
+from synthdiv.training.absent import absent_devices, standing_in
 from synthdiv.training.fitting import USABLE, devices_needed, fitting
 from synthdiv.training.flops import memory_bytes
 from synthdiv.training.hardware import MFU, TABLE, Device, check_mfu, device_named, of_kind
@@ -29,7 +32,6 @@ from synthdiv.training.step import (
     StepConfig,
     abstract_batch,
     abstract_state,
-    backend_of,
     compiled_step,
 )
 
@@ -43,8 +45,8 @@ class Target:
         devices: how many; 0: those at hand, or one of those named.
         mfu: the share of their peak that training is taken to reach.
         table: a file of devices beside ours.
-        compile: whether the compiler is asked for the memory; minutes for a large model, and for
-            the devices at hand alone.
+        compile: whether the compiler is asked for the memory, in minutes; see
+            `synthdiv.training.absent` for devices that are not here.
     """
 
     device: str = ""
@@ -55,11 +57,6 @@ class Target:
 
     def __post_init__(self) -> None:
         check_mfu(self.mfu)
-        if self.compile and (self.device or self.devices):
-            raise UserError(
-                "`compile` asks the compiler of the devices at hand: leave `device` and `devices` "
-                "out, or see benchmarks/programs.py, which compiles for some that are not here"
-            )
 
     @property
     def count(self) -> int:
@@ -127,8 +124,13 @@ def plan(
         config, mesh = found
         made = abstract_mesh(mesh, count)
     figures = _cost(config, made, mesh.slices, batch_size, length, steps, device, target.mfu)
-    memory = _compiled if target.compile else _estimated
-    figures |= memory(config, mesh, made, batch_size, length, device)
+    if target.compile:
+        absent = absent_devices(device, count) if target.device or target.devices else None
+        whole = make_mesh(mesh, absent)
+        with standing_in(absent) if absent else contextlib.nullcontext():
+            figures |= _compiled(config, whole, batch_size, length, device)
+    else:
+        figures |= _estimated(config, made, batch_size, length, device)
     capacity = device.memory or None
     figures["memory_per_device"] = capacity
     figures["fits"] = None if capacity is None else figures["bytes_per_device"] <= USABLE * capacity
@@ -208,12 +210,7 @@ def _cost(
 
 
 def _estimated(
-    config: StepConfig,
-    _: MeshConfig,
-    mesh: AbstractMesh,
-    batch_size: int,
-    length: int,
-    device: Device,
+    config: StepConfig, mesh: AbstractMesh, batch_size: int, length: int, device: Device
 ) -> dict[str, Any]:
     """The memory of each device, from shapes."""
     memory = estimate(config, mesh, batch_size, length, device.platform)
@@ -230,29 +227,25 @@ def _estimated(
 
 
 def _compiled(
-    config: StepConfig,
-    layout: MeshConfig,
-    mesh: AbstractMesh,
-    batch_size: int,
-    length: int,
-    device: Device,
+    config: StepConfig, mesh: Mesh, batch_size: int, length: int, device: Device
 ) -> dict[str, Any]:
     """The memory of each device, as the compiler states it."""
     rows = mesh.shape["data"] * mesh.shape["fsdp"]
-    say("compiling the step for one and for two sequences a device")
-    whole = make_mesh(layout)
-    programs = [_lowered(config, whole, n * rows, length) for n in (1, 2)]
-    with ThreadPoolExecutor() as pool:  # the compiler does not hold Python's lock
-        one, two = pool.map(_temporary_bytes, programs)
-    state, a_sequence = state_bytes(config, mesh), max(two - one, 1)
     sequences = batch_size // (rows * config.accumulate)
+    # Below the chunk that logits are computed in, they grow with the batch; above, they do not.
+    few = min(sequences, -(-config.model.loss_chunk // length))
+    say(f"compiling the step for {few} and for {few + 1} sequences a device")
+    programs = [_lowered(config, mesh, n * rows, length) for n in (few, few + 1)]
+    with ThreadPoolExecutor() as pool:  # the compiler does not hold Python's lock
+        one, two = pool.map(_temporary_bytes, programs, [device.platform] * 2)
+    state, a_sequence = state_bytes(config, mesh), max(two - one, 1)
     largest = None
     if device.memory:
-        room = USABLE * device.memory - state - (one - a_sequence)
+        room = USABLE * device.memory - state - (one - few * a_sequence)
         largest = max(0, int(room // a_sequence)) * rows
     return {
         "state_bytes_per_device": state,
-        "bytes_per_device": state + one + a_sequence * (sequences - 1),
+        "bytes_per_device": state + one + a_sequence * (sequences - few),
         "largest_micro_batch": largest,
     }
 
@@ -265,11 +258,12 @@ def _lowered(config: StepConfig, mesh: Mesh, batch_size: int, length: int) -> ja
     )
 
 
-def _temporary_bytes(lowered: jax.stages.Lowered) -> int:
+def _temporary_bytes(lowered: jax.stages.Lowered, platform: str) -> int:
     """Returns the bytes per device that a step takes beyond its state."""
     # How the CPU's instructions are chosen moves no memory and takes half the time.
-    on_cpu = jax.devices()[0].platform == "cpu"
-    options: dict[str, str | bool] = {"xla_backend_optimization_level": "0"} if on_cpu else {}
+    options: dict[str, str | bool] = {}
+    if platform == "cpu":
+        options["xla_backend_optimization_level"] = "0"
     analysis = lowered.compile(options).memory_analysis()
     assert analysis is not None, "the compiler tells no memory"
     return analysis.temp_size_in_bytes
@@ -292,7 +286,7 @@ def _what_would(
         return f"{_changes(scope, config, mesh, *found)} ({_gigabytes(needed)})"
     more = devices_needed(config, device, count, batch_size, length)
     if more:
-        return f"no setting on {count:,} of them; `devices={more}` would"
+        return f"no setting on {count:,} of them; --devices={more} would"
     return "no setting, on however many of them: a smaller model, or shorter sequences"
 
 
@@ -330,7 +324,8 @@ def _in_words(figures: dict[str, Any], device: Device, target: Target) -> dict[s
         "FLOPs": f"{figures['flops']:.3g} ({figures['flops_per_token']:.3g} a token); "
         f"{figures['flops_6nd']:.3g} by 6ND",
         "devices": f"{figures['devices']:,} x {figures['device']}, mesh {mesh}",
-        "memory a device": f"{_gigabytes(figures['bytes_per_device'])} of {_gigabytes(capacity)}, "
+        "memory a device": f"{_gigabytes(figures['bytes_per_device'])} of {_gigabytes(capacity)}"
+        f"{f' ({USABLE:.0%} usable)' if capacity else ''}, "
         f"the state {_gigabytes(figures['state_bytes_per_device'])} of it",
     }
     facts["attention"] = figures["attention"]
@@ -348,7 +343,7 @@ def _in_words(figures: dict[str, Any], device: Device, target: Target) -> dict[s
     if memory:
         facts["how"] = (
             "from shapes, exact; estimated are the memory beside the state, to about a tenth, and "
-            "the network; `compile` asks the compiler for the memory, which may take minutes"
+            "the network; --compile asks the compiler for the memory, in minutes"
         )
     return facts
 
@@ -357,7 +352,7 @@ def _time_in_words(figures: dict[str, Any], device: Device, target: Target) -> d
     step = figures["batch_size"] * figures["length"] / figures["tokens_per_second"]
     facts = {
         "speed": f"{figures['tokens_per_second']:,.0f} tokens/s, a step {step:,.3g} s, at "
-        f"{100 * figures['mfu']:g}% MFU (`mfu`)",
+        f"{100 * figures['mfu']:g}% MFU (--mfu)",
         "time": f"{figures['hours']:,.1f} hours, {figures['device_hours']:,.1f} device-hours "
         f"({figures['device_hours_6nd']:,.1f} by 6ND)",
     }

@@ -15,6 +15,7 @@ from synthdiv.data.chat import TEMPLATE_FILE
 from synthdiv.errors import UserError
 from synthdiv.files import atomic_path, output_dir, read_json, write_json, write_text
 from synthdiv.model import weights
+from synthdiv.model.attention import backend_of
 from synthdiv.model.config import ModelConfig
 from synthdiv.plans import Plan
 from synthdiv.progress import say
@@ -25,7 +26,7 @@ from synthdiv.training.host import prepare
 from synthdiv.training.loop import Run, train
 from synthdiv.training.mesh import MeshConfig, make_mesh
 from synthdiv.training.plan import Target, plan, too_large
-from synthdiv.training.step import StepConfig, backend_of
+from synthdiv.training.step import StepConfig
 from synthdiv.training.storage import told_in_one_line
 from synthdiv.training.validation import held_out
 from synthdiv.training.work import check, claimed, fine_tuning, pretraining

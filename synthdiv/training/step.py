@@ -12,7 +12,6 @@ import optax
 from flax import nnx
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
-from synthdiv.model.attention import choose_backend
 from synthdiv.model.config import ModelConfig
 from synthdiv.model.llama import Llama
 from synthdiv.model.loss import cross_entropy
@@ -98,29 +97,11 @@ class StepConfig:
         )
 
 
-def backend_of(model: ModelConfig, length: int, platform: str = "") -> tuple[str, str]:
-    """Returns the attention backend that training will use, and a sentence that says why.
-
-    `platform` is JAX's name of the kind of devices; "" means those of this process.
-
-    Raises:
-        UserError: one was asked for that cannot run.
-    """
-    return choose_backend(
-        model.attention,
-        dtype=model.dtype,
-        head_dim=model.head_size,
-        dropout=model.attention_dropout,
-        length=length,
-        platform=platform,
-    )
-
-
 def state_shardings(config: StepConfig, mesh: Mesh | AbstractMesh) -> TrainState:
     """Returns the sharding of every array of the state."""
     replicated = NamedSharding(mesh, PartitionSpec())
     by_letters = shardings(mesh, letters(config.model))
-    shapes = jax.eval_shape(functools.partial(_init, config), _seed(0), 1)
+    shapes = _shapes(config.model, config.optimizer)
     of_param = dict(jax.tree_util.tree_flatten_with_path(by_letters)[0])
 
     def like_its_parameter(path: tuple[Any, ...], _: Any) -> NamedSharding:
@@ -133,6 +114,12 @@ def state_shardings(config: StepConfig, mesh: Mesh | AbstractMesh) -> TrainState
         params=by_letters,
         optimizer=jax.tree_util.tree_map_with_path(like_its_parameter, shapes.optimizer),
     )
+
+
+@functools.lru_cache(maxsize=64)
+def _shapes(model: ModelConfig, optimizer: OptimizerConfig) -> TrainState:
+    """The state's shapes and dtypes."""
+    return jax.eval_shape(functools.partial(_init, StepConfig(model, optimizer)), _seed(0), 1)
 
 
 def _seed(seed: int) -> np.ndarray:
@@ -349,7 +336,7 @@ def abstract_batch(mesh: Mesh, batch_size: int, length: int) -> dict[str, jax.Sh
 
 def abstract_state(config: StepConfig, mesh: Mesh | AbstractMesh) -> TrainState:
     """Returns the state's shapes, dtypes and shardings, without computing anything."""
-    shapes = jax.eval_shape(functools.partial(_init, config), _seed(0), 1)
+    shapes = _shapes(config.model, config.optimizer)
     return jax.tree.map(
         lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s),
         shapes,

@@ -110,6 +110,38 @@ def test_data_sets_of_the_hub(hub: tuple[Path, dict[str, str]]) -> None:
     assert "Retry" not in away.stderr and "Error" not in away.stderr
 
 
+@pytest.mark.slow
+def test_what_is_no_corpus_is_fetched_by_its_address(hub: tuple[Path, dict[str, str]]) -> None:
+    _, environment = hub
+    code = """
+import sys
+from synthdiv.errors import UserError
+from synthdiv.storage import fetch
+for address in sys.argv[1:]:
+    try:
+        found = fetch(address)
+        print(sorted(p.name for p in found.iterdir()) if found.is_dir() else found.name)
+    except UserError as error:
+        print(error)
+"""
+    places = ("org/words", "datasets/org/tales/data", "datasets/org/tales/README.md")
+    asked = [f"hf://{place}" for place in (*places, "datasets/org/tales/no", "org/none")]
+    read = subprocess.run(
+        [sys.executable, "-c", code, *asked],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert read.returncode == 0, read.stderr
+    words, data, card, no, none = read.stdout.splitlines()
+    assert "tokenizer.json" in words and card == "README.md"
+    assert data == "['test-00000.jsonl', 'train-00000.jsonl']"
+    assert (
+        no == "nothing is at hf://datasets/org/tales/no" and "hf://org/none cannot be had" in none
+    )
+
+
 def test_a_tokenizer_by_its_name(hub: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
     """It is fetched once: a second run, with the hub gone, finds it in the cache."""
     root, environment = hub

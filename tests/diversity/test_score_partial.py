@@ -1,11 +1,9 @@
 """Runs that a cap stops: a result of the rounds so far, marked as partial, and how they go on."""
 
 import json
-import os
 import re
 import shlex
-import subprocess
-import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,9 +26,9 @@ from synthdiv.errors import Paused
 from synthdiv.files import Corpus
 from synthdiv.llm import LLMConfig, Session
 from synthdiv.llm.money import FREE, Price
+from tests.conftest import Ended
 from tests.diversity.judges import SMALL, JudgeBackend, cluster_reply, label_judge, verdicts_reply
 
-ROOT = Path(__file__).resolve().parents[2]
 WORDS = (
     "river", "stone", "cloud", "engine", "violin", "harbour", "lantern", "meadow", "oven",
 )  # fmt: skip
@@ -68,24 +66,14 @@ def session(store: Path | None, max_calls: int | None = None, **settings) -> Ses
     return Session(LLMConfig(max_calls=max_calls, **settings), judge(), FREE, store)
 
 
-def command(*arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", *arguments],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-
-
-def go_on(done: subprocess.CompletedProcess) -> subprocess.CompletedProcess:
+def go_on(run_command: Callable[..., Ended], stopped: Ended) -> Ended:
     """Runs the command that a stopped run told."""
-    assert done.returncode == 75, done.stderr
-    assert done.stdout == ""
-    (line,) = done.stderr.splitlines()
-    python, dash_m, *words = shlex.split(line.partition(" higher limit to go on: ")[2])
-    assert (python, dash_m) == ("python", "-m")
-    return command(*words)
+    assert stopped.code == 75, stopped.stderr
+    assert stopped.stdout == ""
+    (line,) = stopped.stderr.splitlines()
+    program, *words = shlex.split(line.partition(" higher limit to go on: ")[2])
+    assert program == "synthdiv"
+    return run_command(*words)
 
 
 def comparable(result: ScoreResult | ComparisonResult | dict) -> dict:
@@ -98,13 +86,13 @@ def read(path: Path) -> dict:
     return json.loads(path.read_text())
 
 
-def test_a_cap_leaves_a_partial_score_and_the_command_that_goes_on(tmp_path):
+def test_a_cap_leaves_a_partial_score_and_the_command_that_goes_on(tmp_path, run_command):
     corpus = make(tmp_path / "corpus.jsonl")
-    whole = command("synthdiv.score", f"--input={corpus}", f"--output={tmp_path / 'whole'}", *LIGHT)
-    assert whole.returncode == 0, whole.stderr
+    whole = run_command("score", f"--input={corpus}", f"--output={tmp_path / 'whole'}", *LIGHT)
+    assert whole.code == 0, whole.stderr
     output = tmp_path / "a directory" / "out"
-    stopped = command(
-        "synthdiv.score", f"--input={corpus}", f"--output={output}", *LIGHT, "--fresh",
+    stopped = run_command(
+        "score", f"--input={corpus}", f"--output={output}", *LIGHT, "--fresh",
         "--max_calls", "90",
     )  # fmt: skip
     score = read(output / "score.json")
@@ -117,7 +105,7 @@ def test_a_cap_leaves_a_partial_score_and_the_command_that_goes_on(tmp_path):
         rf"^paused: {answered} of 60 rounds are answered, their PARTIAL score in {output} is"
         rf" {score['score']['mean']:.3f} \[{low:.3f}, {high:.3f}\]; the next call could exceed"
         rf" --max_calls=90 \(90 calls are behind {output}/answers\.sqlite, 0 calls left\); run the"
-        r" same command again with a higher limit to go on: python -m synthdiv\.score "
+        r" same command again with a higher limit to go on: synthdiv score "
     )
     assert re.match(words, stopped.stderr), stopped.stderr
     assert f"--max_calls={partial['go_on_with']['max_calls']}\n" in stopped.stderr
@@ -129,8 +117,8 @@ def test_a_cap_leaves_a_partial_score_and_the_command_that_goes_on(tmp_path):
     assert "It stopped because the next call could exceed `max_calls=90`" in top
     assert page.count("LLM cluster score (partial)") == 1
 
-    done = go_on(stopped)
-    assert done.returncode == 0, done.stderr
+    done = go_on(run_command, stopped)
+    assert done.code == 0, done.stderr
     assert f"page: {output}/report.html\n" in done.stdout
     assert done.stdout.replace(str(output), str(tmp_path / "whole")) == whole.stdout
     for name in ("rounds.parquet", "documents.parquet"):
@@ -147,13 +135,13 @@ def test_a_cap_leaves_a_partial_score_and_the_command_that_goes_on(tmp_path):
     )
 
 
-def test_a_comparison_says_how_far_it_got(tmp_path):
+def test_a_comparison_says_how_far_it_got(tmp_path, run_command):
     inputs = ",".join(str(make(tmp_path / f"{name}.jsonl", n)) for name, n in (("a", 3), ("b", 9)))
-    arguments = ("synthdiv.score", f"--input={inputs}", "--compare", *LIGHT[:-1], NO_BASELINES)
-    whole = command(*arguments, f"--output={tmp_path / 'whole'}")
-    assert whole.returncode == 0, whole.stderr
+    arguments = ("score", f"--input={inputs}", "--compare", *LIGHT[:-1], NO_BASELINES)
+    whole = run_command(*arguments, f"--output={tmp_path / 'whole'}")
+    assert whole.code == 0, whole.stderr
     output = tmp_path / "out"
-    stopped = command(*arguments, f"--output={output}", "--max_calls=220")
+    stopped = run_command(*arguments, f"--output={output}", "--max_calls=220")
     content = read(output / "comparison.json")
     assert list(content["partial"]["corpora"]) == ["b"] and content["partial"]["missing"] == []
     assert len(content["differences"]) == 1
@@ -162,8 +150,8 @@ def test_a_comparison_says_how_far_it_got(tmp_path):
     assert re.search(r"Of b, \d+ of 60 rounds are answered", top)
     assert "partial" not in read(output / "a" / "score.json")
     assert "partial" in read(output / "b" / "score.json")
-    done = go_on(stopped)
-    assert done.returncode == 0, done.stderr
+    done = go_on(run_command, stopped)
+    assert done.code == 0, done.stderr
     assert done.stdout.replace(str(output), str(tmp_path / "whole")) == whole.stdout
     assert comparable(read(output / "comparison.json")) == comparable(
         read(tmp_path / "whole" / "comparison.json")

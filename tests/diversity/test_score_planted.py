@@ -85,11 +85,6 @@ def test_more_styles_score_higher(tmp_path):
     _rises("styles", [1, 2, 5], planted.curves(classes, [1, 2, 5], tmp_path, 5, 60, 80))
 
 
-def test_more_personas_score_higher(tmp_path):
-    classes = planted.personas(tmp_path, 8, texts=80)
-    _rises("personas", [1, 4, 8], planted.curves(classes, [1, 4, 8], tmp_path, 4, 60, 80))
-
-
 def test_more_vocabularies_score_higher(tmp_path):
     classes = planted.vocabularies(8, 80)
     counts = [1, 2, 4, 8]

@@ -15,21 +15,31 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import QUICKLY_COMPILED, Ended
 from tests.test_documented_commands import commands
+from tests.test_documented_runs import LIGHT as DOCUMENTED
 
-pytest.importorskip("jax")
+jax = pytest.importorskip("jax")
 pytest.importorskip("lm_eval")
 
-from tests.evaluation.small import write_suite  # noqa: E402  it needs JAX
+# These need JAX.
+from tests.evaluation.conftest import quick_to_compile  # noqa: E402, F401
+from tests.evaluation.small import write_suite  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
+LIGHT = {  # behind the flags of README's commands
+    "score": DOCUMENTED["score"],
+    "pretrain": ("--bind=Model.hidden=40", "--bind=Model.mlp=64"),
+    "evaluate": ("--bind=TextLoss.max_documents=3",),
+}
 SMOKE = ["--config=configs/study/smoke.gin"]
 
 
 def environment(home: Path) -> dict[str, str]:
     """No key, no network for hubs, a home of its own."""
     kept = {k: v for k, v in os.environ.items() if not k.endswith("_API_KEY")}
-    return kept | {"HOME": str(home), "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
+    own = {"HOME": str(home), "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
+    return kept | own | QUICKLY_COMPILED
 
 
 def study(workdir: Path, home: Path, *more: str) -> subprocess.Popen:
@@ -55,7 +65,7 @@ def finished(tmp_path_factory, home) -> Path:
     """A finished smoke study."""
     workdir = tmp_path_factory.mktemp("study") / "smoke"
     run = study(workdir, home)
-    out, err = run.communicate(timeout=600)
+    out, err = run.communicate(timeout=3600)
     assert run.returncode == 0, err
     assert "T16_personas" in out and "report: " in err
     return workdir
@@ -120,7 +130,7 @@ def test_the_page_opens_without_an_error_and_its_links_lead_somewhere(finished):
 def test_a_finished_study_is_not_done_again(finished, home):
     before = {p: p.stat().st_mtime_ns for p in finished.rglob("*") if p.is_file()}
     run = study(finished, home, "--jobs=2")
-    _, err = run.communicate(timeout=120)
+    _, err = run.communicate(timeout=3600)
     assert run.returncode == 0 and "[" not in err, err
     assert err.startswith("nothing to do: all 26 stages are done")
     changed = {p for p, t in before.items() if p.stat().st_mtime_ns != t}
@@ -226,6 +236,20 @@ def clone(finished, tmp_path_factory, home):
     server.stdout.close()
 
 
+@pytest.fixture
+def at_home(clone, home, monkeypatch):
+    """Puts this process where README's commands are given."""
+    folder, _ = clone
+    monkeypatch.chdir(folder)
+    for name in set(os.environ) - set(environment(home)):
+        monkeypatch.delenv(name)
+    for name, value in environment(home).items():
+        monkeypatch.setenv(name, value)
+    cache = jax.config.values["jax_compilation_cache_dir"]
+    yield
+    jax.config.update("jax_compilation_cache_dir", cache)  # training has set it
+
+
 @pytest.mark.parametrize(
     "line",
     [  # the plan of 350M takes 20 s to compile; tests/training plan smaller ones
@@ -233,31 +257,25 @@ def clone(finished, tmp_path_factory, home):
         for line in readme_commands()
     ],
 )
-def test_readme(clone, home, line):
-    """Each command, in order, as it stands there; only the servers' addresses are the test's."""
-    folder, port = clone
+def test_readme(clone, at_home, line, run_command, monkeypatch):
+    """Each command, in order; the addresses of servers are the test's, and so is `LIGHT`."""
+    _, port = clone
     if "--llm=gemini" in line:
         pytest.importorskip("google.genai")
     address = f"http://127.0.0.1:{port}"
-    line = line.replace("http://localhost:8000", address)
-    words = shlex.split(line)
-    if words[0] == "synthdiv":
-        words = [sys.executable, "-m", "synthdiv.cli", *words[1:]]
-    elif words[0] == "python":
-        words[0] = sys.executable
-    keys = {"OPENAI_API_KEY": "sk-of-this-test", "GEMINI_API_KEY": "AIza-of-this-test"}
-    if "--dry_run" in words:
-        keys = {}  # a plan needs nobody's key
-    servers = {"OPENAI_BASE_URL": f"{address}/v1", "GOOGLE_GEMINI_BASE_URL": address}
-    done = subprocess.run(
-        words,
-        cwd=folder,
-        env=environment(home) | servers | keys,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
+    program, *words = shlex.split(line.replace("http://localhost:8000", address))
+    monkeypatch.setenv("OPENAI_BASE_URL", f"{address}/v1")
+    monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", address)
+    if "--dry_run" not in words:  # a plan needs nobody's key
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-of-this-test")
+        monkeypatch.setenv("GEMINI_API_KEY", "AIza-of-this-test")
+    if program == "synthdiv":
+        light = () if "--dry_run" in words else LIGHT.get(words[0], ())
+        done = run_command(*words, *light)
+    else:
+        ran = subprocess.run([sys.executable, *words], capture_output=True, text=True)
+        done = Ended(ran.returncode, ran.stdout, ran.stderr)
+    assert done.code == 0, done.stderr
     assert done.stdout.strip() or done.stderr.strip()
     assert "of-this-test" not in done.stdout + done.stderr
 
@@ -296,19 +314,10 @@ def test_the_pages_on_training_and_evaluation(clone, home, line):
     assert done.stdout or done.stderr  # a model of this size may write nothing but empty lines
 
 
-def test_readme_python(clone, home):
-    folder, _ = clone
+def test_readme_python(at_home, capsys):
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=folder,
-        env=environment(home),
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    mean, _, _ = done.stdout.partition(" ")
+    exec(code, {})
+    mean, _, _ = capsys.readouterr().out.partition(" ")
     assert 0.1 <= float(mean) <= 10
 
 

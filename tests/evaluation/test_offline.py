@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from synthdiv.evaluation.tasks import PAPER, PAPER_METRICS
 
 # Where namespaces are not permitted: Python loads this before anything else.
@@ -30,6 +32,7 @@ def _permitted() -> bool:
     return bool(found) and subprocess.run([*_ENTER, "true"], capture_output=True).returncode == 0
 
 
+@pytest.mark.slow  # test_run.py has the same of the library
 def test_the_command_needs_no_network(checkpoint, suite, tokenizer_dir, tmp_path):
     entered = _permitted()
     if not entered:

@@ -12,6 +12,7 @@ import pytest
 from synthdiv.errors import UserError
 from synthdiv.evaluation import EvaluateConfig, TextLossConfig, evaluate, plan, table
 from synthdiv.evaluation.tasks import PAPER, PAPER_METRICS
+from tests.conftest import QUICKLY_COMPILED
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +167,7 @@ print(found["accuracy"], sorted({"torch", "transformers", "tensorflow"} & set(sy
 
 def test_no_torch_and_no_network_are_needed(checkpoint, suite, results):
     environment = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
-    environment["PYTHONPATH"] = ":".join(sys.path)
+    environment |= {"PYTHONPATH": ":".join(sys.path)} | QUICKLY_COMPILED
     ran = subprocess.run(
         [sys.executable, "-c", _ALONE, str(checkpoint), str(suite)],
         env=environment,

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from synthdiv.errors import UserError
+from synthdiv.evaluation import tasks
 from synthdiv.evaluation.tasks import PAPER, PAPER_METRICS, load_tasks
 from tests.evaluation import small
 
@@ -123,6 +124,15 @@ def test_an_unknown_task_is_refused_with_the_nearest_one(suite):
         load_tasks(["hellaswga"], suite)
     with pytest.raises(UserError, match="no tasks"):
         load_tasks([], suite)
+
+
+@pytest.mark.slow  # it reads lm-eval's index of all tasks
+def test_names_are_those_of_the_index(tmp_path):
+    """No name of the index is refused unread, and a part of one is refused all the same."""
+    text, index = tasks._definitions(tasks._stock_folder()), tasks._stock_index()
+    assert [name for name in index.all_tasks if name not in text] == []
+    with pytest.raises(UserError, match="no task 'hellasw' in lm-eval; did you mean 'hellaswag'"):
+        load_tasks(["hellasw"], None)
 
 
 def test_without_data_dir_and_network_the_way_out_is_named(monkeypatch, tmp_path):

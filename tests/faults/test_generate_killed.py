@@ -137,7 +137,7 @@ def _kill_and_finish(tmp_path: Path, topics: int, kills: int) -> dict[str, int]:
 
 
 def test_the_same_corpus_after_kills(tmp_path: Path) -> None:
-    _kill_and_finish(tmp_path, topics=10, kills=2)
+    _kill_and_finish(tmp_path, topics=10, kills=1)
 
 
 @pytest.mark.slow

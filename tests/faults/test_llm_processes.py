@@ -196,7 +196,7 @@ def test_no_key_is_left_anywhere(tmp_path: Path, way: str, backend: str) -> None
             "log": str(tmp_path / "debug.log"),
             "calls": 3,
             "retries": 1,
-            **({"timeout": 2.0} if way == "stalls" else {}),
+            **({"timeout": 1.0} if way == "stalls" else {}),
         }
         keys = {"OPENAI_API_KEY": SECRET, "GEMINI_API_KEY": GEMINI_SECRET}
         # Whatever a library keeps at home or in the temporary directory is searched, too.

@@ -15,6 +15,7 @@ import pytest
 
 from synthdiv.errors import Paused
 from synthdiv.training.storage import told_in_one_line
+from tests.conftest import QUICKLY_COMPILED
 from tests.training.conftest import write_tokens
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,6 +29,7 @@ mount -o remount,size=60m "$DISK"
 """
 
 
+@pytest.mark.slow  # tests/training/test_interruptions.py lets writes fail in one process
 def test_a_full_disk_is_one_line_and_the_run_goes_on(tmp_path) -> None:
     enter = ["unshare", "--map-root-user", "--mount", "sh", "-c", _RUNS, "sh"]
     if not shutil.which("unshare"):
@@ -60,7 +62,9 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on(tmp_path) -> None:
     ran = subprocess.run(
         [*enter, *command, f"--workdir={disk / 'run'}"],
         cwd=ROOT,
-        env=os.environ | {"DISK": str(disk), "TOLD": str(told), "JAX_PLATFORMS": "cpu"},
+        env=os.environ
+        | {"DISK": str(disk), "TOLD": str(told), "JAX_PLATFORMS": "cpu"}
+        | QUICKLY_COMPILED,
         capture_output=True,
         text=True,
     )

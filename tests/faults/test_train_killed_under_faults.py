@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from synthdiv.model.weights import steps_in
+from tests.conftest import QUICKLY_COMPILED
 from tests.faults.test_train_killed import ROOT, assert_same_run, logged
 from tests.training.conftest import write_tokens
 
@@ -93,7 +94,7 @@ def start(arguments: list[str], *before: str, **environment: str) -> subprocess.
     return subprocess.Popen(
         [*before, sys.executable, "-m", *arguments],
         cwd=ROOT,
-        env=os.environ | flags | environment,
+        env=os.environ | flags | QUICKLY_COMPILED | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -75,7 +75,7 @@ def test_commands_get_what_they_need(slurm: OwnSlurm) -> None:
 
 
 def test_each_process_has_its_cores(slurm: OwnSlurm, tmp_path: Path) -> None:
-    """srun starts the step with the cores of each process, not with one."""
+    """The step has the cores of all its processes."""
     show = 'exec scontrol show step "$SLURM_JOB_ID.$SLURM_STEP_ID"'
     (tmp_path / "python").write_text(f"#!/bin/sh\n{show}\n")
     (tmp_path / "python").chmod(0o755)

@@ -9,7 +9,7 @@ import pytest
 
 from synthdiv.corpora import Corpus, buckets
 from synthdiv.errors import UserError
-from synthdiv.files import CorpusWriter
+from synthdiv.files import CorpusWriter, read_manifest
 from synthdiv.storage import fetch, parse, workspace
 
 ROWS = [{"id": str(n), "text": f"text {n}"} for n in range(10)]
@@ -40,6 +40,7 @@ def test_a_corpus_in_a_store_is_the_same(
     for name in ("name", "columns", "fingerprint", "bytes_sha256", "sha256"):
         assert getattr(there, name) == getattr(here, name), name
     assert list(there) == list(here)
+    assert read_manifest(there.path) == read_manifest(here.path) != {}
     assert [d.text for d in there.take([9, 0])] == ["text 9", "text 0"]
     assert any((cache / "read").rglob("shard-*")) == bool(kept)
 

@@ -80,6 +80,16 @@ def test_a_copy_is_told_by_its_address_and_never_written_to(bucket: str, files: 
         assert told(directory / "x") == f"{bucket}/run/x"
 
 
+def test_a_cache_that_cannot_be_is_told(
+    bucket: str, files: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files.pipe_file(f"{bucket}/x", b"1")
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SYNTHDIV_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(UserError, match="SYNTHDIV_CACHE names another directory"):
+        fetch(f"{bucket}/x")
+
+
 def test_nothing_there_is_a_line(bucket: str) -> None:
     with pytest.raises(UserError, match=f"nothing is at {bucket}/x"):
         fetch(f"{bucket}/x")

@@ -99,7 +99,7 @@ def test_the_papers_1b4_on_32_a100() -> None:
     [
         ("1.4B", "v5e", 8, 128, "--bind=Pretrain.accumulate="),
         ("7B", "a100-40gb", 4, 4, '--bind="Model.remat='),
-        ("7B", "v5e", 4, 8, "no setting on 4 of them; `devices="),
+        ("7B", "v5e", 4, 8, "no setting on 4 of them; --devices="),
     ],
 )
 def test_what_does_not_fit_is_told_with_what_would(
@@ -140,3 +140,13 @@ def test_the_plan_is_plain_data_and_the_users_prices_count(tmp_path) -> None:
     assert figures["usd"] == pytest.approx(figures["device_hours"])
     with pytest.raises(UserError, match="mfu=1.5"):
         Target(mfu=1.5)
+
+
+@pytest.mark.slow
+def test_the_compilers_figures_are_near_the_estimate_on_a_cpu() -> None:
+    """Looped layers, recomputed or not: what a sequence adds is what differentiation keeps."""
+    for remat in ("none", "mlp"):
+        step, _ = settings("350M", layers=12, vocab_size=512, dtype="float32", remat=remat)
+        sizes = (MeshConfig(), 8, 2048, 100)
+        told = plan(step, *sizes, Target(compile=True)).figures["bytes_per_device"]
+        assert plan(step, *sizes).figures["bytes_per_device"] == pytest.approx(told, rel=0.3)

@@ -9,15 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.conftest import QUICKLY_COMPILED
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def on_meshes(steps: int, *meshes: str) -> dict:
-    flags = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+    flags = "--xla_force_host_platform_device_count=8"
     done = subprocess.run(
         [sys.executable, "-m", "tests.training.on_meshes", str(steps), *meshes],
         cwd=ROOT,
-        env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+        env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"} | QUICKLY_COMPILED,
         capture_output=True,
         text=True,
         timeout=900,
