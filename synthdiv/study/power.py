@@ -83,7 +83,7 @@ def plan_power(study: Plan, config: Config, earlier: Path | None) -> plans.Plan:
         f"{outcome.text(asked.effect)} {unit} per unit of score is seen with probability "
         f"{asked.wanted:g} by "
         + ", ".join(
-            f"{'no 1,000' if n is None else n} corpora x {s} seed{'s' * (s > 1)}"
+            f"{'not even 1,000' if n is None else n} corpora x {s} seed{'s' * (s > 1)}"
             for s, n in needed.items()
         )
     )
