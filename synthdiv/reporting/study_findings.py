@@ -225,9 +225,13 @@ def _of_training(study: Study) -> Iterator[str]:
     known = [one for one in epochs if one is not None]
     if known and max(known) > 1.1 * min(known):
         yield (
-            f"Corpora were read from {min(known):.2g} to {max(known):.2g} times: the smaller ones "
-            "more often."
+            f"Corpora were read from {_times(min(known))} to {_times(max(known))} times: the "
+            "smaller ones more often."
         )
+
+
+def _times(value: float) -> str:
+    return f"{value:.1f}" if value >= 1 else f"{value:.2g}"
 
 
 def _span(values: Sequence[float]) -> str:
