@@ -53,6 +53,7 @@ def main() -> None:
     config = cli.load(FLAGS, *TARGETS)
     real = tuple(FLAGS.input) if FLAGS.input else None
     plan = read_plan(config, real, FLAGS.max_cost_usd, FLAGS.max_calls)
+    shard = read_shard(FLAGS.shard)
     workdir = check_dir(FLAGS.workdir) if FLAGS.workdir else None
     if FLAGS.power:
         from synthdiv.study.power import plan_power
@@ -67,7 +68,7 @@ def main() -> None:
     cli.required(FLAGS, "workdir")
     assert workdir is not None
     command = cli.command_line("study")
-    study = run_study(plan, workdir, command, FLAGS.jobs, read_shard(FLAGS.shard))
+    study = run_study(plan, workdir, command, FLAGS.jobs, shard)
     if study is None:
         return
     print(results_table(study))

@@ -1,5 +1,6 @@
 """What a study is given: its files, directories and data sets, each with a hash of its content."""
 
+from itertools import islice
 from pathlib import Path
 
 from synthdiv.config import PathName, find
@@ -7,6 +8,8 @@ from synthdiv.corpora import Corpus
 from synthdiv.errors import UserError
 from synthdiv.files import sha256_file, sha256_text
 from synthdiv.study.config import STDLIB, Cell, Plan
+
+_FEWEST = 2  # documents that have a diversity
 
 
 def inputs_of(plan: Plan) -> dict[str, str]:
@@ -20,6 +23,10 @@ def inputs_of(plan: Plan) -> dict[str, str]:
     for name in (*config.real, *config.heldout):
         if name != STDLIB:
             found[str(name)] = Corpus(name).bytes_sha256
+    heldout = [Corpus(name).name for name in config.heldout if name != STDLIB]
+    for name in heldout:
+        if heldout.count(name) > 1:
+            raise UserError(f"Study.heldout has two texts called {name!r}: rename one of the files")
     for cell in plan.cells:
         for field in ("corpus", "sources"):
             path = getattr(cell.config, field)
@@ -44,7 +51,11 @@ def _needs_topics(plan: Plan) -> bool:
 def _bytes_of(cell: Cell, path: PathName, field: str) -> str:
     scope = f"{cell.name}/Cell."
     try:
-        return cell.config.open(path).bytes_sha256
+        corpus = cell.config.open(path)
+        texts = sum(1 for _ in islice((one for one in corpus if one.text.strip()), _FEWEST))
+        if field == "corpus" and texts < _FEWEST:
+            raise UserError(f"{corpus.origin} has {texts} documents with text; it takes {_FEWEST}")
+        return corpus.bytes_sha256
     except UserError as error:
         said = str(error)
         if "`text_column`" in said:

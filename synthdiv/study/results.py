@@ -1,5 +1,6 @@
 """Gathers what the stages of a study wrote into the content of `study.json`."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,24 @@ def collect(plan: Plan, workdir: Path) -> dict[str, Any]:
             },
             "seed": plan.config.seed,
             "seeds": list(plan.seeds),
-            "notices": [*notices(cells), *filter(None, [too_few(len(cells))])],
+            "notices": [
+                *notices(cells),
+                *_empty_texts(plan, workdir),
+                *filter(None, [too_few(len(cells))]),
+            ],
         }
     )
+
+
+def _empty_texts(plan: Plan, workdir: Path) -> Iterator[str]:
+    """Says of each corpus how many of its documents have no text."""
+    for cell in plan.cells:
+        manifest = manifest_of(workdir / cell.name / "tokens")
+        if empty := manifest.get("empty_documents"):
+            yield (
+                f"{cell.name}: {empty:,} of {empty + manifest['documents']:,} documents have no "
+                "text, and count for nothing."
+            )
 
 
 def _trained(model: Model, mixture: Mixture) -> dict[str, Any]:

@@ -89,7 +89,7 @@ def test_changed_files_make_another_study(tmp_path):
 
     for name in ("real", "cell", "questions/task", "talks"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / f"{name}.jsonl").write_text('{"text": "a text"}\n')
+        (tmp_path / f"{name}.jsonl").write_text('{"text": "a text"}\n' * 2)
     made = plan(
         f"a/Cell.corpus = '{tmp_path}/cell.jsonl'",
         f"Study.instructions = '{tmp_path}/talks.jsonl'",
@@ -100,7 +100,7 @@ def test_changed_files_make_another_study(tmp_path):
     assert len(first) == 5, "topics, too"
     for path in sorted(tmp_path.rglob("*.jsonl")):
         before = inputs_of(made)
-        path.write_text('{"text": "a TEXT"}\n')
+        path.write_text('{"text": "a TEXT"}\n' * 2)
         after = inputs_of(made)
         (changed,) = [name for name in after if after[name] != before[name]]
         assert path.is_relative_to(changed)
@@ -112,7 +112,7 @@ def test_changed_files_make_another_study(tmp_path):
 def test_a_cell_without_the_text_column_is_named_with_its_binding(tmp_path):
     from synthdiv.study.inputs import inputs_of
 
-    (tmp_path / "mine.jsonl").write_text('{"content": "a text"}\n')
+    (tmp_path / "mine.jsonl").write_text('{"content": "a text"}\n' * 2)
     given = plan(f"b/Cell.corpus = '{tmp_path}/mine.jsonl'")
     with pytest.raises(UserError, match=r"cell 'b': .*'content'.*with b/Cell\.text_column"):
         inputs_of(given)
@@ -171,3 +171,29 @@ def test_cells_of_packages_are_cut_and_asked_of_nobody(tmp_path):
         work.cut(cell)
         packages.append({d.provenance["package"] for d in work.corpus(cell)})
     assert len(packages[0]) == len(packages[1]) == 8 and packages[0] != packages[1]
+
+
+def test_corpora_without_text_and_texts_of_one_name_are_refused_before_anything_is_done(tmp_path):
+    from synthdiv.study.inputs import inputs_of
+
+    empty, one, twin = tmp_path / "empty.jsonl", tmp_path / "x" / "t.jsonl", tmp_path / "t.jsonl"
+    empty.write_text('{"text": ""}\n' * 40 + '{"text": "word"}\n')
+    with pytest.raises(UserError, match=r"cell 'a' .*1 documents with text; it takes 2"):
+        inputs_of(plan(f"a/Cell.corpus = '{empty}'"))
+    one.parent.mkdir()
+    for path in (one, twin):
+        path.write_text('{"text": "word"}\n')
+    with pytest.raises(UserError, match="two texts called 't'"):
+        inputs_of(plan(f"Study.heldout = ['{one}', '{twin}']"))
+
+
+def test_documents_without_text_are_told_in_a_notice(tmp_path):
+    from synthdiv import files
+    from synthdiv.study.results import _empty_texts
+
+    made = plan()
+    for cell, empty in zip(made.cells, (50, 0), strict=True):
+        tokens = files.output_dir(tmp_path / cell.name / "tokens")
+        files.write_manifest(tokens, {"documents": 10, "empty_documents": empty})
+    (said,) = _empty_texts(made, tmp_path)
+    assert said.startswith("a: 50 of 60 documents have no text")
