@@ -30,8 +30,8 @@ import numpy as np
 from synthdiv.baselines.lengths import match_lengths
 from synthdiv.files import write_text
 
-SECTIONS = 512
-COURSES = (4, 8, 16, 32, 128, 512)
+SECTIONS = 2048
+COURSES = (8, 16, 32, 64, 128, 512)
 FIELDS = ("computer science", "economics")
 NEW_COURSES = 64  # that no corpus has
 HELDOUT_BYTES = 60_000  # of each held-out text
