@@ -50,11 +50,13 @@ def main() -> None:
     parser.add_argument("--latency", type=float, default=0.05, help="seconds that a reply takes")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--kills", type=int, default=0)
-    parser.add_argument("--part", choices=["server", "sdk"], help=argparse.SUPPRESS)
+    parser.add_argument("--part", choices=["prepare", "server", "sdk"], help=argparse.SUPPRESS)
     parser.add_argument("--directory", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--url", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.part == "server":
+    if options.part == "prepare":
+        prepare(options, options.directory)
+    elif options.part == "server":
         asyncio.run(serve(options.directory, options.latency))
     elif options.part == "sdk":
         asyncio.run(bare_sdk(options))
@@ -65,9 +67,11 @@ def main() -> None:
 def measure(options: argparse.Namespace) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        prepare(options, directory)
         again = [sys.executable, __file__, f"--documents={options.documents}"]
         again += [f"--concurrency={options.concurrency}", f"--directory={directory}"]
+        again += [f"--family={options.family}"]
+        # In a process of its own: what this one holds would count as memory of those it starts.
+        subprocess.run([*again, "--part=prepare"], check=True)
         rates: dict[str, list[float]] = {"bare openai SDK": [], "synthdiv generate": []}
         cpu_ms: dict[str, list[float]] = {name: [] for name in rates}
         memory: dict[str, float] = {}
