@@ -67,8 +67,7 @@ def main() -> None:
         return
     cli.required(FLAGS, "workdir")
     assert workdir is not None
-    command = cli.command_line("study")
-    study = run_study(plan, workdir, command, FLAGS.jobs, shard)
+    study = run_study(plan, workdir, cli.command_line("study"), FLAGS.jobs, shard)
     if study is None:
         return
     print(results_table(study))

@@ -5,6 +5,7 @@ import dataclasses
 import resource
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,9 @@ def test_a_full_disk_is_a_pause_and_the_run_goes_on(
 
     def place_and_fill(*arguments):
         if next(steps) == 5:
+            until = time.monotonic() + 60
+            while not (tmp_path / "checkpoints/4").is_dir() and time.monotonic() < until:
+                time.sleep(0.01)  # it is written by a thread
             resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
         return place(*arguments)
 
